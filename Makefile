@@ -1,0 +1,75 @@
+# The few commands that people type; `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# `debug` builds in a fraction of the time.
+STACK_PROFILE ?= release
+target := $(or $(CARGO_TARGET_DIR),target)
+stack := $(target)/$(STACK_PROFILE)/stack
+cargo_profile := $(if $(filter debug,$(STACK_PROFILE)),dev,$(STACK_PROFILE))
+# What the stack runs, and itself.
+programs := stack medassist-api mysql-exporter redis-exporter haproxy-exporter backup-exporter mysql-backup
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: packages ## Start the local stack: install, build, run, wait until all is UP
+	cargo build --locked --profile $(cargo_profile) $(addprefix --bin ,$(programs))
+	@$(stack) up
+
+.PHONY: status
+status: built ## One line a service: name, state, URL; fails unless all run
+	@$(stack) status
+
+.PHONY: down
+down: built ## Stop the local stack; its data stays in target/stack
+	@$(stack) down
+
+.PHONY: backup
+backup: built ## Run the backup job once, now
+	@$(stack) backup
+
+.PHONY: start stop kill pause resume logs
+start: one ## Start one service: make start SERVICE=api2
+stop: one ## Stop one service with SIGTERM
+kill: one ## Kill one service with SIGKILL
+pause: one ## Hang one service with SIGSTOP
+resume: one ## End the hang with SIGCONT
+logs: one ## Show the end of one service's log
+start stop kill pause resume logs:
+	@$(stack) $@ $(SERVICE)
+
+.PHONY: test
+test: packages ## Test everything on real servers
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace --doc --quiet
+	if command -v cargo-nextest >/dev/null; then cargo nextest run --locked --workspace; \
+	else cargo test --locked --workspace --lib --bins --tests; fi
+	prometheus/check
+	alertmanager/tests/run
+
+.PHONY: lint
+lint: packages ## Check format, lints, rules and configuration
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	prometheus/check
+	alertmanager/tests/run
+	haproxy -c -q -f compose/haproxy/haproxy.cfg
+	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
+
+.PHONY: bench
+bench: ## Measure the exporters beside the Go ones, which it installs
+	@tests/install-packages.sh bench
+	cargo build --locked --release --workspace --bins
+	$(target)/release/bench
+
+.PHONY: packages built one
+packages:
+	@tests/install-packages.sh
+built:
+	@[[ -x $(stack) ]] || { echo "$(stack) is not built yet: make up" >&2; exit 1; }
+one: built
+	@[[ -n "$(SERVICE)" ]] || { echo "which one? make stop SERVICE=api2; make status lists them" >&2; exit 1; }

@@ -1,0 +1,200 @@
+//! What the replica believes about MySQL and Redis: probed in the background, so that no request and no health check waits for it.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::{sync::Notify, time::timeout};
+
+use crate::address::Address;
+
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// While it is down or a probe contradicts the verdict, which then settles within 3 s instead of 15.
+const PROBE_IN_DOUBT_EVERY: Duration = Duration::from_secs(1);
+/// Even a dependency that keeps ringing `doubt` is not probed more often than this.
+const PROBE_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    Unknown,
+    Up,
+    Down,
+}
+
+/// Three failures make a dependency down and two successes make it up again; the first probe decides at once.
+#[derive(Debug)]
+struct Hysteresis {
+    verdict: Verdict,
+    against: u32,
+}
+
+impl Hysteresis {
+    const FAILURES_TO_DOWN: u32 = 3;
+    const SUCCESSES_TO_UP: u32 = 2;
+
+    /// True when the verdict changed.
+    fn record(&mut self, ok: bool) -> bool {
+        let (seen, needed) = match ok {
+            true => (Verdict::Up, Self::SUCCESSES_TO_UP),
+            false => (Verdict::Down, Self::FAILURES_TO_DOWN),
+        };
+        if seen == self.verdict {
+            self.against = 0;
+            return false;
+        }
+        self.against += 1;
+        if self.verdict != Verdict::Unknown && self.against < needed {
+            return false;
+        }
+        *self = Self { verdict: seen, against: 0 };
+        true
+    }
+
+    fn surely_up(&self) -> bool {
+        self.verdict == Verdict::Up && self.against == 0
+    }
+}
+
+/// A shared dependency and its cached verdict.
+#[derive(Debug)]
+pub(crate) struct Dependency {
+    pub(crate) name: &'static str,
+    address: String,
+    state: Mutex<State>,
+    /// Rung by whoever sees a failure first, so that the next probe need not wait its turn.
+    pub(crate) doubt: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    hysteresis: Hysteresis,
+    since: Timestamp,
+    probed: Option<Probed>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Probed {
+    at: Timestamp,
+    ok: bool,
+    seconds: f64,
+}
+
+/// For `/health`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    status: Verdict,
+    since: Timestamp,
+    last_probe: Option<Probed>,
+}
+
+/// One way to ask a dependency whether it works.
+pub(crate) trait Probe: Send + 'static {
+    type Error: std::fmt::Display + Send;
+    fn probe(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+impl Dependency {
+    pub(crate) fn new(name: &'static str, address: &Address) -> Self {
+        let state = State {
+            hysteresis: Hysteresis { verdict: Verdict::Unknown, against: 0 },
+            since: Timestamp::now(),
+            probed: None,
+        };
+        Self { name, address: address.to_string(), state: Mutex::new(state), doubt: Notify::new() }
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.lock().hysteresis.verdict
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let state = self.lock();
+        Report { status: state.hysteresis.verdict, since: state.since, last_probe: state.probed.clone() }
+    }
+
+    /// Probes for ever. One log line a change of the verdict, not one a probe.
+    pub(crate) async fn watch(&self, mut probe: impl Probe) {
+        loop {
+            let started = Instant::now();
+            let outcome = match timeout(PROBE_TIMEOUT, probe.probe()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no answer within {PROBE_TIMEOUT:?}")),
+            };
+            if self.record(outcome.is_ok(), started.elapsed()) {
+                match outcome {
+                    Ok(()) => tracing::info!(dependency = self.name, address = self.address, "dependency is up"),
+                    Err(error) => {
+                        tracing::error!(dependency = self.name, address = self.address, error, "dependency is down")
+                    }
+                }
+            }
+            tokio::time::sleep(PROBE_PAUSE).await;
+            let every = if self.lock().hysteresis.surely_up() { PROBE_EVERY } else { PROBE_IN_DOUBT_EVERY };
+            let _ = timeout(every.saturating_sub(started.elapsed()), self.doubt.notified()).await;
+        }
+    }
+
+    fn record(&self, ok: bool, took: Duration) -> bool {
+        let now = Timestamp::now();
+        let mut state = self.lock();
+        state.probed = Some(Probed { at: now, ok, seconds: took.as_secs_f64() });
+        let changed = state.hysteresis.record(ok);
+        if changed {
+            state.since = now;
+        }
+        changed
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(probes: &[bool]) -> Vec<Verdict> {
+        let mut hysteresis = Hysteresis { verdict: Verdict::Unknown, against: 0 };
+        probes
+            .iter()
+            .map(|ok| {
+                hysteresis.record(*ok);
+                hysteresis.verdict
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_probe_decides_at_once() {
+        assert_eq!(verdicts(&[true]), [Verdict::Up]);
+        assert_eq!(verdicts(&[false]), [Verdict::Down]);
+    }
+
+    #[test]
+    fn three_failures_in_a_row_are_down_and_two_successes_up() {
+        use Verdict::{Down, Up};
+        assert_eq!(verdicts(&[true, false, false, false, true, true]), [Up, Up, Up, Down, Down, Up]);
+    }
+
+    #[test]
+    fn a_streak_that_breaks_starts_again() {
+        use Verdict::{Down, Up};
+        assert_eq!(verdicts(&[true, false, false, true, false, false]), [Up; 6]);
+        assert_eq!(verdicts(&[false, true, false, true]), [Down; 4]);
+    }
+
+    #[test]
+    fn a_change_is_told_once() {
+        let dependency = Dependency::new("mysql", &"db:3306".parse().unwrap());
+        let told: Vec<bool> =
+            [true, true, false, false, false, false].map(|ok| dependency.record(ok, Duration::ZERO)).into();
+        assert_eq!(told, [true, false, false, false, true, false]);
+    }
+}

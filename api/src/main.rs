@@ -1,0 +1,29 @@
+//! `medassist-api`: reads its flags, starts the log, and runs the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use medassist_api::{Flags, init_logging, run};
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    init_logging(&flags.log);
+    // Two workers: a request is a few hundred microseconds of work around a wait for MySQL, and three replicas share the machine.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "could not start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(flags));
+    // A connection attempt to a hung server must not hold the exit.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "stopped");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Why a run fails, for people (the message) and for machines (the manifest's [`Reason`]).
+
+use std::{io, path::PathBuf, time::Duration};
+
+use crate::manifest::{Flavour, ParseError, Reason};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot talk to the server at {address}: {message}")]
+    ServerUnreachable { address: String, message: String },
+    #[error("the server at {address} refuses user {user:?}: {message}")]
+    AccessDenied { address: String, user: String, message: String },
+    #[error("cannot read the password from {}: {source}", path.display())]
+    PasswordFile { path: PathBuf, source: io::Error },
+    #[error(
+        "user {user:?} at {address} lacks privileges without which the dump would silently miss objects: {}; \
+         backup/README.md lists the grants",
+        missing.join(", ")
+    )]
+    InsufficientPrivilege { address: String, user: String, missing: Vec<String> },
+    #[error("no database to save at {address}: {}", if wanted.is_empty() {
+        "the user sees none besides the server's own; grant it some, or name them with --backup.databases".to_owned()
+    } else {
+        format!("{} missing; correct --backup.databases", wanted.join(", "))
+    })]
+    DatabaseMissing { address: String, wanted: Vec<String> },
+    #[error("no dump client for a {server} server in PATH ({seen}); {advice}")]
+    NoSuitableClient { server: Flavour, seen: String, advice: &'static str },
+    #[error("{tool} cannot be run: {source}")]
+    ClientBroken { tool: String, source: io::Error },
+    #[error("{tool} ended with {status}: {stderr}")]
+    DumpFailed { tool: String, status: String, stderr: String },
+    #[error(
+        "a table's definition changed while it was dumped, in both attempts: {stderr}; keep migrations out of the backup's time"
+    )]
+    DefinitionChanged { stderr: String },
+    #[error("{tool} ended well, but the dump is not complete: {what}")]
+    DumpIncomplete { tool: String, what: String },
+    #[error("cannot {action} {}: {source}", path.display())]
+    Storage { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the run took longer than {} s (--backup.timeout)", .0.as_secs_f64())]
+    Timeout(Duration),
+    #[error("told to stop")]
+    Interrupted,
+    #[error("another mysql-backup is at work: it holds {}", path.display())]
+    AlreadyRunning { path: PathBuf },
+    #[error("cannot write a manifest for this backup: it is {0}")]
+    Manifest(#[from] ParseError),
+}
+
+impl RunError {
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::ServerUnreachable { .. } => Reason::ServerUnreachable,
+            Self::AccessDenied { .. } | Self::PasswordFile { .. } => Reason::AccessDenied,
+            Self::InsufficientPrivilege { .. } => Reason::InsufficientPrivilege,
+            Self::DatabaseMissing { .. } => Reason::DatabaseMissing,
+            Self::NoSuitableClient { .. } | Self::ClientBroken { .. } => Reason::NoSuitableClient,
+            Self::DumpFailed { .. } => Reason::DumpFailed,
+            Self::DefinitionChanged { .. } => Reason::DefinitionChanged,
+            Self::DumpIncomplete { .. } => Reason::DumpIncomplete,
+            Self::Storage { .. } | Self::AlreadyRunning { .. } | Self::Manifest(_) => Reason::Storage,
+            Self::Timeout(_) => Reason::Timeout,
+            Self::Interrupted => Reason::Interrupted,
+        }
+    }
+}

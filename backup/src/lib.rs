@@ -1,0 +1,28 @@
+//! The backup job of MedAssist, and the manifest by which others learn what a run did.
+//!
+//! [`manifest`] and [`name`] are the contract with readers such as `backup-exporter`; everything else serves the program.
+//!
+//! One run, from left to right ([`run`] conducts):
+//!
+//! ```text
+//! store: lock, sweep → server: flavour, grants, inventory → client: choose, flags → dump: pipe → server: inventory → store: commit, prune
+//!                                                                                     └ scan + zstd + sha256         push: Pushgateway
+//! ```
+
+mod client;
+mod dump;
+mod error;
+mod grants;
+mod push;
+mod scan;
+mod server;
+mod store;
+
+pub mod cli;
+pub mod logging;
+pub mod manifest;
+pub mod name;
+pub mod run;
+pub mod schedule;
+
+pub use error::RunError;

@@ -1,0 +1,141 @@
+//! Tells a Pushgateway how the run went. Whatever happens here, the run's result stands: the manifest is written before.
+//!
+//! A POST replaces the series of the names in it and leaves the others. A failed run doesn't send the size and the time of success, so the
+//! group keeps those of the last good run.
+
+use std::{fmt::Write, time::Duration};
+
+use crate::manifest::{Manifest, Outcome};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PushError {
+    #[error("cannot push to the gateway: {}", with_causes(.0))]
+    Http(#[from] reqwest::Error),
+    #[error("the gateway answers {status}: {body}")]
+    Refused { status: reqwest::StatusCode, body: String },
+}
+
+pub(crate) async fn push(gateway: &reqwest::Url, manifest: &Manifest) -> Result<(), PushError> {
+    let url = format!("{}/metrics/job/mysql_backup", gateway.as_str().trim_end_matches('/'));
+    // No proxy from the environment: the gateway is near.
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let response = client
+        .post(url)
+        .header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        .body(text(manifest))
+        .send()
+        .await?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let body = response.text().await.unwrap_or_default().chars().take(200).collect();
+    Err(PushError::Refused { status, body })
+}
+
+/// For the log.
+pub(crate) fn without_login(gateway: &reqwest::Url) -> String {
+    let mut url = gateway.clone();
+    // They fail for URLs that can't hold a login.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+fn text(manifest: &Manifest) -> String {
+    let seconds = |time: jiff::Timestamp| time.as_duration().as_secs_f64();
+    let end = seconds(manifest.finished_at);
+    let duration = manifest.finished_at.duration_since(manifest.started_at).as_secs_f64();
+
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, value: String| {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    };
+    let (status, success) = match &manifest.outcome {
+        Outcome::Ok(success) => (1, Some(success)),
+        Outcome::Failed(_) => (0, None),
+    };
+    gauge("mysql_backup_status", "Whether the last run made a complete backup (1) or failed (0).", status.to_string());
+    gauge("mysql_backup_duration_seconds", "How long the last run took.", duration.to_string());
+    gauge(
+        "mysql_backup_last_timestamp",
+        "When the last run ended, good or failed, in seconds since 1970.",
+        end.to_string(),
+    );
+    if let Some(success) = success {
+        gauge(
+            "mysql_backup_size_bytes",
+            "Stored size of the last complete backup.",
+            success.file.stored_bytes.to_string(),
+        );
+        gauge(
+            "mysql_backup_last_success_timestamp_seconds",
+            "When the last good run ended, in seconds since 1970.",
+            end.to_string(),
+        );
+    }
+    text
+}
+
+/// reqwest's own text stops at "error sending request".
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_run_sends_everything() {
+        let manifest = Manifest::parse(include_bytes!("../fixtures/ok.good.json")).unwrap();
+        assert_eq!(
+            text(&manifest),
+            "# HELP mysql_backup_status Whether the last run made a complete backup (1) or failed (0).\n\
+             # TYPE mysql_backup_status gauge\n\
+             mysql_backup_status 1\n\
+             # HELP mysql_backup_duration_seconds How long the last run took.\n\
+             # TYPE mysql_backup_duration_seconds gauge\n\
+             mysql_backup_duration_seconds 4.753\n\
+             # HELP mysql_backup_last_timestamp When the last run ended, good or failed, in seconds since 1970.\n\
+             # TYPE mysql_backup_last_timestamp gauge\n\
+             mysql_backup_last_timestamp 1795370944.873\n\
+             # HELP mysql_backup_size_bytes Stored size of the last complete backup.\n\
+             # TYPE mysql_backup_size_bytes gauge\n\
+             mysql_backup_size_bytes 43012\n\
+             # HELP mysql_backup_last_success_timestamp_seconds When the last good run ended, in seconds since 1970.\n\
+             # TYPE mysql_backup_last_success_timestamp_seconds gauge\n\
+             mysql_backup_last_success_timestamp_seconds 1795370944.873\n"
+        );
+    }
+
+    #[test]
+    fn a_login_is_not_logged() {
+        let gateway = "http://me:secret@gateway:9091/push".parse().unwrap();
+        assert_eq!(without_login(&gateway), "http://gateway:9091/push");
+    }
+
+    #[test]
+    fn a_failed_run_leaves_the_last_success_alone() {
+        let manifest = Manifest::parse(include_bytes!("../fixtures/failed.good.json")).unwrap();
+        let text = text(&manifest);
+        let names: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            names,
+            [
+                "mysql_backup_status 0",
+                "mysql_backup_duration_seconds 4.753",
+                "mysql_backup_last_timestamp 1795370944.873"
+            ]
+        );
+    }
+}

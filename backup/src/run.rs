@@ -1,0 +1,371 @@
+//! One run: from the lock to the manifest, and the report of it.
+
+use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{sync::watch, task};
+
+use crate::{
+    client::Client,
+    dump::{Dumped, Killer, dump},
+    error::RunError,
+    manifest::{
+        Compression, Database, Failure, MAX_TABLE_NAMES, Manifest, Outcome, SCHEMA_VERSION, Server, StoredFile, Success,
+    },
+    name::{BackupName, RunName},
+    push::{push, without_login},
+    scan::{Contents, Databases},
+    server::{Address, Login, Session},
+    store::Store,
+};
+
+/// What to back up, whereto, and whom to tell.
+#[derive(Clone)]
+pub struct Job {
+    pub address: Address,
+    pub user: String,
+    /// Absent: an empty password.
+    pub password_file: Option<PathBuf>,
+    pub name: BackupName,
+    pub directory: PathBuf,
+    /// Empty: all that the user sees but the server's own.
+    pub databases: Vec<String>,
+    pub keep: NonZeroU32,
+    /// For everything up to the commit.
+    pub timeout: Duration,
+    pub pushgateway: Option<reqwest::Url>,
+}
+
+/// Turns true when the job is to stop.
+pub type Stop = watch::Receiver<bool>;
+
+pub(crate) async fn stopped(stop: &mut Stop) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Runs the job once, records, logs and reports the result. An error means that the run couldn't even be recorded in the directory; it is
+/// logged and reported all the same, unless it is that another run is at work.
+pub async fn run(job: &Job, stop: &mut Stop) -> Result<Manifest, RunError> {
+    let started_at = Timestamp::now();
+    let result = run_in_directory(job, stop, started_at).await;
+    match &result {
+        // The run at work will report.
+        Err(RunError::AlreadyRunning { .. }) => {}
+        Err(error) => {
+            tracing::error!(backup = %job.name, reason = error.reason().as_str(), %error, "backup failed, and left no manifest");
+            report(job, &failed(job, started_at, error)).await;
+        }
+        Ok(manifest) => report(job, manifest).await,
+    }
+    result
+}
+
+async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> Result<Manifest, RunError> {
+    let store = Store::open(&job.directory, &job.name)?;
+    for name in store.sweep()? {
+        tracing::warn!(file = name, "removed what a killed run left");
+    }
+    let (run, started_at) = free_name(&store, job, started_at).await?;
+
+    match attempt(job, &store, &run, stop, started_at).await {
+        Ok(manifest) => {
+            log_success(&manifest);
+            match store.prune(Some(job.keep), &run) {
+                Ok(0) => {}
+                Ok(pruned) => tracing::info!(backup = %job.name, pruned, "removed old backups"),
+                Err(error) => tracing::warn!(backup = %job.name, %error, "cannot remove old backups"),
+            }
+            Ok(manifest)
+        }
+        Err(error) => {
+            if let Err(error) = store.discard(&run) {
+                tracing::error!(%error, "the partial file stays until the next run");
+            }
+            let manifest = failed(job, started_at, &error);
+            tracing::error!(
+                backup = %job.name,
+                reason = error.reason().as_str(),
+                duration_seconds = seconds_of(&manifest),
+                %error,
+                "backup failed"
+            );
+            store.record_failure(&run, &manifest)?;
+            if let Err(error) = store.prune(None, &run) {
+                tracing::warn!(backup = %job.name, %error, "cannot remove old manifests");
+            }
+            Ok(manifest)
+        }
+    }
+}
+
+/// A name that no earlier run has. Names have whole seconds, so a second run in the same one waits for the next.
+async fn free_name(store: &Store, job: &Job, mut started_at: Timestamp) -> Result<(RunName, Timestamp), RunError> {
+    for _ in 0..10 {
+        let run = RunName::new(job.name.clone(), started_at);
+        if !store.is_taken(&run) {
+            return Ok((run, started_at));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        started_at = Timestamp::now();
+    }
+    Err(RunError::Storage {
+        action: "find a free name in",
+        path: job.directory.clone(),
+        source: std::io::Error::other("runs with later starts are there already; was the clock set back?"),
+    })
+}
+
+async fn attempt(
+    job: &Job,
+    store: &Store,
+    run: &RunName,
+    stop: &mut Stop,
+    started_at: Timestamp,
+) -> Result<Manifest, RunError> {
+    let killer = Killer::default();
+    let work = make_backup(job, store, run, killer.clone());
+    tokio::pin!(work);
+    let cancelled = tokio::select! {
+        result = &mut work => return commit(job, store, run, started_at, result?),
+        () = stopped(stop) => RunError::Interrupted,
+        () = tokio::time::sleep(job.timeout) => RunError::Timeout(job.timeout),
+    };
+    if killer.kill() {
+        // The thread with the pipe sees the client's end and returns; until then it may still write to the partial file. It can hang only
+        // where the disk does.
+        let _ = tokio::time::timeout(Duration::from_secs(5), work).await;
+    }
+    Err(cancelled)
+}
+
+/// All that may take long; stops early when `killer` has killed.
+async fn make_backup(
+    job: &Job,
+    store: &Store,
+    run: &RunName,
+    killer: Killer,
+) -> Result<(Server, Client, Dumped), RunError> {
+    let login = log_in(job)?;
+    let mut session = Session::connect(&login).await?;
+    let server = session.server().await?;
+    let flavour = server.flavour;
+    let client = blocking(move || Client::find(flavour)).await?;
+    // Before the databases are looked up: one without any grant looks missing.
+    session.require_grants(&server, &job.databases).await?;
+    let databases = session.databases(&job.databases).await?;
+    session.require_grants(&server, &databases).await?;
+    let before = session.inventory(&databases).await?;
+    session.close().await;
+    if before.without_snapshot > 0 {
+        tracing::warn!(
+            backup = %job.name,
+            tables = before.without_snapshot,
+            "tables of engines without snapshots are saved as of some moment during the dump"
+        );
+    }
+
+    let mut retried = false;
+    let dumped = loop {
+        let (client, login, databases) = (client.clone(), login.clone(), databases.clone());
+        let (path, killer) = (store.partial_path(run), killer.clone());
+        let result = blocking(move || dump(&client, &login, &databases, &path, &killer)).await;
+        match result {
+            Err(RunError::DefinitionChanged { stderr }) if !retried => {
+                tracing::warn!(backup = %job.name, error = stderr, "a table's definition changed during the dump: once more");
+                store.discard(run)?;
+                retried = true;
+            }
+            result => break result?,
+        }
+    };
+
+    // A dump takes its time, so the connection for questions is a new one.
+    let mut session = Session::connect(&login).await?;
+    let after = session.inventory(&databases).await?;
+    session.close().await;
+    match difference(&before.databases, &dumped.databases, &after.databases) {
+        None => Ok((server, client, dumped)),
+        Some(what) => Err(RunError::DumpIncomplete { tool: client.program.to_owned(), what }),
+    }
+}
+
+/// Reads the password anew for each run, so that a rotated one needs no restart.
+fn log_in(job: &Job) -> Result<Login, RunError> {
+    let password = match &job.password_file {
+        None => String::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| RunError::PasswordFile { path: path.clone(), source })?;
+            // Editors end a file with a newline.
+            text.strip_suffix('\n').unwrap_or(&text).to_owned()
+        }
+    };
+    Ok(Login { address: job.address.clone(), user: job.user.clone(), password })
+}
+
+/// Runs on a thread of its own. A panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: only when the runtime is being torn down, and then nobody polls this.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// What the dump lacks, or has too much, by the server's lists before and after it. Objects may come and go meanwhile: what is in both
+/// lists must be in the dump, and what is in the dump must be in one of them.
+fn difference(before: &Databases, dumped: &Databases, after: &Databases) -> Option<String> {
+    let none = Contents::default();
+    let databases: BTreeSet<&String> = before.keys().chain(dumped.keys()).collect();
+    for database in databases {
+        let (before, after) = (before.get(database).unwrap_or(&none), after.get(database).unwrap_or(&none));
+        let Some(dumped) = dumped.get(database) else { return Some(format!("database `{database}` is not in it")) };
+        for (kind, before, dumped, after) in [
+            ("table", &before.tables, &dumped.tables, &after.tables),
+            ("view", &before.views, &dumped.views, &after.views),
+        ] {
+            if let Some(name) = before.intersection(after).find(|&name| !dumped.contains(name)) {
+                return Some(format!("{kind} `{database}`.`{name}` is not in it"));
+            }
+            if let Some(name) = dumped.iter().find(|&name| !before.contains(name) && !after.contains(name)) {
+                return Some(format!("it has a {kind} `{database}`.`{name}` that the server doesn't list"));
+            }
+        }
+        for (kind, before, dumped, after) in [
+            ("triggers", before.triggers, dumped.triggers, after.triggers),
+            ("routines", before.routines, dumped.routines, after.routines),
+            ("events", before.events, dumped.events, after.events),
+        ] {
+            if !(before.min(after)..=before.max(after)).contains(&dumped) {
+                return Some(format!("it has {dumped} {kind} of database `{database}`, the server has {after}"));
+            }
+        }
+    }
+    None
+}
+
+fn commit(
+    job: &Job,
+    store: &Store,
+    run: &RunName,
+    started_at: Timestamp,
+    (server, client, dumped): (Server, Client, Dumped),
+) -> Result<Manifest, RunError> {
+    let tables: usize = dumped.databases.values().map(|contents| contents.tables.len()).sum();
+    let databases = dumped
+        .databases
+        .into_iter()
+        .map(|(name, contents)| Database {
+            name,
+            tables: contents.tables.len() as u64,
+            views: contents.views.len() as u64,
+            triggers: contents.triggers,
+            routines: contents.routines,
+            events: contents.events,
+            table_names: (tables <= MAX_TABLE_NAMES).then(|| contents.tables.into_iter().collect()),
+        })
+        .collect();
+    let outcome = Outcome::Ok(Success {
+        recovery_point: dumped.recovery_point,
+        file: StoredFile {
+            name: run.backup_file(),
+            stored_bytes: dumped.stored_bytes,
+            uncompressed_bytes: dumped.uncompressed_bytes,
+            sha256: dumped.sha256,
+            compression: Compression::Zstd,
+        },
+        server,
+        tool: client.tool(),
+        databases,
+    });
+    let manifest = manifest(job, started_at, outcome);
+    store.commit(run, &manifest)?;
+    Ok(manifest)
+}
+
+fn failed(job: &Job, started_at: Timestamp, error: &RunError) -> Manifest {
+    manifest(job, started_at, Outcome::Failed(Failure { reason: error.reason(), message: error.to_string() }))
+}
+
+fn manifest(job: &Job, started_at: Timestamp, outcome: Outcome) -> Manifest {
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        backup: job.name.to_string(),
+        started_at,
+        // Never before the start, even when the clock was set back: readers rely on it.
+        finished_at: Timestamp::now().max(match &outcome {
+            Outcome::Ok(success) => success.recovery_point.max(started_at),
+            Outcome::Failed(_) => started_at,
+        }),
+        outcome,
+    }
+}
+
+fn log_success(manifest: &Manifest) {
+    let Some(success) = manifest.success() else { return };
+    tracing::info!(
+        backup = manifest.backup,
+        file = success.file.name,
+        stored_bytes = success.file.stored_bytes,
+        uncompressed_bytes = success.file.uncompressed_bytes,
+        databases = success.databases.len(),
+        tables = success.databases.iter().map(|database| database.tables).sum::<u64>(),
+        duration_seconds = seconds_of(manifest),
+        "backup complete"
+    );
+}
+
+fn seconds_of(manifest: &Manifest) -> f64 {
+    manifest.finished_at.duration_since(manifest.started_at).as_secs_f64()
+}
+
+async fn report(job: &Job, manifest: &Manifest) {
+    let Some(gateway) = &job.pushgateway else { return };
+    if let Err(error) = push(gateway, manifest).await {
+        tracing::warn!(gateway = without_login(gateway), %error, "the result was not pushed; the manifest has it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(tables: &[&str], triggers: u64) -> Databases {
+        let tables = tables.iter().map(|&name| name.to_owned()).collect();
+        Databases::from([("app".to_owned(), Contents { tables, triggers, ..Contents::default() })])
+    }
+
+    #[test]
+    fn a_complete_dump_differs_in_nothing() {
+        let all = with(&["a", "b"], 1);
+        assert_eq!(difference(&all, &all, &all), None);
+    }
+
+    #[test]
+    fn what_came_or_went_meanwhile_may_be_in_it_or_not() {
+        let (old, new) = (with(&["a", "gone"], 1), with(&["a", "new"], 2));
+        for dumped in [with(&["a"], 1), with(&["a", "gone"], 2), with(&["a", "new"], 1), with(&["a", "gone", "new"], 1)]
+        {
+            assert_eq!(difference(&old, &dumped, &new), None);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let all = with(&["a", "b"], 2);
+        for (dumped, what) in [
+            (with(&["a"], 2), "table `app`.`b` is not in it"),
+            (with(&["a", "b", "c"], 2), "it has a table `app`.`c` that the server doesn't list"),
+            (with(&["a", "b"], 1), "it has 1 triggers of database `app`, the server has 2"),
+            (Databases::new(), "database `app` is not in it"),
+        ] {
+            assert_eq!(difference(&all, &dumped, &all).as_deref(), Some(what));
+        }
+    }
+}

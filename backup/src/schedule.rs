@@ -1,0 +1,74 @@
+//! Runs the job again and again. Slots are a fixed period apart; a run that takes longer than the period skips the slots it missed, so
+//! there are never two at once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::{
+    error::RunError,
+    run::{Job, Stop, run, stopped},
+    store::last_success,
+};
+
+/// Returns when told to stop; a run that is at work then ends as interrupted.
+pub async fn every(job: &Job, period: Duration, stop: &mut Stop) {
+    // From the files and not from memory: a restart neither skips a slot nor adds a run.
+    let delay = until_first(last_success(&job.directory, &job.name), period, Timestamp::now());
+    tracing::info!(
+        backup = %job.name,
+        period_seconds = period.as_secs_f64(),
+        first_in_seconds = delay.as_secs_f64(),
+        "waiting for the first slot"
+    );
+    let mut slots = interval_at(Instant::now() + delay, period);
+    slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(stop) => return,
+            _ = slots.tick() => {}
+        }
+        let start = Instant::now();
+        if let Err(error @ RunError::AlreadyRunning { .. }) = run(job, stop).await {
+            tracing::warn!(backup = %job.name, %error, "this slot is skipped");
+        }
+        if start.elapsed() > period {
+            tracing::warn!(
+                backup = %job.name,
+                duration_seconds = start.elapsed().as_secs_f64(),
+                period_seconds = period.as_secs_f64(),
+                "the run took longer than the period: slots were skipped"
+            );
+        }
+    }
+}
+
+/// One period after the last good run's start; at once when that has passed, or lies in the future because the clock was set back.
+fn until_first(last_success: Option<Timestamp>, period: Duration, now: Timestamp) -> Duration {
+    last_success
+        .and_then(|last| Duration::try_from(now.duration_since(last)).ok())
+        .map_or(Duration::ZERO, |age| period.saturating_sub(age))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_slot_follows_the_last_good_run() {
+        let now: Timestamp = "2026-11-22T18:00:00Z".parse().unwrap();
+        let period = Duration::from_mins(15);
+        for (last, minutes) in [
+            (None, 0),
+            (Some("2026-11-22T17:55:00Z"), 10),
+            (Some("2026-11-22T17:45:00Z"), 0),
+            (Some("2026-11-20T17:45:00Z"), 0),
+            (Some("2026-11-22T19:00:00Z"), 0),
+        ] {
+            let last = last.map(|last| last.parse().unwrap());
+            assert_eq!(until_first(last, period, now), Duration::from_mins(minutes), "{last:?}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What the job asks the server itself: who it is, what the user may see, and what there is to save.
+
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use mysql_async::{Conn, Opts, OptsBuilder, prelude::Queryable};
+
+use crate::{
+    error::RunError,
+    grants::Grants,
+    manifest::{Flavour, Server},
+    scan::{Contents, Databases},
+};
+
+/// For the TCP or socket connection and the login; the queries are under the run's deadline.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The servers' own databases. Users and grants belong to the configuration, and the rest is derived.
+const SYSTEM_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no address of a server: use host:port, [IPv6]:port or unix:///path/to/socket")]
+pub struct InvalidAddress(String);
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidAddress(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix://") {
+            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(invalid()) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        // The host ends up in a line of the client's option file.
+        let good =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (c == ':' && bracketed.is_some());
+        if host.is_empty() || !host.chars().all(good) {
+            return Err(invalid());
+        }
+        Ok(Self::Tcp { host: host.to_owned(), port: port.parse().map_err(|_| invalid())? })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Where to log in, and as whom.
+#[derive(Clone)]
+pub(crate) struct Login {
+    pub(crate) address: Address,
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+/// A connection for questions. The dump client makes its own.
+pub(crate) struct Session<'a> {
+    login: &'a Login,
+    connection: Conn,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) async fn connect(login: &'a Login) -> Result<Self, RunError> {
+        let options = OptsBuilder::default()
+            .user(Some(&login.user))
+            .pass(Some(&login.password))
+            // Or the driver asks for both on each connection, and changes to a Unix socket when it finds one.
+            .prefer_socket(false)
+            .max_allowed_packet(Some(16 * 1024 * 1024))
+            .wait_timeout(Some(600))
+            // `SHOW GRANTS` in the quotes that the parser knows.
+            .setup(vec!["SET SESSION sql_mode = '', sql_quote_show_create = 1"]);
+        let options: Opts = match &login.address {
+            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
+            Address::Unix(path) => options.socket(Some(path.to_string_lossy())),
+        }
+        .into();
+        match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(options)).await {
+            Ok(Ok(connection)) => Ok(Self { login, connection }),
+            Ok(Err(error)) => Err(login.error(&error)),
+            Err(_) => Err(RunError::ServerUnreachable {
+                address: login.address.to_string(),
+                message: format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
+            }),
+        }
+    }
+
+    pub(crate) async fn server(&mut self) -> Result<Server, RunError> {
+        let row: Option<(String, String)> = self
+            .connection
+            .query_first("SELECT @@version, @@version_comment")
+            .await
+            .map_err(|error| self.login.error(&error))?;
+        let (version, comment) = row.unwrap_or_default();
+        Ok(Server { flavour: flavour(&version, &comment), version })
+    }
+
+    /// The databases to save: those wanted, or all that the user sees but the server's own.
+    pub(crate) async fn databases(&mut self, wanted: &[String]) -> Result<Vec<String>, RunError> {
+        let seen: Vec<String> = self
+            .connection
+            .query("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY SCHEMA_NAME")
+            .await
+            .map_err(|error| self.login.error(&error))?;
+        let missing: Vec<String> = wanted.iter().filter(|name| !seen.contains(name)).cloned().collect();
+        let chosen: Vec<String> = if wanted.is_empty() {
+            seen.into_iter().filter(|name| !SYSTEM_DATABASES.contains(&name.to_lowercase().as_str())).collect()
+        } else {
+            wanted.to_vec()
+        };
+        if chosen.is_empty() || !missing.is_empty() {
+            return Err(RunError::DatabaseMissing { address: self.login.address.to_string(), wanted: missing });
+        }
+        Ok(chosen)
+    }
+
+    /// Fails unless the user sees every object of these databases and may read its definition.
+    pub(crate) async fn require_grants(&mut self, server: &Server, databases: &[String]) -> Result<(), RunError> {
+        let lines: Vec<String> =
+            self.connection.query("SHOW GRANTS").await.map_err(|error| self.login.error(&error))?;
+        let missing = missing_grants(&Grants::parse(lines.iter().map(String::as_str)), server, databases);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(RunError::InsufficientPrivilege {
+            address: self.login.address.to_string(),
+            user: self.login.user.clone(),
+            missing,
+        })
+    }
+
+    /// What there is in these databases, and how many tables have an engine without snapshots.
+    pub(crate) async fn inventory(&mut self, databases: &[String]) -> Result<Inventory, RunError> {
+        self.read_inventory(databases).await.map_err(|error| self.login.error(&error))
+    }
+
+    async fn read_inventory(&mut self, databases: &[String]) -> mysql_async::Result<Inventory> {
+        let mut inventory = Inventory::default();
+        for database in databases {
+            let mut contents = Contents::default();
+            let tables: Vec<(String, String, Option<String>)> = self
+                .connection
+                .exec(
+                    "SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?",
+                    (database,),
+                )
+                .await?;
+            for (name, kind, engine) in tables {
+                match kind.as_str() {
+                    "VIEW" => {
+                        contents.views.insert(name);
+                    }
+                    // Of this very session, in MariaDB 11.2 and later.
+                    "TEMPORARY" => {}
+                    _ => {
+                        inventory.without_snapshot += u64::from(engine.is_some_and(|engine| engine != "InnoDB"));
+                        contents.tables.insert(name);
+                    }
+                }
+            }
+            for (count, query) in [
+                (&mut contents.triggers, "SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = ?"),
+                (&mut contents.routines, "SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = ?"),
+                (&mut contents.events, "SELECT COUNT(*) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = ?"),
+            ] {
+                *count = self.connection.exec_first(query, (database,)).await?.unwrap_or_default();
+            }
+            inventory.databases.insert(database.clone(), contents);
+        }
+        Ok(inventory)
+    }
+
+    /// Says goodbye, so that the server counts no aborted connection. That the server may be gone by now doesn't matter.
+    pub(crate) async fn close(self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.disconnect()).await;
+    }
+}
+
+impl Login {
+    fn error(&self, error: &mysql_async::Error) -> RunError {
+        let address = self.address.to_string();
+        match error {
+            // Access denied: to a database, by password, by plugin, by host; and privileges that a query lacks.
+            mysql_async::Error::Server(error) if [1044, 1045, 1698, 1130, 1142, 1227].contains(&error.code) => {
+                RunError::AccessDenied { address, user: self.user.clone(), message: error.to_string() }
+            }
+            error => RunError::ServerUnreachable { address, message: error.to_string() },
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Inventory {
+    pub(crate) databases: Databases,
+    pub(crate) without_snapshot: u64,
+}
+
+fn flavour(version: &str, comment: &str) -> Flavour {
+    let maria = |text: &str| text.to_ascii_lowercase().contains("mariadb");
+    if maria(version) || maria(comment) { Flavour::MariaDb } else { Flavour::MySql }
+}
+
+fn missing_grants(grants: &Grants, server: &Server, databases: &[String]) -> Vec<String> {
+    let mut missing = Vec::new();
+    let major: u32 = server.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
+    for database in databases {
+        for privilege in ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"] {
+            if !grants.on_database(database, privilege) {
+                missing.push(format!("{privilege} ON `{database}`.*"));
+            }
+        }
+        if server.flavour == Flavour::MariaDb
+            && !grants.on_table("mysql", "proc", "SELECT")
+            && !grants.on_database(database, "SHOW CREATE ROUTINE")
+        {
+            missing.push("SELECT ON `mysql`.`proc`".to_owned());
+        }
+    }
+    if server.flavour == Flavour::MySql {
+        // `mysql.proc` is no more since 8.0, SHOW_ROUTINE came in 8.0.20.
+        let routines = if major >= 8 {
+            grants.global("SHOW_ROUTINE") || grants.global("SELECT")
+        } else {
+            grants.on_table("mysql", "proc", "SELECT")
+        };
+        if !routines {
+            missing.push(if major >= 8 { "SHOW_ROUTINE ON *.*" } else { "SELECT ON `mysql`.`proc`" }.to_owned());
+        }
+    }
+    missing.dedup();
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_parsed_and_printed_alike() {
+        for text in ["127.0.0.1:3306", "db.example:13306", "[::1]:3306", "unix:///run/mysqld/mysqld.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["", "db", ":3306", "db:", "db:66000", "::1:3306", "unix://relative", "a\nb:1", "a\"b:1"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn flavours_are_told_apart() {
+        for (version, comment, expected) in [
+            ("10.11.19-MariaDB-0+deb12u1", "Debian 12", Flavour::MariaDb),
+            ("11.4.2", "MariaDB Server", Flavour::MariaDb),
+            ("8.4.3", "MySQL Community Server - GPL", Flavour::MySql),
+            ("8.0.36-28", "Percona Server (GPL)", Flavour::MySql),
+        ] {
+            assert_eq!(flavour(version, comment), expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn each_missing_grant_is_named() {
+        let app = ["app".to_owned()];
+        let server = |flavour, version: &str| Server { flavour, version: version.to_owned() };
+        let mariadb = server(Flavour::MariaDb, "10.11.19-MariaDB");
+        let full = "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON `app`.* TO `b`@`%`";
+        let proc = "GRANT SELECT ON `mysql`.`proc` TO `b`@`%`";
+        let missing =
+            |lines: &[&str], server: &Server| missing_grants(&Grants::parse(lines.iter().copied()), server, &app);
+
+        assert_eq!(missing(&[full, proc], &mariadb), Vec::<String>::new());
+        assert_eq!(missing(&[full], &mariadb), ["SELECT ON `mysql`.`proc`"]);
+        let no_trigger = "GRANT SELECT, SHOW VIEW, EVENT ON `app`.* TO `b`@`%`";
+        assert_eq!(missing(&[no_trigger, proc], &mariadb), ["TRIGGER ON `app`.*"]);
+        assert_eq!(
+            missing(&["GRANT SHOW CREATE ROUTINE ON `app`.* TO `b`@`%`", full], &server(Flavour::MariaDb, "11.4.2")),
+            Vec::<String>::new()
+        );
+
+        let mysql = server(Flavour::MySql, "8.4.3");
+        assert_eq!(missing(&[full], &mysql), ["SHOW_ROUTINE ON *.*"]);
+        assert_eq!(missing(&[full, "GRANT SHOW_ROUTINE ON *.* TO `b`@`%`"], &mysql), Vec::<String>::new());
+        assert_eq!(missing(&[full, proc], &server(Flavour::MySql, "5.7.44-log")), Vec::<String>::new());
+    }
+}

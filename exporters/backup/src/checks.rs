@@ -1,0 +1,228 @@
+//! Is there something to restore from, young enough and of a usual size, and is there room for the next one?
+
+use std::fmt;
+use std::time::Duration;
+
+use exporter_toolkit::{CheckDef, CheckStatus, Families};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::Session;
+use crate::config::Job;
+use crate::scan::{LastRun, Scan};
+
+pub(crate) const ALL: &[CheckDef] = &[READABLE, RECOVERY_POINT, LAST_RUN, SIZE, SPACE];
+
+const READABLE: CheckDef =
+    CheckDef { name: "readable", help: "Whether every backup directory can be read.", essential: false };
+const RECOVERY_POINT: CheckDef = CheckDef {
+    name: "recovery_point",
+    help: "The age of the newest complete backup's recovery point against its target: warn above 80 %, fail above the target or where \
+           there is no complete backup.",
+    essential: false,
+};
+const LAST_RUN: CheckDef = CheckDef {
+    name: "last_run",
+    help: "Whether the newest run ended well and its backup is still whole. Needs manifests.",
+    essential: false,
+};
+const SIZE: CheckDef = CheckDef {
+    name: "size",
+    help: "The newest complete backup against the median: warn below 50 % and above 200 %. Needs 5 backups, and ignores differences up \
+           to 64 KiB.",
+    essential: false,
+};
+const SPACE: CheckDef = CheckDef {
+    name: "space",
+    help: "Whether the file system has room for 1.5 times the newest complete backup: warn if not.",
+    essential: false,
+};
+
+/// A median of fewer says little.
+const SIZE_MIN_BACKUPS: u64 = 5;
+/// A difference that the frame of a small dump makes.
+const SIZE_MIN_DIFFERENCE: f64 = 65_536.0;
+
+type Judgement = (CheckStatus, String);
+
+pub(crate) fn report_directories(session: &Session, out: &mut Families) {
+    let directories = session.looks.iter().map(|look| {
+        Some(match &look.outcome {
+            Ok(_) => (CheckStatus::Ok, format!("{}: can be read", look.scanner.job.name)),
+            Err(error) => (CheckStatus::Fail, format!("{}: {error}", look.scanner.job.name)),
+        })
+    });
+    report(&READABLE, directories, out);
+}
+
+pub(crate) fn report_backups(session: &Session, now: Timestamp, out: &mut Families) {
+    let judge = |judge: fn(&Job, &Scan, Timestamp) -> Option<Judgement>| {
+        session.looks.iter().map(move |look| {
+            let scan = look.outcome.as_ref().ok()?;
+            let job = &look.scanner.job;
+            judge(job, scan, now).map(|(status, reason)| (status, format!("{}: {reason}", job.name)))
+        })
+    };
+    report(&RECOVERY_POINT, judge(recovery_point), out);
+    report(&LAST_RUN, judge(last_run), out);
+    report(&SIZE, judge(size), out);
+    report(&SPACE, judge(space), out);
+}
+
+/// One check over all backups: the worst status, and the reasons of those that have it.
+fn report(check: &'static CheckDef, judgements: impl Iterator<Item = Option<Judgement>>, out: &mut Families) {
+    let judgements: Vec<_> = judgements.flatten().collect();
+    let Some(worst) = judgements.iter().map(|(status, _)| *status).max() else { return };
+    let reasons: Vec<_> =
+        judgements.iter().filter(|(status, _)| *status == worst).map(|(_, reason)| reason.as_str()).collect();
+    out.check(check, worst, reasons.join("; "));
+}
+
+fn recovery_point(job: &Job, scan: &Scan, now: Timestamp) -> Option<Judgement> {
+    let Some(complete) = &scan.complete else {
+        return Some((CheckStatus::Fail, format!("no complete backup in {}", job.directory.display())));
+    };
+    let age = Duration::try_from(now.duration_since(complete.newest.recovery_point)).unwrap_or_default();
+    let status = match age {
+        age if age > job.rpo => CheckStatus::Fail,
+        age if age > job.rpo * 4 / 5 => CheckStatus::Warn,
+        _ => CheckStatus::Ok,
+    };
+    Some((status, format!("a restore now would lose {} of data, the target is {}", Human(age), Human(job.rpo))))
+}
+
+fn last_run(_: &Job, scan: &Scan, now: Timestamp) -> Option<Judgement> {
+    let ago = |time: &Timestamp| Human(Duration::try_from(now.duration_since(*time)).unwrap_or_default());
+    Some(match scan.last_run.as_ref()? {
+        LastRun::Ok { finished_at } => (CheckStatus::Ok, format!("ended well {} ago", ago(finished_at))),
+        LastRun::Failed { finished_at, why } => (CheckStatus::Fail, format!("failed {} ago: {why}", ago(finished_at))),
+        LastRun::Unknown { why } => (CheckStatus::Fail, format!("unknown: {why}")),
+    })
+}
+
+fn size(_: &Job, scan: &Scan, _: Timestamp) -> Option<Judgement> {
+    let complete = scan.complete.as_ref()?;
+    let (size, median) = (complete.newest.stored_bytes as f64, complete.median_bytes);
+    if scan.files.complete < SIZE_MIN_BACKUPS {
+        return None;
+    }
+    let unusual = (size < 0.5 * median || size > 2.0 * median) && (size - median).abs() > SIZE_MIN_DIFFERENCE;
+    let status = if unusual { CheckStatus::Warn } else { CheckStatus::Ok };
+    Some((status, format!("the newest complete backup has {size:.0} bytes, the median is {median:.0}")))
+}
+
+fn space(job: &Job, scan: &Scan, _: Timestamp) -> Option<Judgement> {
+    let (available, complete) = (scan.available_bytes? as f64, scan.complete.as_ref()?);
+    let needed = 1.5 * complete.newest.stored_bytes as f64;
+    let status = if available < needed { CheckStatus::Warn } else { CheckStatus::Ok };
+    Some((
+        status,
+        format!(
+            "the file system of {} has {available:.0} bytes left, the next backup needs about {needed:.0}",
+            job.directory.display()
+        ),
+    ))
+}
+
+/// A duration as people say it, to the second.
+struct Human(Duration);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.0.as_secs()).unwrap_or(i64::MAX);
+        write!(f, "{:#}", SignedDuration::from_secs(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+    use crate::scan::{Backup, Complete, Files};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn job() -> Job {
+        let (name, rpo) = ("app".parse().unwrap(), Duration::from_secs(1800));
+        Job { name, directory: "/b".into(), source: Source::Manifests, rpo }
+    }
+
+    fn found(age: i64, stored_bytes: u64, median_bytes: f64, count: u64) -> Scan {
+        let newest = Backup {
+            recovery_point: at(NOW - age),
+            finished_at: at(NOW - age),
+            stored_bytes,
+            uncompressed_bytes: None,
+            duration: None,
+        };
+        Scan {
+            complete: Some(Complete { newest, oldest: newest, median_bytes }),
+            files: Files { complete: count, ..Files::default() },
+            ..Scan::default()
+        }
+    }
+
+    #[test]
+    fn recovery_point_against_the_target() {
+        let status = |age| recovery_point(&job(), &found(age, 1, 1.0, 1), at(NOW)).unwrap().0;
+        assert_eq!(status(-30), CheckStatus::Ok);
+        assert_eq!(status(1440), CheckStatus::Ok);
+        assert_eq!(status(1441), CheckStatus::Warn);
+        assert_eq!(status(1800), CheckStatus::Warn);
+        assert_eq!(status(1801), CheckStatus::Fail);
+        let (status, reason) = recovery_point(&job(), &found(1801, 1, 1.0, 1), at(NOW)).unwrap();
+        assert_eq!(
+            (status, reason.as_str()),
+            (CheckStatus::Fail, "a restore now would lose 30m 1s of data, the target is 30m")
+        );
+        assert_eq!(
+            recovery_point(&job(), &Scan::default(), at(NOW)).unwrap(),
+            (CheckStatus::Fail, "no complete backup in /b".to_owned())
+        );
+    }
+
+    #[test]
+    fn size_against_the_median() {
+        let mega = 1_000_000;
+        let status = |size, count| size_of(size, 1_000_000.0, count);
+        assert_eq!(status(mega, 5), Some(CheckStatus::Ok));
+        assert_eq!(status(mega / 2 - 1, 5), Some(CheckStatus::Warn));
+        assert_eq!(status(mega / 2, 5), Some(CheckStatus::Ok));
+        assert_eq!(status(mega * 2 + 1, 5), Some(CheckStatus::Warn));
+        assert_eq!(status(1, 4), None, "too few for a median");
+        assert_eq!(size_of(1000, 60_000.0, 5), Some(CheckStatus::Ok), "a small difference");
+    }
+
+    fn size_of(size: u64, median: f64, count: u64) -> Option<CheckStatus> {
+        super::size(&job(), &found(1, size, median, count), at(NOW)).map(|(status, _)| status)
+    }
+
+    #[test]
+    fn space_against_the_newest_backup() {
+        let status = |available| {
+            let scan = Scan { available_bytes: available, ..found(1, 1000, 1000.0, 1) };
+            space(&job(), &scan, at(NOW)).map(|(status, _)| status)
+        };
+        assert_eq!(status(Some(1500)), Some(CheckStatus::Ok));
+        assert_eq!(status(Some(1499)), Some(CheckStatus::Warn));
+        assert_eq!(status(None), None);
+    }
+
+    #[test]
+    fn the_last_run_says_why_it_failed() {
+        let of = |last_run| last_run_of(&Scan { last_run: Some(last_run), ..Scan::default() });
+        let finished_at = at(NOW - 90);
+        assert_eq!(of(LastRun::Ok { finished_at }), (CheckStatus::Ok, "ended well 1m 30s ago".to_owned()));
+        let failed = of(LastRun::Failed { finished_at, why: "storage: disk full".to_owned() });
+        assert_eq!(failed, (CheckStatus::Fail, "failed 1m 30s ago: storage: disk full".to_owned()));
+        assert_eq!(of(LastRun::Unknown { why: "x".to_owned() }).0, CheckStatus::Fail);
+        assert_eq!(last_run(&job(), &Scan::default(), at(NOW)), None);
+    }
+
+    fn last_run_of(scan: &Scan) -> Judgement {
+        last_run(&job(), scan, at(NOW)).unwrap()
+    }
+}

@@ -1,0 +1,253 @@
+//! What the flags say: which backups to look at, where, and how old they may be.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo};
+use mysql_backup::name::{BackupName, InvalidBackupName};
+use wildmatch::WildMatch;
+
+/// Each one costs a thread for the time of its scan.
+const MAX_JOBS: usize = 100;
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A backup whose job leaves manifests, as mysql-backup does: the name that it was given there, and its directory. Repeatable
+    #[arg(long = "backup.job", value_name = "NAME:DIRECTORY", value_delimiter = ',', help_heading = "Backups")]
+    pub jobs: Vec<String>,
+
+    /// A backup without manifests: a name, and a pattern of its files such as app:/var/backups/app/*.tar.gz. * and ? are the
+    /// wildcards, in the file's name only. Repeatable
+    #[arg(long = "backup.pattern", value_name = "NAME:GLOB", value_delimiter = ',', help_heading = "Backups")]
+    pub patterns: Vec<String>,
+
+    /// How old a recovery point may get: 30m for all backups, NAME=30m for one. Repeatable [default: 30m]
+    #[arg(long = "backup.rpo", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
+    pub rpo: Vec<String>,
+
+    /// A file without a manifest counts as complete when it has not been written to for so long
+    #[arg(long = "backup.stable-for", value_name = "DURATION", default_value = "60s", help_heading = "Backups")]
+    pub stable_for: String,
+}
+
+/// One backup to look at.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The label `backup`.
+    pub name: BackupName,
+    pub directory: PathBuf,
+    pub source: Source,
+    pub rpo: Duration,
+}
+
+/// By what the backups in a directory are known.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Manifests,
+    Pattern { glob: WildMatch, stable_for: Duration },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("nothing to look at: give --backup.job=NAME:DIRECTORY or --backup.pattern=NAME:GLOB at least once")]
+    NoJobs,
+    #[error("{0} backups, but at most {MAX_JOBS} are possible: run a second backup-exporter for the others")]
+    TooManyJobs(usize),
+    #[error("--backup.job={0}: NAME:DIRECTORY is expected, such as mysql:/var/backups/mysql")]
+    Job(String),
+    #[error("--backup.pattern={0}: NAME:DIRECTORY/PATTERN is expected, such as app:/var/backups/app/*.tar.gz")]
+    Pattern(String),
+    #[error("--backup.pattern={0}: wildcards may stand in the file's name only, not in the directory")]
+    WildDirectory(String),
+    #[error("--backup.pattern={0}: only * and ? are wildcards here; give one --backup.pattern for each alternative")]
+    Wildcard(String),
+    #[error("--backup.{flag}={value}: {source}")]
+    Name { flag: &'static str, value: String, source: InvalidBackupName },
+    #[error("the backup {0} is given twice: each --backup.job and --backup.pattern needs a name of its own")]
+    Duplicate(BackupName),
+    #[error("--backup.{flag}={value}: a duration is expected, such as 30m, 12h or 1d: {reason}")]
+    Duration { flag: &'static str, value: String, reason: String },
+    #[error("--backup.rpo={0}: there is no such backup among --backup.job and --backup.pattern")]
+    RpoOfUnknown(String),
+    #[error("--backup.rpo={0}: the target is given twice")]
+    RpoTwice(String),
+}
+
+impl Args {
+    pub(crate) fn jobs(&self) -> Result<Vec<Job>, ConfigError> {
+        let count = self.jobs.len() + self.patterns.len();
+        if count == 0 {
+            return Err(ConfigError::NoJobs);
+        }
+        if count > MAX_JOBS {
+            return Err(ConfigError::TooManyJobs(count));
+        }
+        let stable_for = duration("stable-for", &self.stable_for)?;
+        let mut rpo = Rpo::parse(&self.rpo)?;
+        let mut jobs: Vec<Job> = Vec::with_capacity(count);
+        let mut add = |name: BackupName, directory: PathBuf, source| {
+            if jobs.iter().any(|job| job.name == name) {
+                return Err(ConfigError::Duplicate(name));
+            }
+            let rpo = rpo.take(&name);
+            jobs.push(Job { name, directory, source, rpo });
+            Ok(())
+        };
+        for value in &self.jobs {
+            let (name, directory) = split("job", value, ConfigError::Job)?;
+            add(name, directory.into(), Source::Manifests)?;
+        }
+        for value in &self.patterns {
+            let (name, path) = split("pattern", value, ConfigError::Pattern)?;
+            let (directory, file) = path.rsplit_once('/').ok_or_else(|| ConfigError::Pattern(value.clone()))?;
+            if file.is_empty() {
+                return Err(ConfigError::Pattern(value.clone()));
+            }
+            if directory.contains(['*', '?']) {
+                return Err(ConfigError::WildDirectory(value.clone()));
+            }
+            if file.contains(['[', '{']) {
+                return Err(ConfigError::Wildcard(value.clone()));
+            }
+            let directory = if directory.is_empty() { "/" } else { directory };
+            add(name, directory.into(), Source::Pattern { glob: WildMatch::new(file), stable_for })?;
+        }
+        match rpo.rest() {
+            Some(unknown) => Err(ConfigError::RpoOfUnknown(unknown)),
+            None => Ok(jobs),
+        }
+    }
+}
+
+fn split<'a>(
+    flag: &'static str,
+    value: &'a str,
+    expected: fn(String) -> ConfigError,
+) -> Result<(BackupName, &'a str), ConfigError> {
+    let (name, path) =
+        value.split_once(':').filter(|(_, path)| !path.is_empty()).ok_or_else(|| expected(value.to_owned()))?;
+    let name = name.parse().map_err(|source| ConfigError::Name { flag, value: value.to_owned(), source })?;
+    Ok((name, path))
+}
+
+/// The targets as given: one for all, and some by name.
+struct Rpo {
+    general: Duration,
+    /// With the flag's value, for an error.
+    by_name: HashMap<String, (Duration, String)>,
+}
+
+impl Rpo {
+    const DEFAULT: Duration = Duration::from_secs(30 * 60);
+
+    fn parse(values: &[String]) -> Result<Self, ConfigError> {
+        let mut general = None;
+        let mut by_name = HashMap::new();
+        for value in values {
+            let (name, text) = match value.split_once('=') {
+                Some((name, text)) => (Some(name), text),
+                None => (None, value.as_str()),
+            };
+            let target = duration("rpo", text)?;
+            if target.is_zero() {
+                let reason = "the target must be longer than nothing".to_owned();
+                return Err(ConfigError::Duration { flag: "rpo", value: value.clone(), reason });
+            }
+            let twice = match name {
+                Some(name) => by_name.insert(name.to_owned(), (target, value.clone())).is_some(),
+                None => general.replace(target).is_some(),
+            };
+            if twice {
+                return Err(ConfigError::RpoTwice(value.clone()));
+            }
+        }
+        Ok(Self { general: general.unwrap_or(Self::DEFAULT), by_name })
+    }
+
+    fn take(&mut self, name: &BackupName) -> Duration {
+        self.by_name.remove(name.as_str()).map_or(self.general, |(target, _)| target)
+    }
+
+    fn rest(self) -> Option<String> {
+        self.by_name.into_values().map(|(_, value)| value).min()
+    }
+}
+
+fn duration(flag: &'static str, value: &str) -> Result<Duration, ConfigError> {
+    let error = |reason: String| ConfigError::Duration { flag, value: value.to_owned(), reason };
+    let span: Span = value.parse().map_err(|source: jiff::Error| error(source.to_string()))?;
+    let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|source| error(source.to_string()))?;
+    Duration::try_from(span).map_err(|_| error("it must not be negative".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(jobs: &[&str], patterns: &[&str], rpo: &[&str]) -> Args {
+        let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        Args { jobs: owned(jobs), patterns: owned(patterns), rpo: owned(rpo), stable_for: "60s".to_owned() }
+    }
+
+    #[test]
+    fn jobs_and_patterns_have_directories_and_targets() {
+        let jobs = args(
+            &["mysql:/var/backups/mysql", "b:relative:with:colons"],
+            &["app:/var/backups/app/*.tar.gz", "root:/x?"],
+            &["45m", "app=1d"],
+        )
+        .jobs()
+        .unwrap();
+        let minutes = |job: &Job| (job.name.to_string(), job.directory.display().to_string(), job.rpo.as_secs() / 60);
+        let expected = [
+            ("mysql", "/var/backups/mysql", 45),
+            ("b", "relative:with:colons", 45),
+            ("app", "/var/backups/app", 1440),
+            ("root", "/", 45),
+        ];
+        assert_eq!(
+            jobs.iter().map(minutes).collect::<Vec<_>>(),
+            expected.map(|(n, d, m)| (n.to_owned(), d.to_owned(), m))
+        );
+        let Source::Pattern { glob, stable_for } = &jobs[2].source else { panic!("a pattern") };
+        assert!(glob.matches("1.tar.gz") && !glob.matches("1.tar.gz.partial"));
+        assert_eq!(stable_for.as_secs(), 60);
+    }
+
+    #[test]
+    fn the_target_is_half_an_hour_unless_given() {
+        assert_eq!(args(&["a:/a", "b:/b"], &[], &["b=1h"]).jobs().unwrap()[0].rpo.as_secs(), 1800);
+    }
+
+    #[test]
+    fn wrong_flags_are_refused_in_one_line_that_names_them() {
+        for (args, reason) in [
+            (args(&[], &[], &[]), "nothing to look at: give --backup.job"),
+            (args(&["mysql"], &[], &[]), "--backup.job=mysql: NAME:DIRECTORY is expected"),
+            (args(&["mysql:"], &[], &[]), "--backup.job=mysql:: NAME:DIRECTORY is expected"),
+            (args(&["/var:/x"], &[], &[]), "--backup.job=/var:/x: \"/var\" is no name"),
+            (args(&[], &["app:*.gz"], &[]), "--backup.pattern=app:*.gz: NAME:DIRECTORY/PATTERN is expected"),
+            (args(&[], &["app:/x/"], &[]), "--backup.pattern=app:/x/: NAME:DIRECTORY/PATTERN is expected"),
+            (
+                args(&[], &["app:/x*/y.gz"], &[]),
+                "--backup.pattern=app:/x*/y.gz: wildcards may stand in the file's name",
+            ),
+            (args(&[], &["app:/x/[0-9].gz"], &[]), "--backup.pattern=app:/x/[0-9].gz: only * and ? are wildcards"),
+            (args(&["a:/x"], &["a:/y/*"], &[]), "the backup a is given twice"),
+            (args(&["a:/x"], &[], &["soon"]), "--backup.rpo=soon: a duration is expected, such as 30m"),
+            (args(&["a:/x"], &[], &["30"]), "--backup.rpo=30: a duration is expected"),
+            (args(&["a:/x"], &[], &["-30m"]), "--backup.rpo=-30m: a duration is expected"),
+            (args(&["a:/x"], &[], &["0s"]), "--backup.rpo=0s: a duration is expected"),
+            (args(&["a:/x"], &[], &["30m", "20m"]), "--backup.rpo=20m: the target is given twice"),
+            (args(&["a:/x"], &[], &["b=20m"]), "--backup.rpo=b=20m: there is no such backup"),
+        ] {
+            let error = args.jobs().unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{error:?} should start with {reason:?}");
+            assert!(!error.contains('\n'), "{error:?}");
+        }
+        let many: Vec<String> = (0..=MAX_JOBS).map(|i| format!("j{i}:/x")).collect();
+        let many = Args { jobs: many, ..args(&[], &[], &[]) };
+        assert!(matches!(many.jobs(), Err(ConfigError::TooManyJobs(101))));
+    }
+}

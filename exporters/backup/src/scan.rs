@@ -1,0 +1,354 @@
+//! One look at a backup's directory, and what it found.
+//!
+//! The state is in the files, never in the exporter: a restart changes no series. Names are filtered before anything is opened, content that
+//! did not change is not read again, and directory entries, files and time are bounded.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::{Job, Source};
+use crate::{manifests, pattern};
+
+/// Directory entries read at the most. Reading 200,000 names takes 0.1 s on a local disk.
+const MAX_ENTRIES: usize = 200_000;
+/// Runs or files looked at, the newest first: at one in 15 min that is more than a year. Each takes about 600 bytes while a scan runs.
+pub(crate) const MAX_FILES: usize = 50_000;
+/// A scan ends itself after this time; what it has read by then is remembered, and the next one gets further.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// Clocks of two machines may differ by so much; a file from further in the future is not believed.
+const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
+/// So many complete backups make the usual size: a median over more would follow growth too slowly.
+const MEDIAN_OF: usize = 30;
+
+/// What one look found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    pub began: Timestamp,
+    pub took: Duration,
+    /// There was more than the bounds allow to look at; what was looked at are the newest.
+    pub truncated: bool,
+    pub files: Files,
+    /// What the manifests say, where there are any.
+    pub runs: Option<Runs>,
+    pub last_run: Option<LastRun>,
+    pub complete: Option<Complete>,
+    /// Space that an unprivileged user may still fill.
+    pub available_bytes: Option<u64>,
+}
+
+/// How many backups are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub complete: u64,
+    /// Being written, or left by a run that was killed.
+    pub partial: u64,
+    /// The run failed, or left an empty file.
+    pub failed: u64,
+    /// The manifest can't be read, or the content isn't what the file's name says.
+    pub unreadable: u64,
+    /// The manifest says that it is good, but its file is gone or has another size.
+    pub missing: u64,
+    /// From the future: some clock was wrong.
+    pub future: u64,
+}
+
+impl Files {
+    pub(crate) fn by_state(&self) -> [(&'static str, u64); 6] {
+        [
+            ("complete", self.complete),
+            ("partial", self.partial),
+            ("failed", self.failed),
+            ("unreadable", self.unreadable),
+            ("missing", self.missing),
+            ("future", self.future),
+        ]
+    }
+}
+
+/// How the runs whose manifests are still there ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Runs {
+    pub ok: u64,
+    pub failed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LastRun {
+    Ok { finished_at: Timestamp },
+    Failed { finished_at: Timestamp, why: String },
+    Unknown { why: String },
+}
+
+/// One complete backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backup {
+    /// Everything written before it can be restored.
+    pub recovery_point: Timestamp,
+    pub finished_at: Timestamp,
+    pub stored_bytes: u64,
+    pub uncompressed_bytes: Option<u64>,
+    pub duration: Option<Duration>,
+}
+
+/// The complete backups together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Complete {
+    pub newest: Backup,
+    pub oldest: Backup,
+    pub median_bytes: f64,
+}
+
+impl Complete {
+    fn of(mut backups: Vec<Backup>) -> Option<Self> {
+        backups.sort_unstable_by_key(|backup| std::cmp::Reverse((backup.recovery_point, backup.finished_at)));
+        let (newest, oldest) = (*backups.first()?, *backups.last()?);
+        let mut sizes: Vec<u64> = backups.iter().take(MEDIAN_OF).map(|backup| backup.stored_bytes).collect();
+        sizes.sort_unstable();
+        let middle = sizes.len() / 2;
+        let upper = *sizes.get(middle)? as f64;
+        let median_bytes = match sizes.get(middle.wrapping_sub(1)) {
+            Some(lower) if sizes.len().is_multiple_of(2) => (*lower as f64 + upper) / 2.0,
+            _ => upper,
+        };
+        Some(Self { newest, oldest, median_bytes })
+    }
+}
+
+/// Why a directory could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error("cannot read the directory {}: {source}: {}", directory.display(), advice(source))]
+    Directory { directory: PathBuf, source: io::Error },
+    #[error("cannot look at the files in {}: {source}: {}", directory.display(), advice(source))]
+    Files { directory: PathBuf, source: io::Error },
+    #[error("reading the names in {} took longer than {} s: keep fewer files in it", directory.display(), TIME_LIMIT.as_secs())]
+    TooSlow { directory: PathBuf },
+    #[error("{} has not answered for {seconds:.1} s: is its file system hung?", directory.display())]
+    NoAnswer { directory: PathBuf, seconds: f64 },
+    #[error("cannot start a thread to look at {}: {source}", directory.display())]
+    Thread { directory: PathBuf, source: io::Error },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "create or mount it",
+        io::ErrorKind::NotADirectory => "give the directory that holds the backups",
+        io::ErrorKind::PermissionDenied => {
+            "give the exporter's user read and search permission (r-x) on it, and search permission above it"
+        }
+        _ => "see the kernel's log for its file system",
+    }
+}
+
+/// What reading the files of one job gave, as long as they stay the same. It holds what the last scan saw and nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) manifests: Remembered<manifests::Record>,
+    pub(crate) contents: Remembered<bool>,
+}
+
+pub(crate) type Remembered<T> = HashMap<Box<str>, (Identity, T)>;
+
+/// If this is the same, the content is the same: a rewrite changes the times, a replacement the inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Looks at the job's directory. It blocks for as long as the file system does.
+pub(crate) fn scan(job: &Job, now: Timestamp, memory: &mut Memory) -> Result<Scan, ScanError> {
+    let mut view = View::new(job, now);
+    match &job.source {
+        Source::Manifests => manifests::scan(&mut view, &mut memory.manifests)?,
+        Source::Pattern { glob, stable_for } => pattern::scan(&mut view, glob, *stable_for, &mut memory.contents)?,
+    }
+    Ok(view.finish())
+}
+
+/// A scan under way.
+pub(crate) struct View<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) now: Timestamp,
+    pub(crate) found: Scan,
+    backups: Vec<Backup>,
+    started: Instant,
+}
+
+impl<'a> View<'a> {
+    fn new(job: &'a Job, now: Timestamp) -> Self {
+        let found = Scan { began: now, ..Scan::default() };
+        Self { job, now, found, backups: Vec::new(), started: Instant::now() }
+    }
+
+    fn out_of_time(&self) -> bool {
+        self.started.elapsed() > TIME_LIMIT
+    }
+
+    pub(crate) fn directory(&self) -> &'a Path {
+        &self.job.directory
+    }
+
+    /// Calls `keep` with each name in the directory; a name that is not UTF-8 is nobody's.
+    pub(crate) fn names(&mut self, mut keep: impl FnMut(&str)) -> Result<(), ScanError> {
+        let directory = self.directory();
+        let failed = |source| ScanError::Directory { directory: directory.to_owned(), source };
+        for (count, entry) in fs::read_dir(directory).map_err(failed)?.enumerate() {
+            let entry = entry.map_err(failed)?;
+            if count == MAX_ENTRIES {
+                self.found.truncated = true;
+                break;
+            }
+            if self.out_of_time() {
+                return Err(ScanError::TooSlow { directory: directory.to_owned() });
+            }
+            if let Some(name) = entry.file_name().to_str() {
+                keep(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one more file may be looked at, after so many.
+    pub(crate) fn proceeds(&mut self, files: usize) -> bool {
+        let proceeds = files < MAX_FILES && !self.out_of_time();
+        self.found.truncated |= !proceeds;
+        proceeds
+    }
+
+    /// The file of that name, itself and not what a symbolic link leads to; `None` if it is gone by now.
+    pub(crate) fn metadata(&self, name: &str) -> Result<Option<Metadata>, ScanError> {
+        match fs::symlink_metadata(self.directory().join(name)) {
+            Ok(metadata) => Ok(Some(metadata)),
+            // A file that another machine removed from a network file system is stale for a while.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle) => {
+                Ok(None)
+            }
+            Err(source) => Err(ScanError::Files { directory: self.directory().to_owned(), source }),
+        }
+    }
+
+    pub(crate) fn is_future(&self, time: Timestamp) -> bool {
+        time.duration_since(self.now) > FUTURE_TOLERANCE
+    }
+
+    pub(crate) fn add_complete(&mut self, backup: Backup) {
+        self.found.files.complete += 1;
+        self.backups.push(backup);
+    }
+
+    fn finish(mut self) -> Scan {
+        self.found.available_bytes = rustix::fs::statvfs(self.directory())
+            .ok()
+            .map(|file_system| file_system.f_bavail.saturating_mul(file_system.f_frsize));
+        self.found.complete = Complete::of(self.backups);
+        self.found.took = self.started.elapsed();
+        self.found
+    }
+}
+
+/// A directory with real files, and a clock that the test sets.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub(crate) struct Site {
+        directory: tempfile::TempDir,
+        pub(crate) job: Job,
+        pub(crate) memory: Memory,
+        pub(crate) now: Timestamp,
+    }
+
+    impl Site {
+        pub(crate) fn new(source: Source, now: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let job = Job {
+                name: "medassist".parse().unwrap(),
+                directory: directory.path().to_owned(),
+                source,
+                rpo: Duration::from_secs(1800),
+            };
+            Self { directory, job, memory: Memory::default(), now: at(now) }
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            self.directory.path()
+        }
+
+        pub(crate) fn write(&self, name: &str, content: &[u8]) {
+            fs::write(self.path().join(name), content).unwrap();
+        }
+
+        pub(crate) fn scan(&mut self) -> Scan {
+            scan(&self.job, self.now, &mut self.memory).unwrap()
+        }
+    }
+
+    pub(crate) fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup(second: i64, stored_bytes: u64) -> Backup {
+        let time = Timestamp::from_second(second).unwrap();
+        Backup { recovery_point: time, finished_at: time, stored_bytes, uncompressed_bytes: None, duration: None }
+    }
+
+    #[test]
+    fn the_usual_size_is_the_median_of_the_newest_ones() {
+        let median = |backups: Vec<Backup>| Complete::of(backups).map(|complete| complete.median_bytes);
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![backup(1, 7)]), Some(7.0));
+        assert_eq!(median(vec![backup(1, 10), backup(3, 20)]), Some(15.0));
+        assert_eq!(median(vec![backup(1, 1), backup(2, 1000), backup(3, 3)]), Some(3.0));
+        // 31 old and small ones before 30 that are large.
+        let many = (0..61).map(|i| backup(i, if i < 31 { 1 } else { 500 })).collect();
+        assert_eq!(median(many), Some(500.0));
+    }
+
+    #[test]
+    fn newest_and_oldest_go_by_the_recovery_point() {
+        let copied_late = Backup { finished_at: Timestamp::from_second(900).unwrap(), ..backup(1, 1) };
+        let complete = Complete::of(vec![backup(5, 5), copied_late, backup(3, 3)]).unwrap();
+        assert_eq!((complete.newest, complete.oldest), (backup(5, 5), copied_late));
+    }
+
+    #[test]
+    fn a_directory_that_vanishes_is_an_error_until_it_is_back() {
+        let mut site = testing::Site::new(Source::Manifests, "2026-11-22T18:20:00Z");
+        assert_eq!(site.scan().files, Files::default());
+        let (path, aside) = (site.path().to_owned(), site.path().with_extension("aside"));
+        fs::rename(&path, &aside).unwrap();
+        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
+        assert!(error.contains("No such file or directory") && error.ends_with("create or mount it"), "{error}");
+        fs::write(&path, b"").unwrap();
+        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
+        assert!(error.contains("Not a directory"), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(site.scan().files, Files::default());
+    }
+}

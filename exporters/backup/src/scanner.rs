@@ -1,0 +1,211 @@
+//! One scan at a time for each job, shared by all who wait for it.
+//!
+//! A hung file system holds the thread that reads from it in the kernel, where nothing can cancel it. So each scan has a thread of its own:
+//! in the runtime's pool four of them would be all there are, and the program could not stop before they return. While one is stuck no second
+//! one starts, and those who wait for it go at their deadlines.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Job;
+use crate::scan::{Memory, Scan, ScanError, scan};
+
+/// A scan that takes longer than a scrape waits is of use to the next scrape, if that isn't too late: twice the usual interval of scrapes.
+const MAX_AGE: Duration = Duration::from_secs(120);
+
+type Outcome = Result<Arc<Scan>, Arc<ScanError>>;
+type Look = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
+
+pub(crate) struct Scanner {
+    pub job: Arc<Job>,
+    look: Look,
+    /// When the scan under way began.
+    running: Mutex<Option<Instant>>,
+    latest: watch::Sender<Option<Outcome>>,
+    /// With the time at which it began.
+    last_success: Mutex<Option<(Instant, Arc<Scan>)>>,
+}
+
+impl Scanner {
+    pub(crate) fn new(job: Job) -> Self {
+        let job = Arc::new(job);
+        let memory = Mutex::new(Memory::default());
+        let looked_at = Arc::clone(&job);
+        Self::with_look(job, Box::new(move || scan(&looked_at, Timestamp::now(), &mut lock(&memory))))
+    }
+
+    fn with_look(job: Arc<Job>, look: Look) -> Self {
+        let (latest, _) = watch::channel(None);
+        Self { job, look, running: Mutex::default(), latest, last_success: Mutex::default() }
+    }
+
+    /// Scans, or waits for the scan under way, until then at the latest.
+    pub(crate) async fn scan(self: &Arc<Self>, until: Instant) -> Outcome {
+        let mut latest = self.latest.subscribe();
+        let since = self.start().map_err(Arc::new)?;
+        if timeout_at(until, latest.changed()).await.is_ok()
+            && let Some(outcome) = &*latest.borrow_and_update()
+        {
+            return outcome.clone();
+        }
+        match &*lock(&self.last_success) {
+            Some((began, scan)) if began.elapsed() <= MAX_AGE => Ok(Arc::clone(scan)),
+            _ => Err(Arc::new(ScanError::NoAnswer {
+                directory: self.job.directory.clone(),
+                seconds: since.elapsed().as_secs_f64(),
+            })),
+        }
+    }
+
+    /// When the newest scan that succeeded began.
+    pub(crate) fn last_success(&self) -> Option<Timestamp> {
+        lock(&self.last_success).as_ref().map(|(_, scan)| scan.began)
+    }
+
+    /// Since when the scan is under way.
+    fn start(self: &Arc<Self>) -> Result<Instant, ScanError> {
+        let mut running = lock(&self.running);
+        if let Some(since) = *running {
+            return Ok(since);
+        }
+        let this = Arc::clone(self);
+        let began = Instant::now();
+        let thread = thread::Builder::new().name(format!("scan {}", self.job.name)).spawn(move || this.run(began));
+        thread.map_err(|source| ScanError::Thread { directory: self.job.directory.clone(), source })?;
+        *running = Some(began);
+        Ok(began)
+    }
+
+    fn run(&self, began: Instant) {
+        let running = Running(self);
+        let outcome = (self.look)().map(Arc::new).map_err(Arc::new);
+        if let Ok(scan) = &outcome {
+            *lock(&self.last_success) = Some((began, Arc::clone(scan)));
+        }
+        // Before the announcement: whoever comes after it must be able to start the next scan.
+        drop(running);
+        self.latest.send_replace(Some(outcome));
+    }
+}
+
+/// Ends with the thread, however that ends.
+struct Running<'a>(&'a Scanner);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.running) = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::config::Source;
+
+    /// A directory that answers when it is told what, and hangs until then.
+    struct Disk {
+        scanner: Arc<Scanner>,
+        answers: mpsc::Sender<Result<Scan, ScanError>>,
+        looks: Arc<AtomicUsize>,
+    }
+
+    fn disk() -> Disk {
+        let (answers, inbox) = mpsc::channel();
+        let inbox = Mutex::new(inbox);
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let job = Job {
+            name: "a".parse().unwrap(),
+            directory: "/a".into(),
+            source: Source::Manifests,
+            rpo: Duration::from_secs(1),
+        };
+        let look = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            lock(&inbox).recv().unwrap()
+        };
+        Disk { scanner: Arc::new(Scanner::with_look(Arc::new(job), Box::new(look))), answers, looks }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    fn too_slow() -> ScanError {
+        ScanError::TooSlow { directory: "/a".into() }
+    }
+
+    #[tokio::test]
+    async fn a_hung_directory_costs_one_thread_and_nobody_waits_beyond_the_deadline() {
+        let disk = disk();
+        for _ in 0..5 {
+            let error = disk.scanner.scan(soon()).await.unwrap_err();
+            assert!(matches!(*error, ScanError::NoAnswer { .. }), "{error}");
+        }
+        disk.answers.send(Ok(Scan { took: Duration::from_secs(9), ..Scan::default() })).unwrap();
+        // Whether it waited for this scan or comes after its end, it is the one look whose answer it gets.
+        let answered = loop {
+            match disk.scanner.scan(soon()).await {
+                Ok(scan) => break scan,
+                Err(error) => assert!(matches!(*error, ScanError::NoAnswer { .. }), "{error}"),
+            }
+        };
+        assert_eq!(answered.took.as_secs(), 9);
+        assert!(disk.looks.load(Ordering::SeqCst) <= 2);
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_scan_and_the_next_gets_a_new_one() {
+        let disk = disk();
+        let waiting = futures::future::join_all((0..50).map(|_| disk.scanner.scan(late())));
+        // Polled after the others: all of them wait by then.
+        let answer = async { disk.answers.send(Ok(Scan::default())).unwrap() };
+        let (outcomes, ()) = futures::join!(waiting, answer);
+        for outcome in outcomes {
+            outcome.unwrap();
+        }
+        assert_eq!(disk.looks.load(Ordering::SeqCst), 1);
+        disk.answers.send(Err(too_slow())).unwrap();
+        assert!(matches!(*disk.scanner.scan(late()).await.unwrap_err(), ScanError::TooSlow { .. }));
+        assert_eq!(disk.looks.load(Ordering::SeqCst), 2);
+        assert!(disk.scanner.last_success().is_some(), "an error does not take back the last success");
+    }
+
+    #[tokio::test]
+    async fn a_scan_that_ends_between_two_scrapes_serves_the_second() {
+        let disk = disk();
+        disk.answers.send(Ok(Scan { took: Duration::from_secs(9), ..Scan::default() })).unwrap();
+        disk.scanner.scan(late()).await.unwrap();
+        // The second scan hangs: its deadline comes, and the first one is young enough.
+        assert_eq!(disk.scanner.scan(soon()).await.unwrap().took.as_secs(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_scan_does_not_stop_the_scans() {
+        let disk = disk();
+        let Disk { scanner, answers, looks } = disk;
+        drop(answers);
+        let again = async {
+            while looks.load(Ordering::SeqCst) < 2 {
+                assert!(matches!(*scanner.scan(soon()).await.unwrap_err(), ScanError::NoAnswer { .. }));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again).await.expect("a second scan");
+    }
+}

@@ -1,0 +1,182 @@
+//! One file a collector. All of them read the session's one answer; none waits for anything.
+
+mod backends;
+mod csv;
+mod frontends;
+pub(crate) mod health;
+mod listeners;
+mod process;
+mod servers;
+
+use exporter_toolkit::{Collector, Families};
+
+use crate::Session;
+use crate::columns::{self, Scope};
+use crate::stat::{Row, number};
+
+pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
+    vec![
+        Box::new(process::Process),
+        Box::new(frontends::Frontends),
+        Box::new(backends::Backends),
+        Box::new(servers::Servers),
+        Box::new(listeners::Listeners),
+        Box::new(health::Health),
+        Box::new(csv::Csv),
+    ]
+}
+
+/// Writes the numbers of these rows, family by family.
+fn write_numbers(session: &Session, scope: Scope, rows: &[Row<'_>], out: &mut Families) {
+    for (desc, column) in columns::families(scope, session.options.names) {
+        let Some(index) = session.stat.column(column.field) else { continue };
+        let family = out.family(desc);
+        for row in rows {
+            let text = row.field(index);
+            // Empty is what HAProxy leaves out: the HTTP responses of a TCP proxy, the limit of an unlimited server.
+            if text.is_empty() {
+                continue;
+            }
+            let Some(value) = number(text) else {
+                session.failures.add(1);
+                continue;
+            };
+            let (labels, count) = labels(scope, row, column.code);
+            family.push(&labels[..count], value / column.divisor);
+        }
+    }
+}
+
+fn labels<'a>(scope: Scope, row: &Row<'a>, code: Option<&'a str>) -> ([&'a str; 3], usize) {
+    let (proxy, name, code_value) = (row.proxy(), row.name(), code.unwrap_or_default());
+    match (scope, code) {
+        (Scope::Frontend | Scope::Backend, _) => ([proxy, code_value, ""], 1 + usize::from(code.is_some())),
+        (Scope::Server | Scope::Listener, _) => ([proxy, name, code_value], 2 + usize::from(code.is_some())),
+    }
+}
+
+#[cfg(test)]
+mod test_kit {
+    use std::sync::Arc;
+
+    use exporter_toolkit::{Collector, Families};
+
+    use crate::columns::Names;
+    use crate::info::Info;
+    use crate::stat::Stat;
+    use crate::{Options, ServerState, Session};
+
+    /// A session with this answer of `show stat`.
+    pub(super) fn session(csv: &str, names: Names) -> Session {
+        Session {
+            stat: Stat::parse(csv).unwrap(),
+            info: None,
+            options: Arc::new(Options { names, min_servers: None, exclude_states: Vec::new(), timeout: None }),
+            failures: Arc::default(),
+        }
+    }
+
+    pub(super) fn with_info(mut session: Session, info: &str) -> Session {
+        session.info = Some(Info::parse(info));
+        session
+    }
+
+    pub(super) fn with_options(
+        mut session: Session,
+        min_servers: Option<usize>,
+        exclude_states: &[ServerState],
+    ) -> Session {
+        let names = session.options.names;
+        session.options =
+            Arc::new(Options { names, min_servers, exclude_states: exclude_states.to_vec(), timeout: None });
+        session
+    }
+
+    /// What the collector writes, as lines of the text format without comments.
+    pub(super) async fn lines(collector: &dyn Collector<Session>, session: &Session) -> Vec<String> {
+        let mut out = Families::default();
+        collector.collect(session, &mut out).await.unwrap();
+        exporter_toolkit::testing::samples(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::test_kit::{lines, session};
+    use super::*;
+    use crate::columns::Names;
+
+    /// A column that this program has never heard of, one that it misses, times, empty fields, and the trailing comma.
+    const CSV: &str = "# pxname,svname,brand_new,scur,slim,hrsp_2xx,qtime,status,type,\n\
+                       fe,FRONTEND,7,1,100,5,,OPEN,0,\n\
+                       be,one,7,2,,6,1500,UP 3/5,2,\n\
+                       be,BACKEND,7,3,10,6,20,UP,1,\n\
+                       fe,sock-1,7,1,100,,,OPEN,3,\n\n";
+
+    #[tokio::test]
+    async fn the_same_answer_under_both_names() {
+        let native = session(CSV, Names::Native);
+        assert_eq!(
+            lines(&servers::Servers, &native).await,
+            [
+                r#"haproxy_server_current_sessions{proxy="be",server="one"} 2"#,
+                r#"haproxy_server_http_responses_total{proxy="be",server="one",code="2xx"} 6"#,
+                r#"haproxy_server_queue_time_average_seconds{proxy="be",server="one"} 1.5"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="DOWN"} 0"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="DRAIN"} 0"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="MAINT"} 0"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="NOLB"} 0"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="UP"} 1"#,
+            ]
+        );
+        let exporter = session(CSV, Names::Exporter);
+        assert_eq!(
+            lines(&servers::Servers, &exporter).await,
+            [
+                r#"haproxy_server_current_sessions{backend="be",server="one"} 2"#,
+                r#"haproxy_server_http_queue_time_average_seconds{backend="be",server="one"} 1.5"#,
+                r#"haproxy_server_http_responses_total{backend="be",server="one",code="2xx"} 6"#,
+                r#"haproxy_server_up{backend="be",server="one"} 1"#,
+            ]
+        );
+        assert_eq!(
+            lines(&frontends::Frontends, &exporter).await,
+            [
+                r#"haproxy_frontend_current_sessions{frontend="fe"} 1"#,
+                r#"haproxy_frontend_http_responses_total{frontend="fe",code="2xx"} 5"#,
+                r#"haproxy_frontend_limit_sessions{frontend="fe"} 100"#,
+            ]
+        );
+        assert!(
+            lines(&backends::Backends, &exporter).await.contains(&r#"haproxy_backend_up{backend="be"} 1"#.to_owned())
+        );
+        assert_eq!(lines(&listeners::Listeners, &exporter).await, [""; 0]);
+        assert!(
+            lines(&listeners::Listeners, &native)
+                .await
+                .contains(&r#"haproxy_listener_status{proxy="fe",listener="sock-1",state="OPEN"} 1"#.to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_absent_and_counted() {
+        let csv = "# pxname,svname,scur,smax,status,type,\nbe,one,many,4,ASLEEP,2,\nbe,torn\n";
+        let session = session(csv, Names::Native);
+        assert_eq!(
+            lines(&servers::Servers, &session).await,
+            [r#"haproxy_server_max_sessions{proxy="be",server="one"} 4"#]
+        );
+        assert_eq!(lines(&super::csv::Csv, &session).await, ["haproxy_exporter_csv_parse_failures_total 2"]);
+        assert_eq!(session.stat.broken, 1);
+    }
+
+    #[test]
+    fn every_family_that_is_declared_is_distinct_within_one_naming() {
+        for collector in all() {
+            let mut seen = std::collections::HashSet::new();
+            for desc in collector.families() {
+                assert!(seen.insert((desc.name.clone(), desc.labels)), "{} of {}", desc.name, collector.name());
+            }
+        }
+    }
+}

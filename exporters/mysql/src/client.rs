@@ -1,0 +1,269 @@
+//! The bounded way to a server: at most two connections, kept for the next scrape, every wait under the scrape's deadline.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::config::{Account, Address, ConnectionSettings};
+use crate::error::Error;
+use crate::rows::{MAX_BYTES, Rows, TooLarge};
+use crate::version::Version;
+
+/// A connection that was not used for so long is closed at the next scrape. Scrapes are at most minutes apart.
+const IDLE_LIMIT: Duration = Duration::from_secs(240);
+/// Where there is no next scrape the server closes it. It is longer, lest both do it at the same moment.
+pub(crate) const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
+
+/// A connection that answered within this time needs no ping before its next statement.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The version by a SHOW statement: a Galera node outside the primary component refuses SELECT, but not SHOW.
+const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
+
+/// How long the statements of one scrape may take: here, and at the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) deadline: Instant,
+    /// Seconds, for the server's own limit.
+    pub(crate) statement_seconds: u64,
+}
+
+pub(crate) struct Client {
+    address: String,
+    user: String,
+    options: Opts,
+    settings: ConnectionSettings,
+    permits: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A connection between two answers.
+struct Connection {
+    conn: Conn,
+    version: Version,
+    /// The server's limit that it was set to; `None`: not set up yet.
+    statement_seconds: Option<u64>,
+    last_used: Instant,
+}
+
+impl Client {
+    pub(crate) fn new(address: Address, account: &Account, settings: ConnectionSettings) -> Self {
+        let options = OptsBuilder::default()
+            .user(Some(account.user.as_str()))
+            .pass(account.password.as_deref())
+            .ssl_opts(account.tls.clone())
+            .enable_cleartext_plugin(account.cleartext)
+            .stmt_cache_size(0)
+            // Given, so that mysql_async doesn't ask the server for them on each connect; nor for its socket, to connect again by that.
+            .max_allowed_packet(Some(MAX_BYTES / 2))
+            .wait_timeout(Some(28_800))
+            .prefer_socket(false);
+        let options = match &address {
+            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
+            Address::Unix(path) => options.socket(Some(path)),
+        };
+        Self {
+            address: address.to_string(),
+            user: account.user.clone(),
+            options: options.into(),
+            settings,
+            permits: Semaphore::new(settings.max_open_connections),
+            idle: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Makes sure that the server answers now, and returns its version.
+    pub(crate) async fn ping(&self, limits: Limits) -> Result<Version, Error> {
+        let lease = self.lease(limits, Duration::ZERO).await?;
+        let version = lease.connection.as_ref().map(|connection| connection.version);
+        lease.give_back();
+        version.ok_or_else(|| self.no_answer("a ping", Instant::now()))
+    }
+
+    /// Runs one statement and reads its whole answer.
+    pub(crate) async fn query(&self, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
+        let mut lease = self.lease(limits, FRESH).await?;
+        let started = Instant::now();
+        let deadline = self.settings.statement_deadline(started, limits.deadline);
+        match timeout_at(deadline, lease.read(&statement)).await {
+            Ok(Ok(Ok(rows))) => {
+                lease.give_back();
+                Ok(rows)
+            }
+            Ok(Ok(Err(TooLarge))) => {
+                Err(Error::TooLarge { address: self.address.clone(), statement, limit: MAX_BYTES })
+            }
+            Ok(Err(error)) => {
+                // A refused statement is a whole answer.
+                if !error.is_fatal() {
+                    lease.give_back();
+                }
+                Err(Error::statement(&self.address, statement, &error))
+            }
+            Err(_) => Err(self.no_answer(statement, started)),
+        }
+    }
+
+    /// A connection that is ready for a statement. One that has been idle for longer than `trust` proves first that it is alive.
+    async fn lease(&self, limits: Limits, trust: Duration) -> Result<Lease<'_>, Error> {
+        let started = Instant::now();
+        let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
+        let permit = timeout_at(limits.deadline, self.permits.acquire()).await.ok().and_then(Result::ok);
+        // A permit that a timed-out statement has just given back comes too late: a connection begun now could only be thrown away.
+        let permit = permit.filter(|_| Instant::now() < limits.deadline).ok_or_else(busy)?;
+        let mut lease = Lease { client: self, connection: None, _permit: permit };
+        while let Some(connection) = self.take_idle() {
+            let unused = connection.last_used.elapsed();
+            if unused > IDLE_LIMIT {
+                goodbye(connection.conn);
+                continue;
+            }
+            lease.connection = Some(connection);
+            if unused <= trust || lease.is_alive(limits.deadline).await {
+                break;
+            }
+            lease.close();
+        }
+        let setup = async {
+            if lease.connection.is_none() {
+                let conn = Conn::new(self.options.clone()).await?;
+                lease.connection = Some(Connection {
+                    conn,
+                    version: Version::parse(""),
+                    statement_seconds: None,
+                    last_used: Instant::now(),
+                });
+            }
+            lease.set_up(self.settings.statement_seconds(limits.statement_seconds)).await
+        };
+        match timeout_at(limits.deadline, setup).await {
+            Ok(Ok(())) => Ok(lease),
+            Ok(Err(error)) => Err(Error::connecting(&self.address, &self.user, &error)),
+            Err(_) => Err(self.no_answer("the connection", started)),
+        }
+    }
+
+    fn no_answer(&self, what: impl Into<Cow<'static, str>>, started: Instant) -> Error {
+        Error::NoAnswer { address: self.address.clone(), what: what.into(), waited: started.elapsed() }
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        self.idle().pop()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        for connection in self.idle().drain(..) {
+            goodbye(connection.conn);
+        }
+    }
+}
+
+/// Closes a connection properly: without it the server logs an aborted connection. It is one write into the kernel's buffer; where that isn't
+/// possible at once, so be it.
+fn goodbye(conn: Conn) {
+    let _ = conn.disconnect().now_or_never();
+}
+
+/// The right to use a connection, and the connection. Dropped before the answer was read, be it by an error, the deadline or a panic, it closes
+/// the connection: no other statement may meet the rest of that answer.
+struct Lease<'a> {
+    client: &'a Client,
+    connection: Option<Connection>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lease<'_> {
+    async fn is_alive(&mut self, deadline: Instant) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        // Half of the time is left for a new connection: the network may have forgotten this one without a word.
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        matches!(timeout_at(half, connection.conn.ping()).await, Ok(Ok(())))
+    }
+
+    /// Asks a new connection for the version, and sets its limits; an old one only where this scrape's limit is another one.
+    async fn set_up(&mut self, statement_seconds: u64) -> mysql_async::Result<()> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        if connection.statement_seconds == Some(statement_seconds) {
+            return Ok(());
+        }
+        if connection.statement_seconds.is_none() {
+            let row: Option<(String, String)> = connection.conn.query_first(VERSION_STATEMENT).await?;
+            connection.version = Version::parse(&row.map(|(_, version)| version).unwrap_or_default());
+        }
+        let settings = connection.version.session_settings(&self.client.settings, statement_seconds);
+        match connection.conn.query_drop(format!("SET {}", settings.join(", "))).await {
+            Err(mysql_async::Error::Server(_)) => {
+                // A fork or a proxy that lacks one of them; the others still count.
+                for setting in settings {
+                    match connection.conn.query_drop(format!("SET {setting}")).await {
+                        Err(error) if error.is_fatal() => return Err(error),
+                        Err(error) => debug!(target = %self.client.address, setting, %error, "setting refused"),
+                        Ok(()) => {}
+                    }
+                }
+            }
+            result => result?,
+        }
+        connection.statement_seconds = Some(statement_seconds);
+        Ok(())
+    }
+
+    async fn read(&mut self, statement: &str) -> mysql_async::Result<Result<Rows, TooLarge>> {
+        let Some(connection) = &mut self.connection else { return Ok(Ok(Rows::default())) };
+        let mut result = connection.conn.query_iter(statement).await?;
+        let mut rows = Rows::new(result.columns_ref().iter().map(|column| column.name_str().into_owned()));
+        while let Some(row) = result.next().await? {
+            let cells = (0..row.len()).map(|column| match row.as_ref(column) {
+                // In the text protocol all that isn't NULL is bytes.
+                Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
+                _ => None,
+            });
+            if let Err(too_large) = rows.push(cells) {
+                return Ok(Err(too_large));
+            }
+        }
+        Ok(Ok(rows))
+    }
+
+    /// Keeps the connection, whose last answer was read to its end, for the next statement.
+    fn give_back(mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.last_used = Instant::now();
+            self.client.idle().push(connection);
+        }
+    }
+
+    /// Closes the socket now. A dropped `Conn` would first read the rest of its answer, in a task that nobody bounds: behind a hung server
+    /// those tasks and their sockets would pile up. On a thread without a runtime it can only close.
+    fn close(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let closing = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(connection));
+            // Joined, so that the permit is given back after the connection is gone; the thread lives for some 50 µs.
+            let _ = closing.map(std::thread::JoinHandle::join);
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,222 @@
+//! `SHOW GLOBAL STATUS`.
+
+use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
+
+use crate::rows::Rows;
+use crate::session::Session;
+use crate::value::{family_name, parse};
+
+const PREFIX: &str = "mysql_global_status_";
+const GENERIC_HELP: &str = "The variable of this name in SHOW GLOBAL STATUS.";
+
+/// Variables that are one family with a label: by the beginning of their names.
+const GROUPS: [(&str, Desc); 5] = [
+    (
+        "com_",
+        Desc::counter(
+            "mysql_global_status_commands_total",
+            "Statements that the server has executed, by kind.",
+            &["command"],
+        ),
+    ),
+    (
+        "handler_",
+        Desc::counter("mysql_global_status_handlers_total", "Requests to the storage engines, by kind.", &["handler"]),
+    ),
+    (
+        "connection_errors_",
+        Desc::counter(
+            "mysql_global_status_connection_errors_total",
+            "Connections that failed by an error of the server or the network, by kind.",
+            &["error"],
+        ),
+    ),
+    (
+        "innodb_rows_",
+        Desc::counter(
+            "mysql_global_status_innodb_row_ops_total",
+            "Operations on rows of InnoDB tables, by kind.",
+            &["operation"],
+        ),
+    ),
+    (
+        "performance_schema_",
+        Desc::counter(
+            "mysql_global_status_performance_schema_lost_total",
+            "Instruments that the performance schema could not load or make for lack of memory.",
+            &["instrumentation"],
+        ),
+    ),
+];
+
+const PAGES_PREFIX: &str = "innodb_buffer_pool_pages_";
+const PAGES: Desc =
+    Desc::gauge("mysql_global_status_buffer_pool_pages", "Pages of InnoDB's buffer pool, by state.", &["state"]);
+const DIRTY_PAGES: Desc = Desc::gauge(
+    "mysql_global_status_buffer_pool_dirty_pages",
+    "Pages of InnoDB's buffer pool that are not on disk yet.",
+    &[],
+);
+const PAGE_CHANGES: Desc = Desc::counter(
+    "mysql_global_status_buffer_pool_page_changes_total",
+    "Changes of pages of InnoDB's buffer pool, by kind.",
+    &["operation"],
+);
+
+const GALERA_INFO: Desc = Desc::info(
+    "mysql_galera_status_info",
+    "The Galera cluster's state and its provider's version.",
+    &["wsrep_local_state_uuid", "wsrep_cluster_state_uuid", "wsrep_provider_version"],
+);
+
+/// The parts of `wsrep_evs_repl_latency`, in their order.
+const GALERA_LATENCY: [Desc; 5] = [
+    Desc::gauge("mysql_galera_evs_repl_latency_min_seconds", "Galera's group communication latency: least.", &[]),
+    Desc::gauge("mysql_galera_evs_repl_latency_avg_seconds", "Galera's group communication latency: average.", &[]),
+    Desc::gauge("mysql_galera_evs_repl_latency_max_seconds", "Galera's group communication latency: greatest.", &[]),
+    Desc::gauge(
+        "mysql_galera_evs_repl_latency_stdev",
+        "Galera's group communication latency: standard deviation.",
+        &[],
+    ),
+    Desc::gauge(
+        "mysql_galera_evs_repl_latency_sample_size",
+        "Galera's group communication latency: number of samples.",
+        &[],
+    ),
+];
+
+pub(super) struct GlobalStatus;
+
+#[async_trait]
+impl Collector<Session> for GlobalStatus {
+    fn name(&self) -> &'static str {
+        "global_status"
+    }
+
+    fn help(&self) -> &'static str {
+        "Status variables, from SHOW GLOBAL STATUS."
+    }
+
+    fn families(&self) -> Vec<Desc> {
+        let generic = Desc::untyped("mysql_global_status_<variable>", GENERIC_HELP, &[]);
+        let groups = GROUPS.into_iter().map(|(_, desc)| desc);
+        groups.chain([PAGES, DIRTY_PAGES, PAGE_CHANGES, generic, GALERA_INFO]).chain(GALERA_LATENCY).collect()
+    }
+
+    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
+        write(&session.status().await?.rows, out);
+        Ok(())
+    }
+}
+
+fn write(rows: &Rows, out: &mut Families) {
+    for (variable, value) in rows.iter_pairs() {
+        let Some(value) = parse(value) else { continue };
+        let name = family_name(PREFIX, variable);
+        let key = name.get(PREFIX.len()..).unwrap_or_default();
+        if let Some((group, rest)) = GROUPS.iter().find_map(|(prefix, desc)| Some((desc, key.strip_prefix(prefix)?))) {
+            out.push(group, &[rest], value);
+        } else if let Some(page) = key.strip_prefix(PAGES_PREFIX) {
+            match page {
+                "data" | "free" | "misc" | "old" => out.push(&PAGES, &[page], value),
+                "dirty" => out.push(&DIRTY_PAGES, &[], value),
+                // The sum of the states.
+                "total" => {}
+                change => out.push(&PAGE_CHANGES, &[change], value),
+            }
+        } else {
+            out.push(&Desc::dynamic(Kind::Untyped, name, GENERIC_HELP, &[]), &[], value);
+        }
+    }
+    galera(rows, out);
+}
+
+fn galera(rows: &Rows, out: &mut Families) {
+    let text = |name| rows.lookup(name).filter(|text| !text.is_empty());
+    if let Some(state) = text("wsrep_local_state_uuid") {
+        let labels = ["wsrep_cluster_state_uuid", "wsrep_provider_version"].map(|name| text(name).unwrap_or_default());
+        out.push(&GALERA_INFO, &[state, labels[0], labels[1]], 1.0);
+    }
+    let latency: Option<Vec<f64>> =
+        text("wsrep_evs_repl_latency").and_then(|parts| parts.split('/').map(|part| part.parse().ok()).collect());
+    if let Some(latency) = latency.filter(|latency| latency.len() == GALERA_LATENCY.len()) {
+        for (desc, value) in GALERA_LATENCY.iter().zip(latency) {
+            out.push(desc, &[], value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(pairs: &[(&str, &str)]) -> String {
+        super::super::page(write, &Rows::pairs(pairs))
+    }
+
+    #[test]
+    fn variables_go_to_their_groups_and_the_rest_is_untyped() {
+        let page = written(&[
+            ("Com_select", "5"),
+            ("Com_admin_commands", "1"),
+            ("Compression", "OFF"),
+            ("Connection_errors_internal", "2"),
+            ("Handler_read_key", "6"),
+            ("Innodb_buffer_pool_dump_status", "not started"),
+            ("Innodb_buffer_pool_pages_data", "10"),
+            ("Innodb_buffer_pool_pages_dirty", "11"),
+            ("Innodb_buffer_pool_pages_flushed", "12"),
+            ("Innodb_buffer_pool_pages_total", "13"),
+            ("Innodb_rows_read", "14"),
+            ("Performance_schema_users_lost", "15"),
+            ("Ssl_server_not_after", "Aug 10 12:00:00 2035 GMT"),
+        ]);
+        assert_eq!(
+            page,
+            "\
+# TYPE mysql_global_status_buffer_pool_dirty_pages gauge
+mysql_global_status_buffer_pool_dirty_pages 11
+# TYPE mysql_global_status_buffer_pool_page_changes_total counter
+mysql_global_status_buffer_pool_page_changes_total{operation=\"flushed\"} 12
+# TYPE mysql_global_status_buffer_pool_pages gauge
+mysql_global_status_buffer_pool_pages{state=\"data\"} 10
+# TYPE mysql_global_status_commands_total counter
+mysql_global_status_commands_total{command=\"admin_commands\"} 1
+mysql_global_status_commands_total{command=\"select\"} 5
+# TYPE mysql_global_status_compression untyped
+mysql_global_status_compression 0
+# TYPE mysql_global_status_connection_errors_total counter
+mysql_global_status_connection_errors_total{error=\"internal\"} 2
+# TYPE mysql_global_status_handlers_total counter
+mysql_global_status_handlers_total{handler=\"read_key\"} 6
+# TYPE mysql_global_status_innodb_row_ops_total counter
+mysql_global_status_innodb_row_ops_total{operation=\"read\"} 14
+# TYPE mysql_global_status_performance_schema_lost_total counter
+mysql_global_status_performance_schema_lost_total{instrumentation=\"users_lost\"} 15
+# TYPE mysql_global_status_ssl_server_not_after untyped
+mysql_global_status_ssl_server_not_after 2070360000
+"
+        );
+    }
+
+    #[test]
+    fn galera_has_families_of_its_own() {
+        let page = written(&[
+            ("wsrep_local_state_uuid", "u1"),
+            ("wsrep_cluster_state_uuid", "u2"),
+            ("wsrep_provider_version", "26.4.14(r06a0c285)"),
+            ("wsrep_evs_repl_latency", "0.001/0.002/0.003/0.0004/5"),
+            ("wsrep_cluster_status", "Primary"),
+        ]);
+        for line in [
+            "mysql_galera_status_info{wsrep_local_state_uuid=\"u1\",wsrep_cluster_state_uuid=\"u2\",wsrep_provider_version=\"26.4.14(r06a0c285)\"} 1",
+            "mysql_galera_evs_repl_latency_min_seconds 0.001",
+            "mysql_galera_evs_repl_latency_sample_size 5",
+            "mysql_global_status_wsrep_cluster_status 1",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+        assert_eq!(written(&[("wsrep_evs_repl_latency", "0.001/x"), ("wsrep_local_state_uuid", "")]), "");
+    }
+}

@@ -1,0 +1,5 @@
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    exporter_toolkit::run::<mysql_exporter::MysqlExporter>()
+}

@@ -1,0 +1,163 @@
+//! An answer of the server: all its cells in one buffer.
+
+/// Answers are at most this large; the largest that is expected, information_schema.tables of 20,000 tables, has 4 MB.
+pub(crate) const MAX_BYTES: usize = 32 << 20;
+
+/// The rows of one result set; a cell costs eight bytes beside its text, and no allocation of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    columns: Vec<String>,
+    text: String,
+    /// Where each cell's text ends, and whether there is one at all; row by row.
+    cells: Vec<Cell>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    end: u32,
+    null: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge;
+
+impl Rows {
+    pub(crate) fn new(columns: impl IntoIterator<Item = String>) -> Self {
+        Self { columns: columns.into_iter().collect(), ..Self::default() }
+    }
+
+    /// A row of names and values, as the `SHOW` statements give them.
+    #[cfg(test)]
+    pub(crate) fn pairs(pairs: &[(&str, &str)]) -> Self {
+        let mut rows = Self::new(["Variable_name", "Value"].map(str::to_owned));
+        for (name, value) in pairs {
+            rows.push([Some(name.as_bytes()), Some(value.as_bytes())].into_iter()).unwrap();
+        }
+        rows
+    }
+
+    /// Adds a row. Missing cells are NULL, surplus ones are left out, and what isn't UTF-8 is replaced.
+    pub(crate) fn push<'a>(&mut self, mut cells: impl Iterator<Item = Option<&'a [u8]>>) -> Result<(), TooLarge> {
+        for _ in 0..self.columns.len() {
+            let cell = cells.next().flatten();
+            if let Some(bytes) = cell {
+                match std::str::from_utf8(bytes) {
+                    Ok(text) => self.text.push_str(text),
+                    Err(_) => self.text.push_str(&String::from_utf8_lossy(bytes)),
+                }
+            }
+            let used = self.text.len() + self.cells.len() * size_of::<Cell>();
+            let end = u32::try_from(self.text.len()).ok().filter(|_| used <= MAX_BYTES).ok_or(TooLarge)?;
+            self.cells.push(Cell { end, null: cell.is_none() });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(String::as_str)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        let width = self.columns.len();
+        (0..self.cells.len().checked_div(width).unwrap_or(0)).map(move |row| Row { rows: self, first: row * width })
+    }
+
+    /// Names and values: the first two columns.
+    pub(crate) fn iter_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter_map(|row| Some((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The value of a name; names of variables know no case.
+    pub(crate) fn lookup(&self, name: &str) -> Option<&str> {
+        self.iter_pairs().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn lookup_number(&self, name: &str) -> Option<f64> {
+        self.lookup(name)?.parse().ok()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    rows: &'a Rows,
+    first: usize,
+}
+
+impl<'a> Row<'a> {
+    /// The cell of a column; `None` is NULL.
+    pub(crate) fn get(&self, column: usize) -> Option<&'a str> {
+        if column >= self.rows.columns.len() {
+            return None;
+        }
+        let index = self.first + column;
+        let cell = self.rows.cells.get(index).filter(|cell| !cell.null)?;
+        let start = index.checked_sub(1).and_then(|before| self.rows.cells.get(before)).map_or(0, |before| before.end);
+        self.rows.text.get(start as usize..cell.end as usize)
+    }
+
+    pub(crate) fn number(&self, column: usize) -> Option<f64> {
+        self.get(column)?.trim().parse().ok()
+    }
+
+    /// Names of columns and cells that aren't NULL.
+    pub(crate) fn cells(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.rows
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, column)| Some((column.as_str(), self.get(index)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_found_by_row_and_column() {
+        let mut rows = Rows::new(["a", "b", "c"].map(str::to_owned));
+        rows.push([Some(b"1".as_slice()), None, Some(b"")].into_iter()).unwrap();
+        rows.push([None, Some(b"x\xffy".as_slice()), None].into_iter()).unwrap();
+        rows.push([Some(b"too".as_slice()), Some(b"many"), Some(b"cells"), Some(b"here")].into_iter()).unwrap();
+        rows.push([Some(b"few".as_slice())].into_iter()).unwrap();
+        let cells: Vec<Vec<_>> = rows.iter().map(|row| (0..4).map(|column| row.get(column)).collect()).collect();
+        assert_eq!(
+            cells,
+            [
+                [Some("1"), None, Some(""), None],
+                [None, Some("x\u{fffd}y"), None, None],
+                [Some("too"), Some("many"), Some("cells"), None],
+                [Some("few"), None, None, None],
+            ]
+        );
+        assert_eq!(rows.iter().next().unwrap().cells().collect::<Vec<_>>(), [("a", "1"), ("c", "")]);
+    }
+
+    #[test]
+    fn an_answer_without_columns_has_no_rows() {
+        let mut rows = Rows::new([]);
+        rows.push([Some(b"1".as_slice())].into_iter()).unwrap();
+        assert!(rows.is_empty());
+        assert_eq!(rows.iter().count(), 0);
+    }
+
+    #[test]
+    fn variables_are_found_in_any_case() {
+        let rows = Rows::pairs(&[("Threads_connected", "3"), ("Uptime", "x")]);
+        assert_eq!(rows.lookup_number("threads_connected"), Some(3.0));
+        assert_eq!(rows.lookup_number("uptime"), None);
+        assert_eq!(rows.lookup("missing"), None);
+    }
+
+    #[test]
+    fn an_answer_stops_growing_at_its_cap() {
+        let mut rows = Rows::new(["a".to_owned()]);
+        let large = vec![b'x'; MAX_BYTES / 2];
+        rows.push([Some(large.as_slice())].into_iter()).unwrap();
+        assert_eq!(rows.push([Some(large.as_slice())].into_iter()), Err(TooLarge));
+    }
+}

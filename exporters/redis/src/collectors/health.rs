@@ -1,0 +1,280 @@
+//! Is the server well, and if not, why.
+
+use exporter_toolkit::CheckStatus::{Fail, Ok as Good, Warn};
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
+
+use crate::client::Session;
+
+pub(crate) static CHECKS: [CheckDef; 6] = [
+    CheckDef { name: "ping", help: "Whether the server serves commands, and answers a PING quickly.", essential: true },
+    CheckDef {
+        name: "memory",
+        help: "Whether used memory keeps clear of maxmemory, where there is one and nothing may be evicted to keep below it.",
+        essential: false,
+    },
+    CheckDef {
+        name: "persistence",
+        help: "Whether the last dump and the last write to the append-only file succeeded.",
+        essential: false,
+    },
+    CheckDef { name: "replication", help: "On a replica: whether it hears from its master.", essential: false },
+    CheckDef {
+        name: "connections",
+        help: "Whether the number of clients keeps clear of maxclients.",
+        essential: false,
+    },
+    CheckDef {
+        name: "rejected_connections",
+        help: "Whether clients were refused since the previous scrape.",
+        essential: false,
+    },
+];
+static PING: &CheckDef = &CHECKS[0];
+static MEMORY: &CheckDef = &CHECKS[1];
+static PERSISTENCE: &CheckDef = &CHECKS[2];
+static REPLICATION: &CheckDef = &CHECKS[3];
+static CONNECTIONS: &CheckDef = &CHECKS[4];
+static REJECTED: &CheckDef = &CHECKS[5];
+
+type Finding = (CheckStatus, String);
+
+pub(super) struct Health;
+
+#[async_trait]
+impl Collector<Session> for Health {
+    fn name(&self) -> &'static str {
+        "health"
+    }
+
+    fn help(&self) -> &'static str {
+        "Health checks: ping, memory, persistence, replication, connections."
+    }
+
+    fn families(&self) -> Vec<Desc> {
+        Vec::new()
+    }
+
+    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
+        let findings = [
+            (PING, Some(ping(session))),
+            (MEMORY, memory(session)),
+            (PERSISTENCE, persistence(session)),
+            (REPLICATION, replication(session)),
+            (CONNECTIONS, connections(session)),
+            (REJECTED, rejected(session)),
+        ];
+        for (check, finding) in findings {
+            // A check that could not be made is absent.
+            if let Some((status, reason)) = finding {
+                out.check(check, status, reason);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ping(session: &Session) -> Finding {
+    if let Some(refusal) = &session.ping.refusal {
+        return (Fail, format!("PING was refused: {refusal}"));
+    }
+    let seconds = session.ping.round_trip.as_secs_f64();
+    let slow = seconds >= session.thresholds.ping_seconds;
+    let milliseconds = seconds * 1e3;
+    let reason = format!("answered in {milliseconds:.1} ms");
+    if !slow {
+        return (Good, reason);
+    }
+    (Warn, format!("{reason}, from {:.0} ms on it is slow: see SLOWLOG GET", session.thresholds.ping_seconds * 1e3))
+}
+
+fn memory(session: &Session) -> Option<Finding> {
+    let limit = session.info.number("maxmemory")?;
+    // Buffers of replicas and of the append-only file don't count towards the limit.
+    let used = session.info.number("used_memory")? - session.info.number("mem_not_counted_for_evict").unwrap_or(0.0);
+    if limit <= 0.0 {
+        return Some((Good, format!("{} used, no maxmemory", mebibytes(used))));
+    }
+    let percent = used / limit * 100.0;
+    let reason = format!("{percent:.0} % of maxmemory: {} of {}", mebibytes(used), mebibytes(limit));
+    let policy = session.info.get("maxmemory_policy").unwrap_or("noeviction");
+    let status = match policy {
+        // A cache that may evict any key lives at its limit.
+        _ if policy.starts_with("allkeys-") || percent < session.thresholds.memory_percent => Good,
+        "noeviction" if percent >= 100.0 => Fail,
+        _ => Warn,
+    };
+    Some((
+        status,
+        if status == Fail {
+            format!("{reason}: writes are refused (noeviction)")
+        } else {
+            format!("{reason} ({policy})")
+        },
+    ))
+}
+
+fn mebibytes(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / f64::from(1 << 20))
+}
+
+fn persistence(session: &Session) -> Option<Finding> {
+    let info = &session.info;
+    let dump = info.get("rdb_last_bgsave_status")?;
+    let failed = |status: Option<&str>| status.is_some_and(|status| status != "ok");
+    Some(if info.get("loading") == Some("1") {
+        let percent = info.get("loading_loaded_perc").unwrap_or("?");
+        (Fail, format!("the server is loading its data ({percent} %) and refuses commands"))
+    } else if failed(info.get("aof_last_write_status")) {
+        (
+            Fail,
+            "the last write to the append-only file failed and writes are refused: check the disk and the server's log"
+                .to_owned(),
+        )
+    } else if failed(Some(dump)) {
+        (
+            Fail,
+            "the last dump (BGSAVE) failed and writes may be refused: check the disk, memory and the server's log"
+                .to_owned(),
+        )
+    } else if failed(info.get("aof_last_bgrewrite_status")) {
+        (
+            Warn,
+            "the last rewrite of the append-only file failed: check the disk, memory and the server's log".to_owned(),
+        )
+    } else {
+        let changes = info.get("rdb_changes_since_last_save").unwrap_or("?");
+        let aof = if info.get("aof_enabled") == Some("1") { "on" } else { "off" };
+        (Good, format!("{changes} changes since the last dump, append-only file {aof}"))
+    })
+}
+
+fn replication(session: &Session) -> Option<Finding> {
+    let info = &session.info;
+    if info.get("role") != Some("slave") {
+        return None;
+    }
+    let master = format!("{}:{}", info.get("master_host").unwrap_or("?"), info.get("master_port").unwrap_or("?"));
+    let status = info.get("master_link_status")?;
+    if info.get("master_sync_in_progress") == Some("1") {
+        return Some((Warn, format!("all data is being fetched from {master}")));
+    }
+    if status != "up" {
+        let since = match info.get("master_link_down_since_seconds") {
+            Some(seconds) if seconds != "-1" => format!(" for {seconds} s"),
+            _ => String::new(),
+        };
+        return Some((Fail, format!("the link to {master} is {status}{since}")));
+    }
+    let seconds = info.number("master_last_io_seconds_ago")?;
+    let reason = format!("heard from {master} {seconds:.0} s ago");
+    Some((if seconds >= session.thresholds.replication_seconds { Warn } else { Good }, reason))
+}
+
+fn connections(session: &Session) -> Option<Finding> {
+    let clients = session.info.number("connected_clients")?;
+    // In INFO since 6.0.
+    let limit = session.info.number("maxclients").or_else(|| session.setting("maxclients")?.parse().ok());
+    let limit = limit.filter(|limit| *limit > 0.0)?;
+    let percent = clients / limit * 100.0;
+    let reason = format!("{percent:.0} % of maxclients: {clients:.0} of {limit:.0}");
+    Some((if percent >= session.thresholds.connections_percent { Warn } else { Good }, reason))
+}
+
+fn rejected(session: &Session) -> Option<Finding> {
+    let now = session.info.number("rejected_connections")?;
+    // Absent in the first scrape; less than before means that the server was restarted and counts from 0 again.
+    let before = session.rejected_before?;
+    let new = if now < before { now } else { now - before };
+    if new > 0.0 {
+        return Some((
+            Warn,
+            format!("{new:.0} since the previous scrape: the server was out of connections (maxclients)"),
+        ));
+    }
+    Some((Good, "none since the previous scrape".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::session;
+
+    #[track_caller]
+    fn assert_finding(finding: Option<Finding>, status: CheckStatus, reason: &str) {
+        let (found, text) = finding.expect("the check can be made");
+        assert_eq!(found, status, "{text}");
+        assert!(text.contains(reason), "{text}");
+    }
+
+    #[test]
+    fn ping_is_quick_slow_or_refused() {
+        let mut session = session("");
+        assert_finding(Some(ping(&session)), Good, "1.0 ms");
+        session.ping.round_trip = Duration::from_millis(100);
+        assert_finding(Some(ping(&session)), Warn, "100.0 ms");
+        session.ping.refusal = Some("LOADING Redis is loading the dataset in memory".to_owned());
+        assert_finding(Some(ping(&session)), Fail, "LOADING");
+    }
+
+    #[test]
+    fn memory_against_its_limit() {
+        let of = |used: u32, policy: &str| {
+            memory(&session(&format!("used_memory:{used}\nmaxmemory:1000\nmaxmemory_policy:{policy}\n")))
+        };
+        assert_finding(of(899, "noeviction"), Good, "90 %");
+        assert_finding(of(900, "noeviction"), Warn, "90 %");
+        assert_finding(of(1000, "noeviction"), Fail, "writes are refused");
+        assert_finding(of(1000, "volatile-lru"), Warn, "100 %");
+        assert_finding(of(1000, "allkeys-lru"), Good, "allkeys-lru");
+        assert_finding(memory(&session("used_memory:1048576\nmaxmemory:0\n")), Good, "1.0 MiB used");
+        let buffers = session("used_memory:950\nmem_not_counted_for_evict:100\nmaxmemory:1000\n");
+        assert_finding(memory(&buffers), Good, "85 %");
+        assert_eq!(memory(&session("used_memory:1\n")), None);
+    }
+
+    #[test]
+    fn persistence_says_what_failed() {
+        let of = |text: &str| persistence(&session(&format!("rdb_last_bgsave_status:ok\n{text}\n")));
+        assert_finding(of("aof_last_write_status:ok\naof_enabled:1\nrdb_changes_since_last_save:3"), Good, "3 changes");
+        assert_finding(of("aof_last_write_status:err"), Fail, "append-only");
+        assert_finding(of("aof_last_bgrewrite_status:err"), Warn, "rewrite");
+        assert_finding(of("loading:1\nloading_loaded_perc:42.00"), Fail, "42.00 %");
+        assert_finding(persistence(&session("rdb_last_bgsave_status:err\n")), Fail, "BGSAVE");
+        assert_eq!(persistence(&session("redis_mode:sentinel\n")), None);
+    }
+
+    #[test]
+    fn replication_is_for_replicas() {
+        let of = |text: &str| replication(&session(&format!("role:slave\nmaster_host:m\nmaster_port:6379\n{text}\n")));
+        assert_finding(of("master_link_status:up\nmaster_last_io_seconds_ago:1"), Good, "m:6379 1 s ago");
+        assert_finding(of("master_link_status:up\nmaster_last_io_seconds_ago:30"), Warn, "30 s ago");
+        assert_finding(of("master_link_status:down\nmaster_link_down_since_seconds:7"), Fail, "down for 7 s");
+        assert_finding(of("master_link_status:down\nmaster_link_down_since_seconds:-1"), Fail, "m:6379 is down");
+        assert_finding(of("master_link_status:down\nmaster_sync_in_progress:1"), Warn, "fetched");
+        assert_eq!(replication(&session("role:master\n")), None);
+    }
+
+    #[test]
+    fn connections_against_their_limit() {
+        let mut session = session("connected_clients:90\n");
+        assert_eq!(connections(&session), None);
+        session.config = Ok(vec![("maxclients".to_owned(), "100".to_owned())]);
+        assert_finding(connections(&session), Warn, "90 of 100");
+        let quiet = crate::client::session("connected_clients:1\nmaxclients:10000\n");
+        assert_finding(connections(&quiet), Good, "1 of 10000");
+    }
+
+    #[test]
+    fn rejections_since_the_previous_scrape() {
+        let mut session = session("rejected_connections:5\n");
+        assert_eq!(rejected(&session), None);
+        session.rejected_before = Some(5.0);
+        assert_finding(rejected(&session), Good, "none");
+        session.rejected_before = Some(2.0);
+        assert_finding(rejected(&session), Warn, "3 since");
+        session.rejected_before = Some(9.0);
+        assert_finding(rejected(&session), Warn, "5 since");
+    }
+}

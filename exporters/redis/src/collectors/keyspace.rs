@@ -1,0 +1,106 @@
+//! Keys of each database.
+
+use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+
+use crate::client::Session;
+use crate::info::{is_numbered, part};
+
+static KEYS: Desc = Desc::gauge("redis_db_keys", "Keys in the database.", &["db"]);
+static EXPIRING: Desc = Desc::gauge("redis_db_keys_expiring", "Keys in the database that expire some time.", &["db"]);
+static CACHED: Desc = Desc::gauge(
+    "redis_db_keys_cached",
+    "Keys of the database in memory, with storage behind it (KeyDB FLASH).",
+    &["db"],
+);
+static AVERAGE_TTL: Desc = Desc::gauge(
+    "redis_db_avg_ttl_seconds",
+    "Average time to live of the keys that expire, as the server estimates it.",
+    &["db"],
+);
+
+/// What Redis has unless it is told otherwise, and so what to assume where CONFIG GET is refused.
+const DEFAULT_DATABASES: usize = 16;
+
+pub(super) struct Keyspace;
+
+#[async_trait]
+impl Collector<Session> for Keyspace {
+    fn name(&self) -> &'static str {
+        "keyspace"
+    }
+
+    fn help(&self) -> &'static str {
+        "Keys of each database; empty databases have 0."
+    }
+
+    fn families(&self) -> Vec<Desc> {
+        vec![KEYS.clone(), EXPIRING.clone(), CACHED.clone(), AVERAGE_TTL.clone()]
+    }
+
+    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
+        let mut seen = Vec::new();
+        for (database, value) in session.info.fields().filter(|(key, _)| is_numbered(key, "db")) {
+            let (Some(keys), Some(expiring)) = (part(value, "keys"), part(value, "expires")) else { continue };
+            seen.push(database);
+            out.push(&KEYS, &[database], keys);
+            out.push(&EXPIRING, &[database], expiring);
+            if let Some(milliseconds) = part(value, "avg_ttl") {
+                out.push(&AVERAGE_TTL, &[database], milliseconds / 1000.0);
+            }
+            if let Some(cached) = part(value, "cached_keys") {
+                out.push(&CACHED, &[database], cached);
+            }
+        }
+        // INFO leaves out empty databases. Rules such as `redis_db_keys{db="db0"} == 0` need them.
+        for number in 0..databases(session) {
+            let database = format!("db{number}");
+            if !seen.contains(&database.as_str()) {
+                out.push(&KEYS, &[&database], 0.0);
+                out.push(&EXPIRING, &[&database], 0.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn databases(session: &Session) -> usize {
+    if session.info.get("redis_mode") == Some("sentinel") {
+        return 0;
+    }
+    if session.info.get("cluster_enabled") == Some("1") {
+        return 1;
+    }
+    session.setting("databases").and_then(|number| number.parse().ok()).unwrap_or(DEFAULT_DATABASES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::page;
+    use super::*;
+    use crate::client::session;
+
+    #[test]
+    fn empty_databases_are_filled_in() {
+        let mut session = session("db1:keys=5,expires=2,avg_ttl=99490\ndb_size:3\ndb2:keys=x,expires=1\n");
+        session.config = Ok(vec![("databases".to_owned(), "2".to_owned())]);
+        assert_eq!(
+            page(&Keyspace, &session),
+            "redis_db_avg_ttl_seconds{db=\"db1\"} 99.49\n\
+             redis_db_keys{db=\"db0\"} 0\nredis_db_keys{db=\"db1\"} 5\n\
+             redis_db_keys_expiring{db=\"db0\"} 0\nredis_db_keys_expiring{db=\"db1\"} 2\n"
+        );
+    }
+
+    #[test]
+    fn how_many_databases_there_are() {
+        assert_eq!(databases(&session("redis_mode:standalone\n")), 16);
+        assert_eq!(databases(&session("redis_mode:cluster\ncluster_enabled:1\n")), 1);
+        assert_eq!(databases(&session("redis_mode:sentinel\n")), 0);
+    }
+
+    #[test]
+    fn keydb_counts_cached_keys() {
+        let session = session("cluster_enabled:1\ndb0:keys=1,expires=0,avg_ttl=0,cached_keys=1\n");
+        assert!(page(&Keyspace, &session).contains("redis_db_keys_cached{db=\"db0\"} 1\n"));
+    }
+}

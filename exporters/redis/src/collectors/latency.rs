@@ -1,0 +1,56 @@
+//! Spikes that the latency monitor has seen (`latency-monitor-threshold`).
+
+use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+
+use crate::client::Session;
+
+static LAST: Desc = Desc::gauge("redis_latency_spike_last", "When the event last took long.", &["event_name"]);
+static DURATION: Desc = Desc::gauge(
+    "redis_latency_spike_duration_seconds",
+    "Seconds that the event took when it last took long.",
+    &["event_name"],
+);
+
+pub(super) struct Latency;
+
+#[async_trait]
+impl Collector<Session> for Latency {
+    fn name(&self) -> &'static str {
+        "latency"
+    }
+
+    fn help(&self) -> &'static str {
+        "The last spike of each event of the latency monitor."
+    }
+
+    fn families(&self) -> Vec<Desc> {
+        vec![LAST.clone(), DURATION.clone()]
+    }
+
+    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
+        for event in session.latency.as_ref().map_err(Clone::clone)? {
+            out.push(&LAST, &[&event.name], event.unix_seconds as f64);
+            out.push(&DURATION, &[&event.name], event.milliseconds as f64 / 1e3);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::page;
+    use super::*;
+    use crate::client::{LatencyEvent, session};
+
+    #[test]
+    fn events() {
+        let mut session = session("");
+        let event = LatencyEvent { name: "fast-command".to_owned(), unix_seconds: 1_700_000_000, milliseconds: 250 };
+        session.latency = Ok(vec![event]);
+        assert_eq!(
+            page(&Latency, &session),
+            "redis_latency_spike_duration_seconds{event_name=\"fast-command\"} 0.25\n\
+             redis_latency_spike_last{event_name=\"fast-command\"} 1700000000\n"
+        );
+    }
+}

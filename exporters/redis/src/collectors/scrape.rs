@@ -1,0 +1,64 @@
+//! The peer's series about its own scrape. Where the server does not answer they are absent and `redis_up` is 0.
+
+use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+
+use crate::client::Session;
+
+static DURATION: Desc = Desc::gauge(
+    "redis_exporter_last_scrape_duration_seconds",
+    "Seconds that connecting, where it was necessary, and reading took in this scrape.",
+    &[],
+);
+static CONNECT: Desc = Desc::gauge(
+    "redis_exporter_last_scrape_connect_time_seconds",
+    "Seconds that connecting and logging in took when it was last necessary; the connection is kept.",
+    &[],
+);
+static PING: Desc =
+    Desc::gauge("redis_exporter_last_scrape_ping_time_seconds", "Seconds that the round trip of a PING took.", &[]);
+static ERROR: Desc = Desc::gauge(
+    "redis_exporter_last_scrape_error",
+    "0, as this scrape succeeded; absent while redis_up is 0.",
+    &["err"],
+);
+
+pub(super) struct Scrape;
+
+#[async_trait]
+impl Collector<Session> for Scrape {
+    fn name(&self) -> &'static str {
+        "scrape"
+    }
+
+    fn help(&self) -> &'static str {
+        "How long connecting and reading took."
+    }
+
+    fn families(&self) -> Vec<Desc> {
+        vec![DURATION.clone(), CONNECT.clone(), PING.clone(), ERROR.clone()]
+    }
+
+    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
+        out.push(&DURATION, &[], session.duration.as_secs_f64());
+        out.push(&CONNECT, &[], session.connect.as_secs_f64());
+        out.push(&PING, &[], session.ping.round_trip.as_secs_f64());
+        out.push(&ERROR, &[""], 0.0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::page;
+    use super::*;
+    use crate::client::session;
+
+    #[test]
+    fn times() {
+        assert_eq!(
+            page(&Scrape, &session("")),
+            "redis_exporter_last_scrape_connect_time_seconds 0.002\nredis_exporter_last_scrape_duration_seconds 0.003\n\
+             redis_exporter_last_scrape_error{err=\"\"} 0\nredis_exporter_last_scrape_ping_time_seconds 0.001\n"
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! One connection: bounded in what it reads, and one error for each way in which it can fail.
+
+use std::future::Future;
+use std::io;
+
+use redis::{ErrorKind, Pipeline, RedisError, Value, parse_redis_value_async};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use crate::address::Endpoint;
+use crate::credentials::CredentialsError;
+
+/// Bytes that a server may answer in one round trip. INFO ALL of a busy server is about 100 kB; 40 times that is no Redis any more.
+const ANSWER_LIMIT: u64 = 4 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{target}: cannot connect: {source}: check --redis.addr, and that Redis listens there")]
+    Connect { target: String, source: io::Error },
+    #[error(
+        "{target}: the TLS handshake failed: {source}: check that the server speaks TLS on this port, its certificate, and --tls-ca-cert-file"
+    )]
+    Handshake { target: String, source: io::Error },
+    #[error("{target}: {source}")]
+    Credentials { target: String, source: CredentialsError },
+    #[error("{target}: {step}: no answer within {seconds:.2} s: {advice}")]
+    Timeout { target: String, step: &'static str, seconds: f64, advice: &'static str },
+    #[error("{target}: {step}: the connection broke: {source}: the server may be restarting; its log tells more")]
+    Broken { target: String, step: &'static str, source: RedisError },
+    #[error(
+        "{target}: {step}: the answer is not Redis' protocol ({reason}): check that --redis.addr names a Redis port, with rediss:// for TLS"
+    )]
+    NotRedis { target: String, step: &'static str, reason: String },
+    #[error("{target}: {step}: the answer is larger than {} MiB: this is no Redis, or INFO has grown out of all proportion", ANSWER_LIMIT >> 20)]
+    TooLarge { target: String, step: &'static str },
+    #[error("{target}: {step} was refused: {reply}: {advice}")]
+    Refused { target: String, step: &'static str, reply: String, advice: &'static str },
+}
+
+/// The target's name and the time that is left: what every step needs to fail in a way that helps.
+pub(crate) struct Attempt<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Instant,
+}
+
+impl Attempt<'_> {
+    pub(crate) fn target(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    pub(crate) async fn in_time<T>(
+        &self,
+        step: &'static str,
+        advice: &'static str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        timeout_at(self.deadline, work).await.map_err(|_| Error::Timeout {
+            target: self.target(),
+            step,
+            seconds: self.started.elapsed().as_secs_f64(),
+            advice,
+        })
+    }
+
+    pub(crate) fn refused(&self, step: &'static str, reply: String) -> Error {
+        let advice = advice(&reply);
+        Error::Refused { target: self.target(), step, reply, advice }
+    }
+}
+
+/// A parser's error goes on with a dump of what it saw.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+/// What to do about an error reply, by its first word.
+fn advice(reply: &str) -> &'static str {
+    match reply.split_whitespace().next().unwrap_or_default() {
+        "NOAUTH" => "give a password with --redis.password-file or REDIS_PASSWORD",
+        "WRONGPASS" => "check --redis.user and the password in --redis.password-file or REDIS_PASSWORD",
+        "NOPERM" => "give the user the permissions in exporters/redis/README.md",
+        "DENIED" => "the server is in protected mode: set a password there, or bind it to loopback",
+        "BUSY" => "a script has kept the server busy: see SCRIPT KILL and FUNCTION KILL",
+        _ if reply.contains("max number of clients") => {
+            "the server is out of connections: raise maxclients or find who holds them"
+        }
+        _ if reply.contains("AUTH") => "the server has no password: give none, or set one there",
+        _ => "the server's log may tell more",
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Dropping it closes the connection, and with it whatever answer has not come yet.
+pub(crate) struct Connection {
+    stream: Box<dyn Stream>,
+}
+
+impl Connection {
+    /// Dials; nothing is sent yet. A host with several addresses is tried at one after the other, so there is never a second connection.
+    pub(crate) async fn open(attempt: &Attempt<'_>, tls: Option<&TlsConnector>) -> Result<Self, Error> {
+        let stream: Box<dyn Stream> = match attempt.endpoint {
+            Endpoint::Unix(path) => {
+                let failed = |source| Error::Connect { target: attempt.target(), source };
+                Box::new(UnixStream::connect(path).await.map_err(failed)?)
+            }
+            Endpoint::Tcp { host, port } => Box::new(dial(attempt, host, *port).await?),
+            Endpoint::Tls { host, port } => {
+                let failed = |source| Error::Handshake { target: attempt.target(), source };
+                let name = ServerName::try_from(host.clone()).map_err(|error| failed(io::Error::other(error)))?;
+                let connector = tls.ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
+                let stream = dial(attempt, host, *port).await?;
+                let advice = "the server may not speak TLS on this port, or be stopped";
+                let stream = attempt.in_time("the TLS handshake", advice, connector.connect(name, stream)).await?;
+                Box::new(stream.map_err(failed)?)
+            }
+        };
+        Ok(Self { stream })
+    }
+
+    /// One round trip: all commands are sent at once, and error replies are among the values.
+    pub(crate) async fn ask(
+        &mut self,
+        attempt: &Attempt<'_>,
+        step: &'static str,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>, Error> {
+        let advice = "the process may be stopped, or busy with a long command or script (see SLOWLOG GET)";
+        attempt.in_time(step, advice, self.exchange(attempt, step, commands)).await?
+    }
+
+    /// Not by way of redis' own connections: they lose what a server says before it is asked, which is how one that is out of connections
+    /// tells it, and they read without a limit.
+    async fn exchange(
+        &mut self,
+        attempt: &Attempt<'_>,
+        step: &'static str,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>, Error> {
+        let broken = |source| Error::Broken { target: attempt.target(), step, source };
+        self.stream.write_all(&commands.get_packed_pipeline()).await.map_err(|error| broken(error.into()))?;
+        self.stream.flush().await.map_err(|error| broken(error.into()))?;
+        let mut answers = (&mut self.stream).take(ANSWER_LIMIT);
+        let mut decoder = Default::default();
+        let mut values = Vec::with_capacity(commands.len());
+        while values.len() < commands.len() {
+            match parse_redis_value_async(&mut decoder, &mut answers).await {
+                Ok(value) => values.push(value),
+                Err(_) if answers.limit() == 0 => return Err(Error::TooLarge { target: attempt.target(), step }),
+                Err(error) if error.kind() == ErrorKind::Io => return Err(broken(error)),
+                Err(error) => {
+                    let reason = first_line(&error.to_string());
+                    return Err(Error::NotRedis { target: attempt.target(), step, reason });
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+async fn dial(attempt: &Attempt<'_>, host: &str, port: u16) -> Result<TcpStream, Error> {
+    let failed = |source| Error::Connect { target: attempt.target(), source };
+    let advice = "the host may be down, or a firewall drops the packets";
+    let stream = attempt.in_time("connecting", advice, TcpStream::connect((host, port))).await?.map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_come_with_advice() {
+        for (reply, expected) in [
+            ("NOAUTH Authentication required.", "--redis.password-file"),
+            ("WRONGPASS invalid username-password pair or user is disabled.", "--redis.user"),
+            ("NOPERM User exporter has no permissions to run the 'info' command", "README.md"),
+            ("ERR max number of clients reached", "maxclients"),
+            ("ERR AUTH <password> called without any password configured for the default user.", "give none"),
+            ("BUSY Redis is busy running a script.", "SCRIPT KILL"),
+            ("", "log"),
+        ] {
+            assert!(advice(reply).contains(expected), "{reply}: {}", advice(reply));
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `redis-exporter`: Redis and Valkey for Prometheus, under the names of the Go redis_exporter, with a verdict on the server's health.
+//!
+//! ```text
+//! RedisExporter ── target() ──▶ Client ── open(): PING, then INFO ALL and the rest in one round trip ──▶ Session ──▶ collectors
+//! ```
+
+mod address;
+mod client;
+mod collectors;
+mod connection;
+mod credentials;
+mod info;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use tokio_rustls::TlsConnector;
+
+use crate::address::{Address, Endpoint, Secret};
+use crate::client::{Client, Session, Thresholds};
+use crate::credentials::Credentials;
+use crate::tls::{TlsArgs, TlsError};
+
+const DEFAULT_ADDRESS: &str = "redis://localhost:6379";
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct RedisArgs {
+    /// Redis server: redis://host:port, rediss://host:port (TLS), unix:///path or host:port; also $REDIS_ADDR
+    /// [default: redis://localhost:6379]
+    #[arg(long = "redis.addr", value_name = "ADDRESS")]
+    addr: Option<String>,
+
+    /// User to log in as (Redis 6 and later); also $REDIS_USER. The password comes from a file or $REDIS_PASSWORD
+    #[arg(long = "redis.user", value_name = "USER")]
+    user: Option<String>,
+
+    /// File with the password, or with a JSON object of passwords by address; also $REDIS_PASSWORD_FILE
+    #[arg(long = "redis.password-file", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
+    thresholds: Thresholds,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{name}: {source}")]
+    Address { name: &'static str, source: address::AddressError },
+    #[error(
+        "--redis.addr contains a password, which every user of the machine can read: use --redis.password-file, REDIS_PASSWORD or REDIS_ADDR"
+    )]
+    PasswordInFlag,
+    #[error("target contains a password, which ends up in logs: put it into --redis.password-file, by address")]
+    PasswordInTarget,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Credentials(#[from] credentials::CredentialsError),
+}
+
+pub struct RedisExporter {
+    credentials: Credentials,
+    tls: TlsArgs,
+    thresholds: Thresholds,
+    target: Arc<Client>,
+}
+
+impl RedisExporter {
+    /// `environment` is where the peer's variables are looked up; flags and their own variables go before them.
+    fn configure(args: RedisArgs, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
+        let address = match (&args.addr, environment("REDIS_ADDR")) {
+            (Some(flag), _) => {
+                let address = parse("--redis.addr", flag)?;
+                if address.password.is_some() {
+                    return Err(ConfigError::PasswordInFlag);
+                }
+                address
+            }
+            (None, Some(variable)) => parse("REDIS_ADDR", &variable)?,
+            (None, None) => parse("the default address", DEFAULT_ADDRESS)?,
+        };
+        let credentials = Credentials {
+            user: args.user.or_else(|| environment("REDIS_USER")),
+            password: environment("REDIS_PASSWORD").map(Secret::new),
+            password_file: args.password_file.or_else(|| environment("REDIS_PASSWORD_FILE").map(PathBuf::from)),
+        };
+        // A file that can't be read should stop the start, not the first scrape.
+        credentials.login(&address)?;
+        let tls = connector(&args.tls, &address)?;
+        let target = Arc::new(Client::new(address, credentials.clone(), tls, args.thresholds));
+        Ok(Self { credentials, tls: args.tls, thresholds: args.thresholds, target })
+    }
+
+    fn probe_target(&self, target: &str) -> Result<Client, ConfigError> {
+        let address = parse("target", target)?;
+        if address.password.is_some() {
+            return Err(ConfigError::PasswordInTarget);
+        }
+        let tls = connector(&self.tls, &address)?;
+        Ok(Client::new(address, self.credentials.clone(), tls, self.thresholds))
+    }
+}
+
+fn parse(name: &'static str, text: &str) -> Result<Address, ConfigError> {
+    text.parse().map_err(|source| ConfigError::Address { name, source })
+}
+
+fn connector(args: &TlsArgs, address: &Address) -> Result<Option<TlsConnector>, ConfigError> {
+    match address.endpoint {
+        Endpoint::Tls { .. } => Ok(Some(args.connector()?)),
+        Endpoint::Tcp { .. } | Endpoint::Unix(_) => Ok(None),
+    }
+}
+
+impl Exporter for RedisExporter {
+    const PROGRAM: &'static str = "redis-exporter";
+    const NAMESPACE: &'static str = "redis";
+    const ABOUT: &'static str = "Prometheus exporter for Redis and Valkey.";
+    const DEFAULT_PORT: u16 = 9121;
+
+    type Args = RedisArgs;
+    type Target = Client;
+
+    fn new(args: RedisArgs) -> Result<Self, BoxError> {
+        Ok(Self::configure(args, |name| std::env::var(name).ok())?)
+    }
+
+    fn collectors() -> Vec<Box<dyn Collector<Session>>> {
+        collectors::all()
+    }
+
+    fn checks() -> &'static [CheckDef] {
+        &collectors::CHECKS
+    }
+
+    fn target(&self) -> Arc<Client> {
+        Arc::clone(&self.target)
+    }
+
+    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<Client, BoxError> {
+        Ok(self.probe_target(target)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use exporter_toolkit::Target as _;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: RedisArgs,
+    }
+
+    fn configure(flags: &[&str], environment: &[(&str, &str)]) -> Result<RedisExporter, ConfigError> {
+        let command = Command::try_parse_from(["redis-exporter"].iter().chain(flags)).unwrap();
+        RedisExporter::configure(command.args, |name| {
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn error(flags: &[&str], environment: &[(&str, &str)]) -> String {
+        configure(flags, environment).err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn flags_go_before_the_peers_variables() {
+        let address = |flags: &[&str], environment: &[(&str, &str)]| {
+            configure(flags, environment).unwrap().target().address().to_owned()
+        };
+        assert_eq!(address(&[], &[]), "redis://localhost:6379");
+        assert_eq!(address(&[], &[("REDIS_ADDR", "cache:1")]), "redis://cache:1");
+        assert_eq!(address(&["--redis.addr=cache:2"], &[("REDIS_ADDR", "cache:1")]), "redis://cache:2");
+        assert_eq!(address(&[], &[("REDIS_ADDR", "redis://:secret@cache:1")]), "redis://cache:1");
+    }
+
+    #[test]
+    fn wrong_configuration_names_its_key_and_no_secret() {
+        assert!(error(&["--redis.addr=http://x"], &[]).starts_with("--redis.addr: "));
+        assert!(error(&[], &[("REDIS_ADDR", "redis://u:secret@:x")]).starts_with("REDIS_ADDR: "));
+        let text = error(&["--redis.addr=redis://u:secret@cache"], &[]);
+        assert!(text.contains("--redis.password-file") && !text.contains("secret"), "{text}");
+        assert!(error(&[], &[("REDIS_PASSWORD_FILE", "/nonexistent")]).contains("/nonexistent"));
+        let text = error(&["--redis.addr=rediss://cache", "--tls-ca-cert-file=/nonexistent"], &[]);
+        assert!(text.starts_with("--tls-ca-cert-file=/nonexistent: "), "{text}");
+    }
+
+    #[test]
+    fn probes_take_no_password() {
+        let exporter = configure(&[], &[("REDIS_PASSWORD", "secret")]).unwrap();
+        assert_eq!(exporter.probe_target("redis://me@other:1").unwrap().address(), "redis://other:1");
+        assert!(exporter.probe_target("redis://me:pw@other:1").is_err());
+        assert!(exporter.probe_target("").is_err());
+    }
+
+    #[test]
+    fn every_family_is_declared_once() {
+        let mut names: Vec<String> = collectors::all()
+            .iter()
+            .flat_map(|collector| collector.families())
+            .map(|desc| desc.name.into_owned())
+            .collect();
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

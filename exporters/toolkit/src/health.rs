@@ -1,0 +1,157 @@
+//! Is the service well, and if not, why: the verdict of all checks, as series and as JSON.
+
+use serde::Serialize;
+
+use crate::check::{CheckResult, CheckStatus};
+use crate::family::{Desc, Families};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Healthy,
+    Degraded,
+    Down,
+}
+
+impl Verdict {
+    const NAMES: [&str; 3] = ["healthy", "degraded", "down"];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// How one collector fared in one scrape.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectorOutcome {
+    pub name: &'static str,
+    pub success: bool,
+    pub duration_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What `/health` answers.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub status: Verdict,
+    pub target: String,
+    /// Why the status isn't `healthy`, worst first.
+    pub reasons: Vec<String>,
+    pub checks: Vec<CheckReport>,
+    pub collectors: Vec<CollectorOutcome>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct CheckReport {
+    pub name: &'static str,
+    pub status: CheckStatus,
+    pub reason: String,
+}
+
+impl Report {
+    /// Derives the verdict: `down` where an essential check fails, `degraded` where anything else isn't as it should be.
+    pub fn new(target: String, checks: Vec<CheckResult>, collectors: Vec<CollectorOutcome>) -> Self {
+        let mut status = Verdict::Healthy;
+        let mut reasons: Vec<(Verdict, String)> = Vec::new();
+        for result in &checks {
+            let verdict = match result.status {
+                CheckStatus::Ok => continue,
+                CheckStatus::Fail if result.check.essential => Verdict::Down,
+                CheckStatus::Fail | CheckStatus::Warn => Verdict::Degraded,
+            };
+            status = status.max(verdict);
+            reasons.push((verdict, format!("{}: {}", result.check.name, result.reason)));
+        }
+        for outcome in collectors.iter().filter(|outcome| !outcome.success) {
+            status = status.max(Verdict::Degraded);
+            // Where the service is down, its collectors did not run; saying so for each would bury the reason.
+            if let Some(error) = &outcome.error {
+                reasons.push((Verdict::Degraded, format!("collector {}: {error}", outcome.name)));
+            }
+        }
+        reasons.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
+        Self {
+            status,
+            target,
+            reasons: reasons.into_iter().map(|(_, reason)| reason).collect(),
+            checks: checks
+                .into_iter()
+                .map(|r| CheckReport { name: r.check.name, status: r.status, reason: r.reason })
+                .collect(),
+            collectors,
+        }
+    }
+
+    pub(crate) fn write(&self, namespace: &str, out: &mut Families) {
+        let [status, check] = families(namespace);
+        out.family(&status).push_states(&[], &Verdict::NAMES, self.status.as_str());
+        let family = out.family(&check);
+        for report in &self.checks {
+            family.push_states(&[report.name], &CheckStatus::NAMES, report.status.as_str());
+        }
+    }
+}
+
+pub(crate) fn families(namespace: &str) -> [Desc; 2] {
+    use crate::family::Kind::StateSet;
+    [
+        Desc::dynamic(
+            StateSet,
+            format!("{namespace}_health_status"),
+            "The verdict of all health checks; /health gives the reasons.",
+            &["status"],
+        ),
+        Desc::dynamic(
+            StateSet,
+            format!("{namespace}_health_check_status"),
+            "The result of one health check; a check that could not be made is absent.",
+            &["check", "status"],
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::CheckDef;
+
+    static CONNECT: CheckDef = CheckDef { name: "connect", help: "", essential: true };
+    static REPLICATION: CheckDef = CheckDef { name: "replication", help: "", essential: false };
+
+    fn result(check: &'static CheckDef, status: CheckStatus) -> CheckResult {
+        CheckResult { check, status, reason: format!("{} is {}", check.name, status.as_str()) }
+    }
+
+    fn verdict(checks: &[CheckResult], collector_success: bool) -> Verdict {
+        let collector = CollectorOutcome {
+            name: "status",
+            success: collector_success,
+            duration_seconds: 0.0,
+            error: (!collector_success).then(|| "timed out".to_owned()),
+        };
+        Report::new("db:3306".to_owned(), checks.to_vec(), vec![collector]).status
+    }
+
+    #[test]
+    fn verdicts() {
+        use CheckStatus::{Fail, Ok, Warn};
+        assert_eq!(verdict(&[result(&CONNECT, Ok), result(&REPLICATION, Ok)], true), Verdict::Healthy);
+        assert_eq!(verdict(&[result(&CONNECT, Ok), result(&REPLICATION, Warn)], true), Verdict::Degraded);
+        assert_eq!(verdict(&[result(&CONNECT, Ok), result(&REPLICATION, Fail)], true), Verdict::Degraded);
+        assert_eq!(verdict(&[result(&CONNECT, Fail), result(&REPLICATION, Ok)], true), Verdict::Down);
+        assert_eq!(verdict(&[result(&CONNECT, Warn)], true), Verdict::Degraded);
+        assert_eq!(verdict(&[result(&CONNECT, Ok)], false), Verdict::Degraded);
+    }
+
+    #[test]
+    fn the_worst_reason_comes_first() {
+        let checks = vec![result(&REPLICATION, CheckStatus::Warn), result(&CONNECT, CheckStatus::Fail)];
+        let report = Report::new("db:3306".to_owned(), checks, Vec::new());
+        assert_eq!(report.reasons, ["connect: connect is fail", "replication: replication is warn"]);
+    }
+}

@@ -1,0 +1,35 @@
+//! All that an exporter needs except knowing its service.
+//!
+//! An exporter implements [`Exporter`], a [`Target`] with a session, and one [`Collector`] a file; its main is `exporter_toolkit::run::<MyExporter>()`.
+//! The toolkit owns the rest: flags, HTTP, deadlines, one gather for concurrent scrapes, partial results, the snapshot, both encoders, health.
+//! `CONTRIBUTING.md` walks through a new exporter.
+
+pub mod check;
+mod cli;
+mod compress;
+pub mod docs;
+pub mod encode;
+pub mod exporter;
+pub mod family;
+pub mod flags;
+mod gather;
+pub mod health;
+mod logging;
+pub mod negotiate;
+mod process;
+mod server;
+pub mod snapshot;
+mod stream;
+pub mod testing;
+
+pub use async_trait::async_trait;
+pub use check::{CheckDef, CheckStatus};
+pub use cli::run;
+pub use exporter::{BoxError, Collector, Exporter, Target};
+pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};
+
+/// The revision that the program was built from, where the build said so.
+const REVISION: &str = match option_env!("BUILD_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};

@@ -1,0 +1,304 @@
+//! HTTP: the paths that Prometheus users know.
+//!
+//! | Path | Answer |
+//! |---|---|
+//! | `/metrics` (`--web.telemetry-path`) | the series; `collect[]=NAME` (repeatable) runs only these collectors |
+//! | `/probe?target=…` | the series of another target; `/scrape` is the same under the name that redis_exporter has |
+//! | `/health` | the verdict with its reasons as JSON: 200, or 503 while it is `down` |
+//! | `/-/healthy` | 200 while the process runs |
+//! | `/-/ready` | 200 while it accepts scrapes, 503 once it is stopping |
+//! | `/` | a page with links to these |
+//!
+//! TLS and users (`--web.config.file`) will wrap the accepted connection in [`serve_connection`]; reload (`/-/reload`) will be one more path;
+//! socket activation will be one more source of listeners in [`bind`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use crate::exporter::Exporter;
+use crate::gather::{Exposition, GatherError, Gatherer};
+use crate::health::Verdict;
+use crate::negotiate;
+use crate::stream::WriteDeadline;
+
+/// Open connections at the most; more wait in the kernel's queue. A dozen Prometheus servers keep a dozen.
+const MAX_CONNECTIONS: usize = 512;
+
+/// How long a client may take to send a request's head, which bounds idle connections too: longer than the usual scrape intervals.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long a client may take to read an answer: 20 MB, the largest page there should be, over 6 Mbit/s.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Buffered of one request's head at the most; hyper's own bound of 400 kB would be 200 MB over all connections.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// How long running scrapes may go on after a stop signal. Kubernetes gives 30 s, Docker 10 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The deadline of a scrape that brings none: Prometheus' own default.
+const DEFAULT_SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest deadline that a scraper gets: a session may hold a connection to the service so long.
+const MAX_SCRAPE_TIMEOUT: Duration = Duration::from_secs(120);
+
+const SCRAPE_TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
+
+pub(crate) struct Server<E: Exporter> {
+    pub(crate) gatherer: Arc<Gatherer<E>>,
+    pub(crate) telemetry_path: String,
+    pub(crate) timeout_offset: Duration,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// Binds an address in Prometheus' notation: `:9104` is every interface, `127.0.0.1:9104` and `[::1]:9104` one.
+pub(crate) async fn bind(address: &str) -> io::Result<TcpListener> {
+    match address.strip_prefix(':') {
+        // A dual-stack socket where the machine has IPv6.
+        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+            Ok(listener) => Ok(listener),
+        },
+        None => TcpListener::bind(address).await,
+    }
+}
+
+/// Serves until `stop` resolves, then lets running scrapes end.
+pub(crate) async fn serve<E: Exporter>(
+    server: Arc<Server<E>>,
+    listeners: Vec<TcpListener>,
+    stop: impl Future<Output = ()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let accepting = futures::future::join_all(listeners.into_iter().map(|listener| {
+        let (server, graceful, connections) = (&server, &graceful, &connections);
+        async move {
+            let mut failing = false;
+            loop {
+                // The semaphore is never closed.
+                let Ok(permit) = Arc::clone(connections).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        failing = false;
+                        serve_connection(server, graceful, stream, permit);
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, most of all: without a pause this loop would take a whole core, and log as fast.
+                        if !failing {
+                            warn!(%error, "accepting connections fails; trying again ten times a second");
+                        }
+                        failing = true;
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        }
+    }));
+    tokio::select! {
+        _ = accepting => {}
+        () = stop => {}
+    }
+    server.stopping.store(true, Ordering::Relaxed);
+    if timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+        warn!(seconds = STOP_TIMEOUT.as_secs(), "stopping although scrapes are still running");
+    }
+    info!("stopped");
+}
+
+fn serve_connection<E: Exporter>(
+    server: &Arc<Server<E>>,
+    graceful: &GracefulShutdown,
+    stream: TcpStream,
+    permit: tokio::sync::OwnedSemaphorePermit,
+) {
+    let server = Arc::clone(server);
+    let service = service_fn(move |request| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(WriteDeadline::new(stream, WRITE_TIMEOUT)), service);
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            debug!(%error, "connection ended");
+        }
+        drop(permit);
+    });
+}
+
+type Body = Response<Full<Bytes>>;
+
+impl<E: Exporter> Server<E> {
+    async fn answer(&self, request: Request<Incoming>) -> Body {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let query: Vec<(String, String)> =
+            form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let path = request.uri().path();
+        if path == self.telemetry_path {
+            return self.metrics(request.headers(), &query).await;
+        }
+        match path {
+            "/probe" | "/scrape" => self.probe(request.headers(), query).await,
+            "/health" => self.health(request.headers()).await,
+            "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+            "/-/ready" if self.stopping.load(Ordering::Relaxed) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+            "/-/ready" => text(StatusCode::OK, "ready\n"),
+            "/" => self.landing_page(),
+            _ => text(StatusCode::NOT_FOUND, "not found; / lists what is served here\n"),
+        }
+    }
+
+    async fn metrics(&self, headers: &HeaderMap, query: &[(String, String)]) -> Body {
+        let collectors = match self.gatherer.choose(&collect_filter(query)) {
+            Ok(collectors) => collectors,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
+            Ok(exposition) => page(exposition, headers).await,
+            Err(error) => gather_error(&error),
+        }
+    }
+
+    async fn probe(&self, headers: &HeaderMap, mut query: Vec<(String, String)>) -> Body {
+        let collectors = match self.gatherer.choose(&collect_filter(&query)) {
+            Ok(collectors) => collectors,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        query.retain(|(name, _)| name != "collect[]");
+        let Some(index) = query.iter().position(|(name, value)| name == "target" && !value.is_empty()) else {
+            return text(StatusCode::BAD_REQUEST, "the parameter target is missing: /probe?target=ADDRESS\n");
+        };
+        let (_, target) = query.remove(index);
+        match self.gatherer.probe(&target, &query, collectors, self.deadline(headers)).await {
+            Ok(exposition) => page(exposition, headers).await,
+            Err(error) => gather_error(&error),
+        }
+    }
+
+    async fn health(&self, headers: &HeaderMap) -> Body {
+        let collectors = match self.gatherer.choose(&[]) {
+            Ok(collectors) => collectors,
+            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error),
+        };
+        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
+            Ok(exposition) => {
+                let status = match exposition.report.status {
+                    Verdict::Down => StatusCode::SERVICE_UNAVAILABLE,
+                    Verdict::Healthy | Verdict::Degraded => StatusCode::OK,
+                };
+                match serde_json::to_vec_pretty(&exposition.report) {
+                    Ok(mut json) => {
+                        json.push(b'\n');
+                        response(status, "application/json", json)
+                    }
+                    Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+                }
+            }
+            Err(error) => gather_error(&error),
+        }
+    }
+
+    /// When the answer must be ready: the scraper's own timeout, less the time that the answer needs on its way.
+    fn deadline(&self, headers: &HeaderMap) -> Instant {
+        let timeout = headers
+            .get(SCRAPE_TIMEOUT_HEADER)
+            .and_then(|value| value.to_str().ok()?.parse::<f64>().ok())
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|timeout| !timeout.is_zero())
+            .map_or(DEFAULT_SCRAPE_TIMEOUT, |timeout| timeout.min(MAX_SCRAPE_TIMEOUT));
+        // A very short timeout is not eaten up by the offset.
+        Instant::now() + timeout.saturating_sub(self.timeout_offset).max(timeout / 2)
+    }
+
+    fn landing_page(&self) -> Body {
+        let collectors: Vec<_> = self.gatherer.enabled_names().collect();
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{program}</title>\n\
+             <style>body{{font-family:sans-serif;max-width:42rem;margin:3rem auto;line-height:1.5}}</style></head>\n\
+             <body>\n<h1>{program}</h1>\n<p>{about}</p>\n<ul>\n\
+             <li><a href=\"{metrics}\">{metrics}</a>: the series of {target}</li>\n\
+             <li><code>/probe?target=ADDRESS</code>: the series of another target</li>\n\
+             <li><a href=\"/health\">/health</a>: is it well, and if not, why</li>\n\
+             <li><a href=\"/-/healthy\">/-/healthy</a>, <a href=\"/-/ready\">/-/ready</a>: this exporter itself</li>\n\
+             </ul>\n<p>Collectors: {collectors}.</p>\n<p>Version {version}, revision {revision}.</p>\n</body>\n</html>\n",
+            program = E::PROGRAM,
+            about = escape_html(E::ABOUT),
+            metrics = escape_html(&self.telemetry_path),
+            target = escape_html(&self.gatherer.target_address()),
+            collectors = collectors.join(", "),
+            version = env!("CARGO_PKG_VERSION"),
+            revision = crate::REVISION,
+        );
+        response(StatusCode::OK, "text/html; charset=utf-8", page)
+    }
+}
+
+fn collect_filter(query: &[(String, String)]) -> Vec<&str> {
+    query.iter().filter(|(name, _)| name == "collect[]").map(|(_, value)| value.as_str()).collect()
+}
+
+async fn page(exposition: Arc<Exposition>, headers: &HeaderMap) -> Body {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let format = negotiate::format(header(ACCEPT));
+    let compression = negotiate::compression(header(ACCEPT_ENCODING));
+    let mut response = response(StatusCode::OK, format.content_type(), exposition.body(format, compression).await);
+    if let Some(encoding) = compression.content_encoding() {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    response
+}
+
+fn gather_error(error: &GatherError) -> Body {
+    let status = match error {
+        GatherError::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+        GatherError::Target(_) => StatusCode::BAD_REQUEST,
+        GatherError::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    text(status, format!("{error}\n"))
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Body {
+    response(status, "text/plain; charset=utf-8", body)
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Body {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+pub(crate) fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}

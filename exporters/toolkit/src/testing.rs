@@ -1,0 +1,19 @@
+//! For the tests of collectors.
+
+use crate::encode::{Format, encode};
+use crate::family::Families;
+use crate::snapshot::Snapshot;
+
+/// What a collector wrote, as a page of the text format without its help texts. Panics where a sample would be dropped.
+pub fn page(families: Families) -> String {
+    let (snapshot, dropped) = Snapshot::assemble([&families.finish()]);
+    assert_eq!(dropped.total(), 0, "{dropped:?}");
+    let page = encode(&snapshot, Format::Text);
+    let page = String::from_utf8_lossy(&page);
+    page.lines().filter(|line| !line.starts_with("# HELP")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The samples of such a page, a line each.
+pub fn samples(families: Families) -> Vec<String> {
+    page(families).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}

@@ -1,0 +1,187 @@
+//! Our exporters beside the Go ones from Debian: the same server, the same request, in turns.
+//!
+//! Both are asked as Prometheus asks (OpenMetrics offered, gzip), over one kept connection each, in alternating batches, so that what the
+//! machine does meanwhile hits both.
+
+use std::time::{Duration, Instant};
+
+use medassist_tests::launch::{Launch, Ready};
+use medassist_tests::testbed::http;
+use medassist_tests::testbed::port::Port;
+use medassist_tests::testbed::process::{Directory, Process};
+use medassist_tests::testbed::servers::{HaProxy, MariaDb, Redis};
+
+use crate::{Result, quantile, usage};
+
+pub(crate) const SCRAPES: usize = 1000;
+const BATCH: usize = 50;
+
+/// What Prometheus 3 sends.
+const HEADERS: [(&str, &str); 3] = [
+    (
+        "accept",
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
+         text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+    ),
+    ("accept-encoding", "gzip"),
+    ("x-prometheus-scrape-timeout-seconds", "10"),
+];
+
+struct Contestant {
+    process: Process,
+    url: String,
+    seconds: Vec<f64>,
+    cpu: f64,
+}
+
+impl Contestant {
+    async fn start(name: &str, launch: Launch) -> Result<Self> {
+        let port = Port::lease()?;
+        let launch = launch.arg(format!("--web.listen-address={}", port.address()));
+        let url = format!("http://{}/metrics", port.address());
+        let process = Process::start(name, launch, Ready::Http(url.clone()), Directory::new(name)?).await?;
+        Ok(Self { process, url, seconds: Vec::new(), cpu: 0.0 })
+    }
+
+    fn pid(&self) -> Result<u32> {
+        Ok(self.process.pid().ok_or("the exporter has ended")?)
+    }
+
+    async fn scrape(&mut self, client: &reqwest::Client, times: usize, counted: bool) -> Result<()> {
+        let cpu = usage::cpu_seconds(self.pid()?)?;
+        for _ in 0..times {
+            let mut request = client.get(&self.url).timeout(Duration::from_secs(10));
+            for (name, value) in HEADERS {
+                request = request.header(name, value);
+            }
+            let start = Instant::now();
+            let response = request.send().await?.error_for_status()?;
+            response.bytes().await?;
+            if counted {
+                self.seconds.push(start.elapsed().as_secs_f64());
+            }
+        }
+        if counted {
+            self.cpu += usage::cpu_seconds(self.pid()?)? - cpu;
+        }
+        Ok(())
+    }
+
+    async fn series(&self) -> Result<usize> {
+        let page = http::get(&self.url).await?.text();
+        if !page.lines().any(|line| line.ends_with("_up 1")) {
+            return Err(format!("{} does not see its service", self.url).into());
+        }
+        Ok(page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count())
+    }
+}
+
+pub(crate) fn run(scrapes: usize) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run_all(scrapes))
+}
+
+#[expect(clippy::print_stdout, reason = "the benchmark's table")]
+async fn run_all(scrapes: usize) -> Result<()> {
+    println!(
+        "Exporters beside their Go peers: {scrapes} scrapes of each, in alternating batches of {BATCH}, gzip, one kept connection\n"
+    );
+    println!("{:<30} {:>7} {:>9} {:>9} {:>12} {:>9}", "", "series", "p50 ms", "p99 ms", "CPU ms/scr.", "RSS MB");
+    let mariadb = MariaDb::start().await?;
+    let address = mariadb.address();
+    mariadb.sql(
+        "CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'bench';
+         GRANT PROCESS, REPLICATION CLIENT, SLAVE MONITOR, SELECT ON *.* TO exporter@'127.0.0.1'",
+    )?;
+    pair(
+        scrapes,
+        "mysql-exporter",
+        Launch::built("mysql-exporter")?
+            .args([format!("--mysqld.address={address}"), "--mysqld.username=exporter".to_owned()])
+            .env("MYSQLD_EXPORTER_PASSWORD", "bench"),
+        "prometheus-mysqld-exporter",
+        Launch::installed(&["prometheus-mysqld-exporter"])?
+            .env("DATA_SOURCE_NAME", format!("exporter:bench@({address})/")),
+    )
+    .await?;
+    drop(mariadb);
+
+    let redis = Redis::start().await?;
+    let address = format!("redis://{}", redis.address());
+    pair(
+        scrapes,
+        "redis-exporter",
+        Launch::built("redis-exporter")?.arg(format!("--redis.addr={address}")),
+        "prometheus-redis-exporter",
+        Launch::installed(&["prometheus-redis-exporter"])?.arg(format!("--redis.addr={address}")),
+    )
+    .await?;
+    drop(redis);
+
+    let haproxy = HaProxy::start(&haproxy_configuration()?).await?;
+    let uri = format!("unix:{}", haproxy.socket().display());
+    pair(
+        scrapes,
+        "haproxy-exporter",
+        Launch::built("haproxy-exporter")?
+            .args([format!("--haproxy.scrape-uri={uri}"), "--haproxy.names=exporter".to_owned()]),
+        "prometheus-haproxy-exporter",
+        Launch::installed(&["prometheus-haproxy-exporter"])?.arg(format!("--haproxy.scrape-uri={uri}")),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ten backends of ten servers: a small site.
+fn haproxy_configuration() -> Result<String> {
+    let mut text = "defaults\n  mode http\n  timeout connect 1s\n  timeout client 5s\n  timeout server 5s\n".to_owned();
+    let port = Port::lease()?;
+    text += &format!("frontend fe\n  bind {}\n  default_backend be0\n", port.address());
+    for backend in 0..10 {
+        text += &format!("backend be{backend}\n");
+        for server in 0..10 {
+            text += &format!("  server s{server} 127.0.0.1:9\n");
+        }
+    }
+    Ok(text)
+}
+
+#[expect(clippy::print_stdout, reason = "the benchmark's table")]
+async fn pair(scrapes: usize, our_name: &str, ours: Launch, their_name: &str, theirs: Launch) -> Result<()> {
+    let client = http::client(1)?;
+    let mut ours = Contestant::start(our_name, ours).await?;
+    let mut theirs = Contestant::start(their_name, theirs).await?;
+    for contestant in [&mut ours, &mut theirs] {
+        contestant.scrape(&client, BATCH, false).await?;
+    }
+    for _ in 0..scrapes.div_ceil(BATCH) {
+        ours.scrape(&client, BATCH, true).await?;
+        theirs.scrape(&client, BATCH, true).await?;
+    }
+    let mut rows = Vec::new();
+    for (name, contestant) in [(our_name, &mut ours), (their_name, &mut theirs)] {
+        contestant.seconds.sort_by(f64::total_cmp);
+        let row = [
+            contestant.series().await? as f64,
+            quantile(&contestant.seconds, 0.5) * 1e3,
+            quantile(&contestant.seconds, 0.99) * 1e3,
+            contestant.cpu * 1e3 / contestant.seconds.len() as f64,
+            usage::status_bytes(&contestant.pid()?.to_string(), "VmRSS")? / 1e6,
+        ];
+        let [series, p50, p99, cpu, rss] = row;
+        println!("{name:<30} {series:>7} {p50:>9.3} {p99:>9.3} {cpu:>12.3} {rss:>9.1}");
+        rows.push(row);
+    }
+    if let [ours, theirs] = rows.as_slice() {
+        let ratio = |i: usize| ours[i] / theirs[i];
+        println!(
+            "{:<30} {:>7.2} {:>9.2} {:>9.2} {:>12.2} {:>9.2}\n",
+            "  ours / theirs",
+            ratio(0),
+            ratio(1),
+            ratio(2),
+            ratio(3),
+            ratio(4)
+        );
+    }
+    Ok(())
+}

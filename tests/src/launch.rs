@@ -1,0 +1,322 @@
+//! How each program is started: its command line and the condition that says it is ready. Who owns the process is not
+//! decided here: the testbed's dies with the test, the stack's outlives its shell.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::testbed::http;
+
+/// A command line, and the environment it gets beside `PATH`, `HOME` and `TMPDIR`: nobody's exported
+/// `MYSQL_EXPORTER_…` must change what is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    pub env: Vec<(String, OsString)>,
+}
+
+impl Launch {
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), args: Vec::new(), env: Vec::new() }
+    }
+
+    /// One of the programs that `tests/install-packages.sh` installs; Debian and upstream name some of them differently.
+    pub fn installed(names: &[&str]) -> Result<Self, Error> {
+        Ok(Self::new(installed(names)?))
+    }
+
+    /// One of this workspace's programs, as built beside the running one.
+    pub fn built(name: &str) -> Result<Self, Error> {
+        let path = profile_directory()?.join(name);
+        if path.is_file() { Ok(Self::new(path)) } else { Err(Error::NotBuilt { program: name.to_owned(), path }) }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    #[must_use]
+    pub fn args<I: IntoIterator<Item: Into<OsString>>>(mut self, args: I) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// `--flag=VALUE` where the value is a path, which need not be UTF-8.
+    #[must_use]
+    pub fn path(self, flag: &str, path: &Path) -> Self {
+        let mut arg = OsString::from(flag);
+        arg.push("=");
+        arg.push(path);
+        self.arg(arg)
+    }
+
+    #[must_use]
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// The command behind a wrapper such as `setsid` or `setpriv`, both of which exec: the process keeps its id.
+    pub fn wrapped(&self, wrapper: &[&str]) -> Command {
+        let mut command = match wrapper {
+            [] => Command::new(&self.program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        command.args(&self.args).env_clear().stdin(Stdio::null());
+        for key in ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"] {
+            if let Some(value) = std::env::var_os(key) {
+                command.env(key, value);
+            }
+        }
+        command.envs(self.env.iter().map(|(key, value)| (key, value)));
+        command
+    }
+}
+
+/// MariaDB over a data directory that [`install_mariadb`] made. Nothing here is worth an fsync.
+pub fn mariadb(data: &Path, socket: &Path, port: u16) -> Result<Launch, Error> {
+    let mut launch = Launch::installed(&["mariadbd"])?
+        // Must be the first argument: nothing of /etc/mysql may leak in.
+        .arg("--no-defaults")
+        .path("--datadir", data)
+        .path("--socket", socket)
+        .path("--pid-file", &data.join("mariadbd.pid"))
+        // Never a shared one: a starting server removes all `#sql*` of its tmpdir, and another that has them in use crashes
+        // (10.11.19: signal 11 in `ha_maria::drop_table`). Only a subdirectory of the data would be listed as a database.
+        .path("--tmpdir", data)
+        .arg(format!("--port={port}"))
+        .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--character-set-server=utf8mb4"])
+        .args(["--innodb-buffer-pool-size=16M", "--key-buffer-size=1M", "--innodb-log-file-size=8M"])
+        // 2: what was committed survives the death of the process, which drills bring about, but not of the machine.
+        .args(["--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--sync-binlog=0"]);
+    if rustix::process::geteuid().is_root() {
+        launch = launch.arg("--user=root");
+    }
+    Ok(launch)
+}
+
+/// Makes an empty data directory at `data` by copying a template that is made once: 0.1 s instead of a second.
+pub fn install_mariadb(template: &Path, data: &Path) -> Result<(), Error> {
+    if let Some(parent) = template.parent() {
+        std::fs::create_dir_all(parent).map_err(Error::file("cannot create", parent))?;
+    }
+    let lock_path = template.with_extension("lock");
+    let lock = std::fs::File::create(&lock_path).map_err(Error::file("cannot create", &lock_path))?;
+    lock.lock().map_err(Error::file("cannot lock", &lock_path))?;
+    if !template.is_dir() {
+        let partial = template.with_extension("partial");
+        if partial.exists() {
+            std::fs::remove_dir_all(&partial).map_err(Error::file("cannot remove", &partial))?;
+        }
+        let mut launch = Launch::installed(&["mariadb-install-db"])?
+            .arg("--no-defaults")
+            .path("--datadir", &partial)
+            .path("--tmpdir", &partial)
+            .args(["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"]);
+        if rustix::process::geteuid().is_root() {
+            launch = launch.arg("--user=root");
+        }
+        run(&mut launch.wrapped(&[]), "mariadb-install-db", "")?;
+        std::fs::rename(&partial, template).map_err(Error::file("cannot rename", &partial))?;
+    }
+    drop(lock);
+    copy_directory(template, data)
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(to).map_err(Error::file("cannot create", to))?;
+    for entry in std::fs::read_dir(from).map_err(Error::file("cannot read", from))? {
+        let entry = entry.map_err(Error::file("cannot read", from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_directory(&source, &target)?;
+        } else {
+            std::fs::copy(&source, &target).map_err(Error::file("cannot copy", &source))?;
+        }
+    }
+    Ok(())
+}
+
+/// Redis without persistence, which callers may add.
+pub fn redis(directory: &Path, port: u16) -> Result<Launch, Error> {
+    Ok(Launch::installed(&["redis-server", "valkey-server"])?
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--save", "", "--dir"])
+        .arg(directory))
+}
+
+/// HAProxy in the foreground; several files are read as one.
+pub fn haproxy(configuration: &[&Path]) -> Result<Launch, Error> {
+    let mut launch = Launch::installed(&["haproxy"])?.arg("-db");
+    for file in configuration {
+        launch = launch.arg("-f").arg(file);
+    }
+    Ok(launch)
+}
+
+pub fn prometheus(configuration: &Path, data: &Path, port: u16) -> Result<Launch, Error> {
+    Ok(Launch::installed(&["prometheus"])?
+        .path("--config.file", configuration)
+        .path("--storage.tsdb.path", data)
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--web.enable-lifecycle"))
+}
+
+pub fn alertmanager(configuration: &Path, data: &Path, port: u16) -> Result<Launch, Error> {
+    Ok(Launch::installed(&["prometheus-alertmanager", "alertmanager"])?
+        .path("--config.file", configuration)
+        .path("--storage.path", data)
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        // Empty: no gossip port, there is only one.
+        .arg("--cluster.listen-address="))
+}
+
+pub fn pushgateway(port: u16) -> Result<Launch, Error> {
+    Ok(Launch::installed(&["prometheus-pushgateway", "pushgateway"])?
+        .arg(format!("--web.listen-address=127.0.0.1:{port}")))
+}
+
+pub fn node_exporter(port: u16) -> Result<Launch, Error> {
+    Ok(Launch::installed(&["prometheus-node-exporter", "node_exporter"])?
+        .arg(format!("--web.listen-address=127.0.0.1:{port}")))
+}
+
+/// The condition that says a server answers. Each probe takes at most a second.
+#[derive(Clone, Debug)]
+pub enum Ready {
+    /// GET answers 200.
+    Http(String),
+    /// The server greets on its unix socket, which it opens after recovery.
+    MariaDb(PathBuf),
+    /// PING is answered, be it with a demand for the password.
+    Redis(u16),
+    /// The stats socket answers, which happens after every `bind` succeeded.
+    HaProxy(PathBuf),
+    /// Being there is all that can be seen.
+    Running,
+}
+
+impl Ready {
+    const PROBE: Duration = Duration::from_secs(1);
+
+    /// `Err` says what was seen instead.
+    pub async fn probe(&self) -> Result<(), String> {
+        match self {
+            Self::Running => Ok(()),
+            Self::Http(url) => match http::get_within(url, &[], Self::PROBE).await {
+                Ok(reply) if reply.status == 200 => Ok(()),
+                Ok(reply) => Err(format!("GET {url} answered {}", reply.status)),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::MariaDb(socket) => greeting(socket).map_err(|error| format!("{}: {error}", socket.display())),
+            Self::Redis(port) => match ping(*port) {
+                Ok(answer) if answer.starts_with("+PONG") || answer.starts_with("-NOAUTH") => Ok(()),
+                Ok(answer) => Err(format!("PING on port {port} answered {answer:?}")),
+                Err(error) => Err(format!("PING on port {port}: {error}")),
+            },
+            Self::HaProxy(socket) => match haproxy_command(socket, "show info") {
+                Ok(answer) if answer.contains("Pid:") => Ok(()),
+                Ok(answer) => Err(format!("show info answered {answer:?}")),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+}
+
+fn greeting(socket: &Path) -> std::io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Ready::PROBE))?;
+    // Four bytes of packet header, then the protocol version.
+    let mut header = [0; 5];
+    stream.read_exact(&mut header)?;
+    if header[4] == 10 { Ok(()) } else { Err(std::io::Error::other("the first packet is not a greeting")) }
+}
+
+fn ping(port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Ready::PROBE)?;
+    stream.set_read_timeout(Some(Ready::PROBE))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 64];
+    let length = stream.read(&mut answer)?;
+    Ok(String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned())
+}
+
+/// One command to HAProxy's stats socket, and its whole answer.
+pub fn haproxy_command(socket: &Path, command: &str) -> Result<String, Error> {
+    let ask = || {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Ready::PROBE))?;
+        stream.write_all(format!("{command}\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().map_err(Error::io(format!("cannot ask HAProxy {command:?} on {}", socket.display())))
+}
+
+/// Runs statements as root through the database's own client: several at once and `DELIMITER` work, and nothing
+/// secret shows in argv. Rows come back as tab-separated lines.
+pub fn mariadb_sql(socket: &Path, statements: &str) -> Result<String, Error> {
+    let launch = Launch::installed(&["mariadb"])?.arg("--no-defaults").path("--socket", socket).args([
+        "--user=root",
+        "--batch",
+        "--skip-column-names",
+        "--connect-timeout=5",
+    ]);
+    run(&mut launch.wrapped(&[]), "mariadb", statements)
+}
+
+/// Runs a short command to its end and returns its standard output.
+pub fn run(command: &mut Command, name: &str, input: &str) -> Result<String, Error> {
+    let failed = |source| Error::Spawn { name: name.to_owned(), source };
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that ends before it has read everything says why on its standard error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|source| Error::Spawn { name: name.to_owned(), source })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::Failed { command: name.to_owned(), status: output.status, stderr })
+}
+
+/// Finds a program; Debian's servers live in /usr/sbin, which a user's `PATH` lacks.
+pub fn installed(names: &[&str]) -> Result<PathBuf, Error> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories: Vec<PathBuf> =
+        std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).collect();
+    names
+        .iter()
+        .flat_map(|name| directories.iter().map(move |directory| directory.join(name)))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| Error::NotInstalled { program: names.join(" or ") })
+}
+
+/// `target/debug` or `target/release`: where the running program lies, and this workspace's other programs with it.
+pub fn profile_directory() -> Result<PathBuf, Error> {
+    let own = std::env::current_exe().map_err(Error::io("cannot find the running program"))?;
+    let directory = own.parent().unwrap_or(Path::new("."));
+    // Tests lie one deeper.
+    let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    Ok(directory.to_owned())
+}
+
+/// `target`, wherever cargo was told to put it.
+pub fn target_directory() -> Result<PathBuf, Error> {
+    let profile = profile_directory()?;
+    Ok(profile.parent().unwrap_or(&profile).to_owned())
+}

@@ -1,0 +1,54 @@
+//! Real servers for tests, on free loopback ports, gone when the test ends, be it by a panic or by `kill -9`.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use medassist_tests::testbed::{MariaDb, Page, Program, eventually, http};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), medassist_tests::Error> {
+//!     let mut db = MariaDb::start().await?;
+//!     db.sql("CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'secret'")?;
+//!     let exporter = Program::exporter("mysql-exporter")
+//!         .arg(format!("--mysqld.address={}", db.address()))
+//!         .arg("--mysqld.username=exporter")
+//!         .env("MYSQLD_EXPORTER_PASSWORD", "secret")
+//!         .start()
+//!         .await?;
+//!
+//!     let page = Page::parse(&http::get(&exporter.url("/metrics")).await?.text())?;
+//!     assert_eq!(page.value("mysql_up", &[])?, 1.0);
+//!
+//!     db.pause()?;
+//!     eventually(Duration::from_secs(10), "mysql_up falls to 0", async || {
+//!         let page = Page::parse(&http::get(&exporter.url("/metrics")).await?.text())?;
+//!         page.expect("mysql_up", &[], 0.0)
+//!     })
+//!     .await?;
+//!     db.resume()?;
+//!     db.kill()?;
+//!     db.restart().await // same port, same data
+//! }
+//! ```
+//!
+//! Every server is a [`Process`] by `Deref`: `stop`, `kill`, `pause`, `resume`, `restart`, `is_running`, `pid`, `log`,
+//! `log_path`, `directory`. Tests need a tokio runtime (`#[tokio::test]`); calls that don't wait are not async.
+//! Programs of this workspace are taken from the directory of the test's own profile, so build them first:
+//! `cargo build --workspace --bins` (or `-p mysql-exporter`).
+
+pub mod fake;
+pub mod http;
+pub mod page;
+pub mod port;
+pub mod process;
+pub mod program;
+pub mod servers;
+pub mod wait;
+
+pub use fake::{Behaviour, Fake};
+pub use http::Reply;
+pub use page::Page;
+pub use port::Port;
+pub use process::Process;
+pub use program::{Program, RunningProgram};
+pub use servers::{Alertmanager, HaProxy, MariaDb, NodeExporter, Prometheus, Pushgateway, Redis};
+pub use wait::eventually;

@@ -1,0 +1,211 @@
+//! The servers that Debian packages, each on a free port.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::launch::{self, Launch, Ready, target_directory};
+use crate::testbed::port::Port;
+use crate::testbed::process::{Directory, Process};
+
+macro_rules! is_a_process {
+    ($($server:ident),*) => {$(
+        impl Deref for $server {
+            type Target = Process;
+            fn deref(&self) -> &Process {
+                &self.process
+            }
+        }
+        impl DerefMut for $server {
+            fn deref_mut(&mut self) -> &mut Process {
+                &mut self.process
+            }
+        }
+    )*};
+}
+is_a_process!(MariaDb, Redis, HaProxy, Prometheus, Alertmanager, Pushgateway, NodeExporter);
+
+/// MariaDB: `root` without a password, on the unix socket and from 127.0.0.1; no other user, no database.
+pub struct MariaDb {
+    process: Process,
+    port: Port,
+    socket: PathBuf,
+}
+
+impl MariaDb {
+    pub async fn start() -> Result<Self, Error> {
+        Self::start_with::<&str>(&[]).await
+    }
+
+    /// With arguments of mariadbd that come last and so win, such as `--log-bin --server-id=1`.
+    pub async fn start_with<A: Into<OsString> + Clone>(args: &[A]) -> Result<Self, Error> {
+        let (directory, port) = (Directory::new("mariadb")?, Port::lease()?);
+        let data = directory.path().join("data");
+        launch::install_mariadb(&target_directory()?.join("testbed/mariadb-template"), &data)?;
+        let socket = directory.path().join("mariadb.sock");
+        let launch = launch::mariadb(&data, &socket, port.number())?.args(args.iter().cloned());
+        let process = Process::start("mariadb", launch, Ready::MariaDb(socket.clone()), directory).await?;
+        Ok(Self { process, port, socket })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Runs statements as root, several at once if need be; rows come back as tab-separated lines.
+    pub fn sql(&self, statements: &str) -> Result<String, Error> {
+        launch::mariadb_sql(&self.socket, statements)
+    }
+}
+
+/// Redis without a password and without persistence.
+pub struct Redis {
+    process: Process,
+    port: Port,
+    socket: PathBuf,
+}
+
+impl Redis {
+    pub async fn start() -> Result<Self, Error> {
+        Self::start_with::<&str>(&[]).await
+    }
+
+    /// With arguments of redis-server, such as `--requirepass secret`: each word is an argument.
+    pub async fn start_with<A: Into<OsString> + Clone>(args: &[A]) -> Result<Self, Error> {
+        let (directory, port) = (Directory::new("redis")?, Port::lease()?);
+        let socket = directory.path().join("redis.sock");
+        let launch = launch::redis(directory.path(), port.number())?
+            .arg("--unixsocket")
+            .arg(&socket)
+            .args(["--enable-debug-command", "local"])
+            .args(args.iter().cloned());
+        let process = Process::start("redis", launch, Ready::Redis(port.number()), directory).await?;
+        Ok(Self { process, port, socket })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+/// HAProxy with the configuration of the test, which leases the ports that it writes into it.
+pub struct HaProxy {
+    process: Process,
+    socket: PathBuf,
+}
+
+impl HaProxy {
+    /// The testbed adds a stats socket of level admin, which [`HaProxy::command`] and [`HaProxy::socket`] are about.
+    pub async fn start(configuration: &str) -> Result<Self, Error> {
+        Self::start_with(configuration, &[]).await
+    }
+
+    /// With environment variables for `"${NAME}"` in the configuration.
+    pub async fn start_with(configuration: &str, env: &[(&str, &str)]) -> Result<Self, Error> {
+        let directory = Directory::new("haproxy")?;
+        let (socket, own) = (directory.path().join("admin.sock"), directory.path().join("haproxy.cfg"));
+        let testbed = directory.path().join("testbed.cfg");
+        std::fs::write(&own, configuration).map_err(Error::file("cannot write", &own))?;
+        // Without noreuseport a second HAProxy silently shares a port with the first.
+        let global = format!("global\n    noreuseport\n    stats socket {} mode 600 level admin\n", socket.display());
+        std::fs::write(&testbed, global).map_err(Error::file("cannot write", &testbed))?;
+        let mut launch = launch::haproxy(&[&testbed, &own])?;
+        for (key, value) in env {
+            launch = launch.env(*key, *value);
+        }
+        let process = Process::start("haproxy", launch, Ready::HaProxy(socket.clone()), directory).await?;
+        Ok(Self { process, socket })
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// One command of the runtime API, such as `disable server be/one`.
+    pub fn command(&self, command: &str) -> Result<String, Error> {
+        launch::haproxy_command(&self.socket, command)
+    }
+}
+
+/// A server with an HTTP interface that says on a path that it is ready.
+macro_rules! http_server {
+    ($server:ident, $name:literal) => {
+        pub struct $server {
+            process: Process,
+            port: Port,
+        }
+
+        impl $server {
+            async fn launch(
+                ready: &str,
+                launch: impl FnOnce(&Path, u16) -> Result<Launch, Error>,
+            ) -> Result<Self, Error> {
+                let (directory, port) = (Directory::new($name)?, Port::lease()?);
+                let launch = launch(directory.path(), port.number())?;
+                let ready = Ready::Http(format!("http://{}{ready}", port.address()));
+                let process = Process::start($name, launch, ready, directory).await?;
+                Ok(Self { process, port })
+            }
+
+            pub fn address(&self) -> SocketAddr {
+                self.port.address()
+            }
+
+            pub fn url(&self, path: &str) -> String {
+                format!("http://{}{path}", self.port.address())
+            }
+        }
+    };
+}
+http_server!(Prometheus, "prometheus");
+http_server!(Alertmanager, "alertmanager");
+http_server!(Pushgateway, "pushgateway");
+http_server!(NodeExporter, "node_exporter");
+
+impl Prometheus {
+    pub async fn start(configuration: &str) -> Result<Self, Error> {
+        Self::launch("/-/ready", |directory, port| {
+            let file = configured(directory, "prometheus.yml", configuration)?;
+            launch::prometheus(&file, &directory.join("data"), port)
+        })
+        .await
+    }
+}
+
+impl Alertmanager {
+    pub async fn start(configuration: &str) -> Result<Self, Error> {
+        Self::launch("/-/ready", |directory, port| {
+            let file = configured(directory, "alertmanager.yml", configuration)?;
+            launch::alertmanager(&file, &directory.join("data"), port)
+        })
+        .await
+    }
+}
+
+impl Pushgateway {
+    pub async fn start() -> Result<Self, Error> {
+        Self::launch("/-/ready", |_, port| launch::pushgateway(port)).await
+    }
+}
+
+impl NodeExporter {
+    pub async fn start() -> Result<Self, Error> {
+        Self::launch("/", |_, port| launch::node_exporter(port)).await
+    }
+}
+
+fn configured(directory: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
+    let file = directory.join(name);
+    std::fs::write(&file, text).map_err(Error::file("cannot write", &file))?;
+    Ok(file)
+}

@@ -1,0 +1,714 @@
+//! `haproxy-exporter` against a real HAProxy, beside HAProxy's own endpoint and the retired haproxy_exporter, and against what misbehaves.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use medassist_tests::Error;
+use medassist_tests::launch::{self, Launch, Ready};
+use medassist_tests::testbed::process::Directory;
+use medassist_tests::testbed::{
+    Behaviour, Fake, HaProxy, Page, Port, Process, Program, RunningProgram, eventually, http,
+};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A HAProxy that has one of everything: both modes, each state of a server, listeners, compression, an agent, TCP and HTTP statistics.
+struct Bed {
+    haproxy: HaProxy,
+    api: Port,
+    tcp: [Port; 2],
+    stats: Port,
+    cli: Port,
+    /// Tells HAProxy to drain one server.
+    _agent: Fake,
+    _nobody: Port,
+    _upstream: Port,
+}
+
+/// Servers up, draining by their agent, and in maintenance; the health of the others is set by the tests, as checks hardly ever come.
+const CONFIGURATION: &str = r#"
+global
+    stats socket ipv4@127.0.0.1:"${CLI}" level user
+    node testbed
+    description here for tests
+    maxconn 200
+    # Otherwise the first checks are spread over the hour.
+    max-spread-checks 50ms
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+    default-server inter 1h fastinter 1h downinter 1h rise 3 fall 5
+frontend fe_api
+    bind 127.0.0.1:"${API}"
+    compression algo gzip
+    default_backend be_api
+backend be_api
+    balance leastconn
+    option httpchk GET /
+    server api1 127.0.0.1:"${UPSTREAM}" check maxconn 50 maxqueue 30
+    server api2 127.0.0.1:"${UPSTREAM}" check
+    server api3 127.0.0.1:"${UPSTREAM}" check backup
+    server maint 127.0.0.1:"${UPSTREAM}" check disabled
+    server unchecked 127.0.0.1:"${UPSTREAM}" weight 10
+    server agent 127.0.0.1:"${UPSTREAM}" check agent-check agent-addr 127.0.0.1 agent-port "${AGENT}" agent-inter 1h
+backend be_tcp
+    mode tcp
+    server nobody 127.0.0.1:"${NOBODY}" check
+    server tracking 127.0.0.1:"${NOBODY}" track be_api/api1
+backend be_empty
+frontend fe_tcp
+    mode tcp
+    option socket-stats
+    bind 127.0.0.1:"${TCP1}" name one,\ two
+    bind 127.0.0.1:"${TCP2}"
+    default_backend be_tcp
+frontend upstream
+    bind 127.0.0.1:"${UPSTREAM}"
+    http-request return status 404 if { path /missing }
+    http-request return status 200 content-type text/plain string "well"
+frontend stats
+    bind 127.0.0.1:"${STATS}"
+    http-request use-service prometheus-exporter if { path /metrics }
+    use_backend stats_private if { path_beg /private }
+    stats enable
+    stats uri /stats
+backend stats_private
+    stats enable
+    stats uri /private
+    stats auth exporter:p%4w:rd
+"#;
+
+impl Bed {
+    async fn start() -> Result<Self, Error> {
+        let [api, tcp1, tcp2, stats, cli, nobody, upstream] = std::array::from_fn(|_| Port::lease());
+        let (api, tcp, stats, cli, nobody, upstream) = (api?, [tcp1?, tcp2?], stats?, cli?, nobody?, upstream?);
+        let agent = Fake::start(Behaviour::HalfReply(b"drain\n".to_vec())).await?;
+        let numbers = [
+            ("API", api.number()),
+            ("TCP1", tcp[0].number()),
+            ("TCP2", tcp[1].number()),
+            ("STATS", stats.number()),
+            ("CLI", cli.number()),
+            ("NOBODY", nobody.number()),
+            ("UPSTREAM", upstream.number()),
+            ("AGENT", agent.address().port()),
+        ]
+        .map(|(key, number)| (key, number.to_string()));
+        let env: Vec<(&str, &str)> = numbers.iter().map(|(key, number)| (*key, number.as_str())).collect();
+        let haproxy = HaProxy::start_with(CONFIGURATION, &env).await?;
+        let bed = Self { haproxy, api, tcp, stats, cli, _agent: agent, _nobody: nobody, _upstream: upstream };
+        bed.settled().await?;
+        Ok(bed)
+    }
+
+    /// The first check of each server has come, and nothing will change any more.
+    async fn settled(&self) -> Result<(), Error> {
+        eventually(DEADLINE, "HAProxy's checks have come", async || {
+            let stat = self.haproxy.command("show stat")?;
+            let has = |row: &str, word: &str| stat.lines().any(|line| line.starts_with(row) && line.contains(word));
+            for (row, word) in [
+                ("be_api,api1,", ",L7OK,"),
+                ("be_api,api2,", ",L7OK,"),
+                ("be_api,api3,", ",L7OK,"),
+                ("be_api,agent,", ",DRAIN (agent),"),
+                ("be_api,agent,", ",L7OK,"),
+                ("be_tcp,nobody,", ",L4CON,"),
+            ] {
+                if !has(row, word) {
+                    return Err(Error::Series(format!("{row} has no {word}")));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Some traffic, so that the numbers aren't all zero.
+    async fn traffic(&self) {
+        for path in ["/", "/", "/", "/missing"] {
+            http::get(&format!("http://{}{path}", self.api.address())).await.unwrap();
+        }
+        // Nobody is there: HAProxy may send it to the other server, or close.
+        let _ = http::get(&format!("http://{}/", self.tcp[0].address())).await;
+    }
+
+    fn unix(&self) -> String {
+        format!("unix:{}", self.haproxy.socket().display())
+    }
+
+    fn page_uri(&self, path: &str) -> String {
+        format!("http://{}{path};csv", self.stats.address())
+    }
+}
+
+async fn exporter(args: &[&str]) -> RunningProgram {
+    Program::exporter("haproxy-exporter").args(args).start().await.unwrap()
+}
+
+async fn page(url: &str) -> Page {
+    let reply = http::get(url).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    Page::parse(&reply.text()).unwrap()
+}
+
+async fn page_of(exporter: &RunningProgram) -> Page {
+    page(&exporter.url("/metrics")).await
+}
+
+async fn health(exporter: &RunningProgram) -> Value {
+    http::get(&exporter.url("/health")).await.unwrap().json()
+}
+
+fn reason(health: &Value, check: &str) -> (String, String) {
+    let found = health["checks"].as_array().unwrap().iter().find(|entry| entry["name"] == check);
+    assert!(found.is_some(), "no check {check} in {health}");
+    let found = found.unwrap();
+    (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned())
+}
+
+/// `GET /probe?target=…`
+async fn probe(exporter: &RunningProgram, target: &str) -> Page {
+    let target: String = target
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect();
+    page(&exporter.url(&format!("/probe?target={target}"))).await
+}
+
+type Series = (String, BTreeMap<String, String>);
+
+/// What a page says of HAProxy. Numbers that are not there (`NaN`) are what we leave out.
+fn series(page: &Page) -> BTreeMap<Series, f64> {
+    let known = page.samples().iter().filter(|sample| sample.name.starts_with("haproxy_") && !sample.value.is_nan());
+    known.map(|sample| ((sample.name.clone(), sample.labels.clone()), sample.value)).collect()
+}
+
+/// Every series of the peer must be on our page with the peer's type, and with a value between those of the peer's page before and after
+/// ours: counters of time go on while we look. `expected` tells which series may differ, and why.
+fn compare(before: &Page, ours: &Page, after: &Page, expected: impl Fn(&Series) -> bool) -> usize {
+    let (mine, after_values) = (series(ours), series(after));
+    let mut differences = Vec::new();
+    let mut compared = 0;
+    for (key, first) in series(before) {
+        let Some(second) = after_values.get(&key).copied() else { continue };
+        if expected(&key) {
+            continue;
+        }
+        compared += 1;
+        let family = &key.0;
+        if before.kind(family) != ours.kind(family) {
+            differences.push(format!("{family}: type {:?} there, {:?} here", before.kind(family), ours.kind(family)));
+        }
+        match mine.get(&key) {
+            Some(value) if (first.min(second)..=first.max(second)).contains(value) => {}
+            Some(value) => differences.push(format!("{key:?}: {first} to {second} there, {value} here")),
+            None => differences.push(format!("{key:?}: {first} there, absent here")),
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    compared
+}
+
+/// Series that looking at HAProxy changes: its process, and the proxy that serves the statistics.
+fn moved_by_looking((name, labels): &Series) -> bool {
+    let proxy = labels.get("proxy").or(labels.get("frontend")).map(String::as_str);
+    let process = [
+        "_current_",
+        "_rate",
+        "_max_",
+        "_idle_",
+        "_jobs",
+        "_connections_total",
+        "_requests_total",
+        "_bytes_",
+        "_pool_",
+    ];
+    proxy == Some("stats") || (name.starts_with("haproxy_process_") && process.iter().any(|part| name.contains(part)))
+}
+
+/// What is on our page beyond the peer's, family by family.
+fn additional(ours: &Page, peer: &Page) -> Vec<String> {
+    let names = |page: &Page| -> Vec<String> { series(page).into_keys().map(|(name, _)| name).collect() };
+    let theirs = names(peer);
+    let mut more: Vec<String> = names(ours)
+        .into_iter()
+        .filter(|name| !theirs.contains(name))
+        .filter(|name| !name.starts_with("haproxy_health_") && !name.starts_with("haproxy_exporter_"))
+        .collect();
+    more.dedup();
+    more
+}
+
+#[tokio::test]
+async fn native_names_equal_those_of_haproxys_own_endpoint() {
+    let bed = Bed::start().await.unwrap();
+    bed.traffic().await;
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+    let promex = format!("http://{}/metrics", bed.stats.address());
+
+    let before = page(&promex).await;
+    let ours = page_of(&exporter).await;
+    let after = page(&promex).await;
+    let compared = compare(&before, &ours, &after, |key| {
+        // After a check of layer 4 HAProxy has no code, and its endpoint prints 0.
+        let no_code = key.0 == "haproxy_server_check_code" && key.1["server"] == "nobody";
+        // Of fewer than 1024 connections HAProxy's CSV gives the average, but its endpoint divides by 1024 even so.
+        let average = key.0.ends_with("_time_average_seconds");
+        moved_by_looking(key) || no_code || average
+    });
+    // 7 servers with 50 series and more, 5 frontends and 4 backends with 20 and more.
+    assert!(compared > 500, "only {compared} series were compared");
+
+    // Of newer versions, by fields that this version's CSV has too; `…_info` and `haproxy_up` are ours.
+    let newer = [
+        "haproxy_backend_current_session_rate",
+        "haproxy_backend_info",
+        "haproxy_frontend_current_session_rate",
+        "haproxy_process_description",
+        "haproxy_process_node",
+        "haproxy_server_active",
+        "haproxy_server_agent_code",
+        "haproxy_server_agent_duration_seconds",
+        "haproxy_server_agent_status",
+        "haproxy_server_backup",
+        "haproxy_server_current_session_rate",
+        "haproxy_server_http_requests_total",
+        "haproxy_server_info",
+        "haproxy_up",
+    ];
+    let more = additional(&ours, &after);
+    assert!(more.iter().all(|name| newer.contains(&name.as_str())), "{more:?}");
+
+    // What the two can't disagree about is what the configuration says.
+    let be_api = |state| [("proxy", "be_api"), ("state", state)];
+    ours.expect("haproxy_backend_agg_server_status", &be_api("DRAIN"), 1.0).unwrap();
+    ours.expect("haproxy_backend_agg_server_status", &be_api("MAINT"), 1.0).unwrap();
+    ours.expect("haproxy_backend_agg_server_status", &be_api("UP"), 4.0).unwrap();
+    ours.expect("haproxy_frontend_http_responses_total", &[("proxy", "fe_api"), ("code", "4xx")], 1.0).unwrap();
+    let listener = [("proxy", "fe_tcp"), ("listener", "one, two"), ("state", "OPEN")];
+    ours.expect("haproxy_listener_status", &listener, 1.0).unwrap();
+    ours.expect("haproxy_process_description", &[("desc", "here for tests")], 1.0).unwrap();
+}
+
+#[tokio::test]
+async fn exporter_names_equal_those_of_the_retired_exporter() {
+    let bed = Bed::start().await.unwrap();
+    bed.traffic().await;
+    bed.haproxy.command("set server be_api/api2 state drain").unwrap();
+    let uri = format!("--haproxy.scrape-uri={}", bed.unix());
+    let exporter = exporter(&[&uri, "--haproxy.names=exporter"]).await;
+    let port = Port::lease().unwrap();
+    let go = Launch::installed(&["prometheus-haproxy-exporter", "haproxy_exporter"])
+        .unwrap()
+        .arg(&uri)
+        .arg(format!("--web.listen-address={}", port.address()));
+    let url = format!("http://{}/metrics", port.address());
+    let _go =
+        Process::start("haproxy_exporter", go, Ready::Http(url.clone()), Directory::new("haproxy_exporter").unwrap())
+            .await
+            .unwrap();
+
+    let before = page(&url).await;
+    let ours = page_of(&exporter).await;
+    let after = page(&url).await;
+    let up = |server| [("backend", "be_api"), ("server", server)];
+    let compared = compare(&before, &ours, &after, |key| {
+        let own = key.0.starts_with("haproxy_exporter_");
+        // A fixed list of words makes it take `DRAIN (agent)` for down.
+        let drained = key.0 == "haproxy_server_up" && key.1["server"] == "agent";
+        own || drained
+    });
+    assert!(compared > 250, "only {compared} series were compared");
+    before.expect("haproxy_server_up", &up("agent"), 0.0).unwrap();
+    ours.expect("haproxy_server_up", &up("agent"), 1.0).unwrap();
+    ours.expect("haproxy_server_up", &up("api2"), 1.0).unwrap();
+    ours.expect("haproxy_server_up", &up("unchecked"), 1.0).unwrap();
+    ours.expect("haproxy_server_up", &up("maint"), 0.0).unwrap();
+
+    let more = additional(&ours, &after);
+    assert!(more.iter().all(|name| name.starts_with("haproxy_process_")), "{more:?}");
+}
+
+#[tokio::test]
+async fn each_source_says_the_same() {
+    let bed = Bed::start().await.unwrap();
+    bed.traffic().await;
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+
+    let before = page_of(&exporter).await;
+    let tcp = probe(&exporter, &format!("tcp://{}", bed.cli.address())).await;
+    let http = probe(&exporter, &bed.page_uri("/stats")).await;
+    let after = page_of(&exporter).await;
+    let own = |key: &Series| {
+        let own = ["haproxy_health_", "haproxy_exporter_"].iter().any(|prefix| key.0.starts_with(prefix));
+        own || moved_by_looking(key)
+    };
+    // Addresses, modes and algorithms are for operators, and this socket and the page are for users.
+    let for_operators = |key: &Series| key.0.ends_with("_info") && key.0 != "haproxy_process_build_info";
+    let compared = compare(&before, &tcp, &after, |key| own(key) || for_operators(key));
+    assert!(compared > 500, "only {compared} series were compared");
+    // The page doesn't tell about the process.
+    let compared =
+        compare(&before, &http, &after, |key| own(key) || for_operators(key) || key.0.starts_with("haproxy_process_"));
+    assert!(compared > 450, "only {compared} series were compared");
+    assert!(!http.has("haproxy_process_uptime_seconds"));
+    assert!(before.has("haproxy_server_info") && before.has("haproxy_backend_info"));
+}
+
+#[tokio::test]
+async fn pages_with_a_password() {
+    let bed = Bed::start().await.unwrap();
+    let uri = |user: &str| format!("http://{user}{}/private;csv", bed.stats.address());
+    let directory = Directory::new("haproxy-exporter-password").unwrap();
+    let file = directory.path().join("password");
+    std::fs::write(&file, "p%4w:rd\n").unwrap();
+
+    let right = exporter(&[
+        &format!("--haproxy.scrape-uri={}", uri("exporter@")),
+        &format!("--haproxy.password-file={}", file.display()),
+    ])
+    .await;
+    page_of(&right).await.expect("haproxy_up", &[], 1.0).unwrap();
+    probe(&right, &uri("exporter:p%254w%3Ard@")).await.expect("haproxy_up", &[], 1.0).unwrap();
+    // The password of the configured target is not for others, and not even for the same one by another's URI.
+    probe(&right, &uri("exporter@")).await.expect("haproxy_up", &[], 0.0).unwrap();
+
+    let wrong = exporter(
+        &["--log.level=debug"]
+            .into_iter()
+            .chain([format!("--haproxy.scrape-uri={}", uri("exporter:wr0ng@")).as_str()])
+            .collect::<Vec<_>>(),
+    )
+    .await;
+    page_of(&wrong).await.expect("haproxy_up", &[], 0.0).unwrap();
+    let health = health(&wrong).await;
+    assert_eq!(health["status"], "down");
+    let (status, text) = reason(&health, "connect");
+    assert_eq!(status, "fail");
+    assert!(text.contains("401") && text.contains("--haproxy.password-file"), "{text}");
+    for told in [health.to_string(), wrong.log(), http::get(&wrong.url("/")).await.unwrap().text()] {
+        assert!(!told.contains("wr0ng"), "{told}");
+    }
+    assert!(wrong.log().contains("401"));
+}
+
+#[tokio::test]
+async fn the_verdict_names_the_backend_and_its_servers() {
+    let bed = Bed::start().await.unwrap();
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+    // be_tcp tracks api1, so that it has a usable server.
+    let first = health(&exporter).await;
+    assert_eq!(first["status"], "degraded");
+    assert_eq!(reason(&first, "servers"), ("warn".to_owned(), "1 server is down: be_tcp/nobody".to_owned()));
+    assert_eq!(reason(&first, "backends").0, "ok");
+
+    for server in ["api2", "api3", "unchecked"] {
+        bed.haproxy.command(&format!("disable server be_api/{server}")).unwrap();
+    }
+    bed.haproxy.command("set server be_api/api1 health down").unwrap();
+    let second = health(&exporter).await;
+    assert_eq!(second["status"], "down");
+    assert_eq!(reason(&second, "serving").0, "fail");
+    let (status, text) = reason(&second, "backends");
+    assert_eq!(status, "fail");
+    assert!(text.contains("be_api has 0 of 6 servers usable; down: api1; in maintenance or drained: 5"), "{text}");
+    // Tracking a server is going down with it.
+    assert!(text.contains("be_tcp has 0 of 2 servers usable; down: nobody, tracking"), "{text}");
+    let page = page_of(&exporter).await;
+    page.expect("haproxy_up", &[], 1.0).unwrap();
+    page.expect("haproxy_health_status", &[("status", "down")], 1.0).unwrap();
+    page.expect("haproxy_server_status", &[("proxy", "be_api"), ("server", "api2"), ("state", "MAINT")], 1.0).unwrap();
+
+    bed.haproxy.command("enable server be_api/api2").unwrap();
+    eventually(DEADLINE, "api2 serves", async || {
+        let now = health(&exporter).await;
+        if reason(&now, "serving").0 == "ok" { Ok(()) } else { Err(now.to_string()) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn haproxy_stops_and_comes_back() {
+    let mut bed = Bed::start().await.unwrap();
+    bed.haproxy.stop().await.unwrap();
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+    let page = page_of(&exporter).await;
+    page.expect("haproxy_up", &[], 0.0).unwrap();
+    assert!(!page.has("haproxy_frontend_status"));
+    let (status, text) = reason(&health(&exporter).await, "connect");
+    assert_eq!(status, "fail");
+    assert!(text.contains(&bed.unix()) && text.contains("nothing listens there"), "{text}");
+
+    bed.haproxy.restart().await.unwrap();
+    page_of(&exporter).await.expect("haproxy_up", &[], 1.0).unwrap();
+}
+
+#[tokio::test]
+async fn haproxy_hangs_and_goes_on() {
+    let bed = Bed::start().await.unwrap();
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+    page_of(&exporter).await.expect("haproxy_up", &[], 1.0).unwrap();
+
+    bed.haproxy.pause().unwrap();
+    let timeout = [("X-Prometheus-Scrape-Timeout-Seconds", "1")];
+    // Prometheus would have given up after that second.
+    let within = Duration::from_secs(1);
+    let reply = http::get_within(&exporter.url("/metrics"), &timeout, within).await.unwrap();
+    Page::parse(&reply.text()).unwrap().expect("haproxy_up", &[], 0.0).unwrap();
+    let report = http::get_within(&exporter.url("/health"), &timeout, within).await.unwrap().json();
+    assert_eq!(report["status"], "down");
+    let (_, text) = reason(&report, "connect");
+    assert!(text.contains("took the connection") && text.contains("0 bytes came"), "{text}");
+
+    bed.haproxy.resume().unwrap();
+    eventually(DEADLINE, "haproxy_up returns to 1", async || page_of(&exporter).await.expect("haproxy_up", &[], 1.0))
+        .await
+        .unwrap();
+}
+
+/// Answers each connection with the same bytes once it has heard a line, and closes.
+struct Answering {
+    address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+    most_at_a_time: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Answering {
+    async fn start(answer: impl Into<Vec<u8>>, takes: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (accepted, most_at_a_time) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, most, open) = (Arc::clone(&accepted), Arc::clone(&most_at_a_time), Arc::new(AtomicUsize::new(0)));
+        let answer: Arc<[u8]> = answer.into().into();
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let (answer, open) = (Arc::clone(&answer), Arc::clone(&open));
+                tokio::spawn(async move {
+                    let mut stream = BufReader::new(stream);
+                    let _ = stream.read_line(&mut String::new()).await;
+                    tokio::time::sleep(takes).await;
+                    let _ = stream.write_all(&answer).await;
+                    // Before the client can see the end.
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, accepted, most_at_a_time, task }
+    }
+
+    fn tcp(&self) -> String {
+        format!("tcp://{}", self.address)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+const STATISTICS: &str = "Name: HAProxy\nStopping: 0\n\n# pxname,svname,scur,status,type,\nfe,FRONTEND,1,OPEN,0,\nbe,one,2,UP,2,\n\
+                          torn,row\nbe,BACKEND,2,UP,1,\n\n";
+
+#[tokio::test]
+async fn what_is_no_haproxy_is_down_with_a_reason_and_takes_no_other_with_it() {
+    let http_answer = |head: &str, body: &str| {
+        format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    };
+    let half = &STATISTICS[..STATISTICS.len() - 20];
+    let now = Duration::ZERO;
+    let silent = Fake::start(Behaviour::Silence).await.unwrap();
+    let garbage = Fake::start(Behaviour::Garbage).await.unwrap();
+    let closing = Fake::start(Behaviour::Close).await.unwrap();
+    let stuck = Fake::start(Behaviour::HalfReplyOnRequest(half.into())).await.unwrap();
+    let dripping = Fake::start(Behaviour::Drip(STATISTICS.into(), Duration::from_millis(100))).await.unwrap();
+    let cut = Answering::start(half, now).await;
+    let denied = Answering::start("Permission denied\n\n", now).await;
+    let mail = Answering::start("220 mail.example.org SECRET ESMTP\r\n\n", now).await;
+    let html = Answering::start(http_answer("200 OK", "<html>SECRET</html>"), now).await;
+    let failing = Answering::start(http_answer("500 Internal Server Error", "SECRET"), now).await;
+    let locked = Answering::start(http_answer("401 Unauthorized", "SECRET"), now).await;
+    let circles =
+        Answering::start("HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", now)
+            .await;
+    let refused = Port::lease().unwrap();
+
+    let tcp = |address: SocketAddr| format!("tcp://{address}");
+    let page = |address: SocketAddr| format!("http://{address}/;csv");
+    let cases = [
+        (tcp(silent.address()), "took the connection, but its answer was not complete"),
+        (page(silent.address()), "took the connection, but its answer was not complete"),
+        (tcp(stuck.address()), "bytes came): is it stopped or overloaded?"),
+        (tcp(dripping.address()), "its answer was not complete"),
+        // Depending on whether its 32 MiB or the deadline come first.
+        (tcp(garbage.address()), "garbage"),
+        (tcp(closing.address()), "closing"),
+        (tcp(cut.address), "ended its answer in the middle"),
+        (tcp(denied.address), "`level user` suffices"),
+        (tcp(mail.address), "not HAProxy's statistics"),
+        (page(html.address), "does the URI end in ;csv?"),
+        (page(failing.address), "500 Internal Server Error"),
+        (page(locked.address), "check the user in --haproxy.scrape-uri"),
+        (page(circles.address), "it redirects in circles"),
+        (tcp(refused.address()), "nothing listens there"),
+        ("unix:/nonexistent/haproxy.sock".to_owned(), "no such socket"),
+    ];
+    // All at once: none waits for another.
+    join_all(cases.iter().map(async |(uri, wanted)| {
+        let exporter = Program::exporter("haproxy-exporter")
+            .arg(format!("--haproxy.scrape-uri={uri}"))
+            .arg("--haproxy.timeout=1s")
+            .start()
+            .await
+            .unwrap();
+        page_of(&exporter).await.expect("haproxy_up", &[], 0.0).unwrap();
+        let report = health(&exporter).await;
+        assert_eq!(report["status"], "down", "{uri}: {report}");
+        let (status, text) = reason(&report, "connect");
+        assert_eq!(status, "fail");
+        let any: &[&str] = match *wanted {
+            "garbage" => &["over 32 MiB", "not complete"],
+            "closing" => &["without a word", "broke"],
+            wanted => &[wanted],
+        };
+        assert!(any.iter().any(|wanted| text.contains(wanted)), "{uri}: {text}");
+        // A probe must not become a way to read what others answer.
+        assert!(!report.to_string().contains("SECRET"), "{report}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_probe_over_http_leaves_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // It would go on with the connection, as HTTP/1.1 does.
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            assert!(stream.read_line(&mut line).await.unwrap() > 0, "the request has an end");
+        }
+        let csv = "# pxname,svname,status,type,\nfe,FRONTEND,OPEN,0,\n";
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{csv}", csv.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.read_line(&mut line).await.unwrap()
+    });
+    let exporter = exporter(&["--haproxy.scrape-uri=unix:/nonexistent"]).await;
+    probe(&exporter, &format!("http://{address}/;csv")).await.expect("haproxy_up", &[], 1.0).unwrap();
+    let more = timeout(DEADLINE, server).await.expect("the connection is closed").unwrap();
+    assert_eq!(more, 0);
+}
+
+#[tokio::test]
+async fn a_torn_row_is_counted_and_the_others_stay() {
+    let server = Answering::start(STATISTICS, Duration::ZERO).await;
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", server.tcp())]).await;
+    for scrapes in [1.0, 2.0] {
+        let page = page_of(&exporter).await;
+        page.expect("haproxy_up", &[], 1.0).unwrap();
+        page.expect("haproxy_exporter_csv_parse_failures_total", &[], scrapes).unwrap();
+        page.expect("haproxy_server_current_sessions", &[("proxy", "be"), ("server", "one")], 2.0).unwrap();
+        page.expect("haproxy_backend_current_sessions", &[("proxy", "be")], 2.0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_scrapers_are_one_connection_at_a_time() {
+    let server = Answering::start(STATISTICS, Duration::from_millis(20)).await;
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", server.tcp())]).await;
+    let filters = ["", "?collect[]=servers", "?collect[]=backends", "?collect[]=frontends&collect[]=health"];
+    let urls = (0..200).map(|i| exporter.url(&format!("/metrics{}", filters[i % filters.len()])));
+    let client = http::client(0).unwrap();
+    let get = async |url: String| client.get(url).send().await.unwrap().text().await.unwrap();
+    let pages = join_all(urls.map(get)).await;
+    for page in pages {
+        Page::parse(&page).unwrap().expect("haproxy_up", &[], 1.0).unwrap();
+    }
+    assert_eq!(server.most_at_a_time.load(Ordering::SeqCst), 1);
+    // Scrapes of the same collectors share an answer.
+    assert!(server.accepted.load(Ordering::SeqCst) < 100);
+
+    // Probes of one target take turns, too, and with the scrapes of that target.
+    let spellings = [server.tcp(), format!("{}/", server.tcp())];
+    let probes = join_all(spellings.iter().map(|uri| probe(&exporter, uri)));
+    let (probes, scrape) = futures::join!(probes, page_of(&exporter));
+    for page in probes.iter().chain([&scrape]) {
+        page.expect("haproxy_up", &[], 1.0).unwrap();
+    }
+    assert_eq!(server.most_at_a_time.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn promtool_and_openmetrics_take_the_page() {
+    let bed = Bed::start().await.unwrap();
+    bed.traffic().await;
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+    let text = http::get(&exporter.url("/metrics")).await.unwrap().text();
+    let mut promtool = Launch::installed(&["promtool"]).unwrap().args(["check", "metrics"]).wrapped(&[]);
+    // It fails over style, too; what a peer dictates stays.
+    let complaints = match launch::run(&mut promtool, "promtool check metrics", &text) {
+        Ok(_) => String::new(),
+        Err(Error::Failed { stderr, .. }) => stderr,
+        Err(error) => error.to_string(),
+    };
+    let dictated = ["haproxy_process_failed_resolutions ", "haproxy_process_total_warnings "];
+    for line in complaints.lines() {
+        assert!(dictated.iter().any(|name| line.starts_with(name)), "{line}");
+    }
+
+    let accept = [("accept", "application/openmetrics-text;version=1.0.0")];
+    let reply = http::get_with(&exporter.url("/metrics"), &accept).await.unwrap();
+    assert!(reply.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
+    let open = reply.text();
+    assert!(open.ends_with("# EOF\n"));
+    let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(samples(&open), samples(&text));
+    assert!(open.contains("# TYPE haproxy_server_bytes_in counter\n"));
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_stops_the_start_with_a_line_that_names_the_flag() {
+    for (args, flag) in [
+        (vec!["--haproxy.scrape-uri=http://user:S3CRET@:/"], "--haproxy.scrape-uri"),
+        (vec!["--haproxy.scrape-uri=/run/haproxy.sock"], "--haproxy.scrape-uri"),
+        (vec!["--haproxy.password-file=/nonexistent"], "--haproxy.password-file"),
+        (vec!["--haproxy.password-file=/dev/null"], "--haproxy.password-file"),
+        (vec!["--haproxy.server-exclude-states=SLEEPY"], "--haproxy.server-exclude-states"),
+    ] {
+        let finished = Program::new("haproxy-exporter").args(args).run(DEADLINE).await.unwrap();
+        assert_ne!(finished.code, Some(0));
+        assert!(finished.stderr.contains(flag), "{}", finished.stderr);
+        assert!(!finished.stderr.contains("S3CRET"), "{}", finished.stderr);
+    }
+    let exporter = exporter(&["--haproxy.scrape-uri=tcp://127.0.0.1:1"]).await;
+    let reply = http::get(&exporter.url("/probe?target=ftp://example.org/")).await.unwrap();
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("unix:/path"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn metrics_md_is_what_the_program_prints() {
+    let printed = Program::new("haproxy-exporter").arg("--print-metrics").run(DEADLINE).await.unwrap().stdout;
+    let committed = include_str!("../../exporters/haproxy/METRICS.md");
+    assert!(printed == committed, "run: haproxy-exporter --print-metrics > exporters/haproxy/METRICS.md");
+}

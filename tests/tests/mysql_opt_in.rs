@@ -1,0 +1,135 @@
+//! The collectors of `mysql-exporter` that are off by default, on a real MariaDB, with the grants that the README lists for them.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
+
+use medassist_tests::testbed::{MariaDb, Page, Program, http};
+
+const README: &str = include_str!("../../exporters/mysql/README.md");
+const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
+
+const COLLECTORS: [&str; 15] = [
+    "auto_increment.columns",
+    "binlog_size",
+    "engine_innodb_status",
+    "heartbeat",
+    "info_schema.clientstats",
+    "info_schema.innodb_metrics",
+    "info_schema.innodb_tablespaces",
+    "info_schema.processlist",
+    "info_schema.replica_host",
+    "info_schema.schemastats",
+    "info_schema.tables",
+    "info_schema.tablestats",
+    "info_schema.userstats",
+    "mysql.user",
+    "slave_hosts",
+];
+
+async fn page(db: &MariaDb, flags: &[&str]) -> Page {
+    let exporter = Program::exporter("mysql-exporter")
+        .arg(format!("--mysqld.address={}", db.address()))
+        .arg("--mysqld.username=exporter")
+        .args(COLLECTORS.map(|collector| format!("--collect.{collector}")))
+        .arg("--collect.sys.user_summary")
+        .args(flags)
+        .env("MYSQLD_EXPORTER_PASSWORD", "secret")
+        .start()
+        .await
+        .unwrap();
+    Page::parse(&http::get(&exporter.url("/metrics")).await.unwrap().text()).unwrap()
+}
+
+/// The README's user, who may see what the block of SQL that begins so allows.
+fn create_user(db: &MariaDb, beginnings: &[&str]) {
+    for beginning in beginnings {
+        let block = README.split("```sql\n").find(|block| block.starts_with(beginning)).unwrap();
+        db.sql(&block.split("```").next().unwrap().replace("'a-password'", "'secret'")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_collector_with_its_grants() {
+    let db = MariaDb::start_with(&["--log-bin", "--server-id=1", "--userstat=1"]).await.unwrap();
+    db.sql(
+        "CREATE DATABASE app; USE app; CREATE TABLE a (id TINYINT UNSIGNED AUTO_INCREMENT PRIMARY KEY); INSERT INTO a VALUES (1), (2);
+         SELECT * FROM a; CREATE DATABASE heartbeat;
+         CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY);
+         INSERT INTO heartbeat.heartbeat VALUES ('2026-11-22T19:00:00.500000', 7)",
+    )
+    .unwrap();
+    create_user(&db, &["CREATE USER", "GRANT SELECT ON performance_schema.*", "GRANT BINLOG MONITOR"]);
+    let page = page(&db, &["--collect.mysql.user.privileges"]).await;
+    for collector in COLLECTORS.iter().chain(&["sys.user_summary"]) {
+        let label = format!("collect.{collector}");
+        page.expect("mysql_exporter_collector_success", &[("collector", &label)], 1.0).unwrap();
+    }
+
+    let column = [("schema", "app"), ("table", "a"), ("column", "id")];
+    page.expect("mysql_info_schema_auto_increment_column", &column, 3.0).unwrap();
+    page.expect("mysql_info_schema_auto_increment_column_max", &column, 255.0).unwrap();
+    page.expect("mysql_binlog_files", &[], 1.0).unwrap();
+    page.expect("mysql_binlog_file_number", &[], 1.0).unwrap();
+    let stored = page.value("mysql_heartbeat_stored_timestamp_seconds", &[("server_id", "7")]).unwrap();
+    let now = page.value("mysql_heartbeat_now_timestamp_seconds", &[("server_id", "7")]).unwrap();
+    assert!(stored.fract() == 0.5 && now > 1_700_000_000.0, "{stored} {now}");
+    let table = [("schema", "app"), ("table", "a")];
+    page.expect("mysql_info_schema_table_rows", &table, 2.0).unwrap();
+    page.expect("mysql_info_schema_table_statistics_rows_changed_total", &table, 2.0).unwrap();
+    page.expect("mysql_info_schema_schema_statistics_rows_changed_total", &[("schema", "app")], 2.0).unwrap();
+    let sizes = page.matching("mysql_info_schema_table_size", &table);
+    assert_eq!(sizes.len(), 3);
+    assert!(page.value("mysql_info_schema_user_statistics_bytes_sent_total", &[("user", "root")]).unwrap() > 0.0);
+    assert!(page.has("mysql_info_schema_client_statistics_bytes_sent_total"));
+    assert!(
+        page.value("mysql_info_schema_innodb_tablespace_file_size_bytes", &[("tablespace_name", "app/a")]).unwrap()
+            > 0.0
+    );
+    assert!(page.value("mysql_info_schema_innodb_metrics_transaction_trx_rseg_history_len", &[]).is_ok());
+    assert!(page.value("mysql_info_schema_innodb_metrics_buffer_pool_pages", &[("state", "data")]).unwrap() > 0.0);
+    assert!(page.value("mysql_engine_innodb_read_views_open_inside_innodb", &[]).is_ok());
+    let account = [("mysql_user", "exporter"), ("hostmask", "127.0.0.1")];
+    page.expect("mysql_mysql_max_user_connections", &account, 3.0).unwrap();
+    page.expect("mysql_mysql_process_priv", &account, 1.0).unwrap();
+    page.expect("mysql_mysql_shutdown_priv", &account, 0.0).unwrap();
+    // Other servers than Aurora, and servers without replicas.
+    assert!(!page.has("mysql_info_schema_replica_host_lag_seconds"));
+    assert!(!page.has("mysql_heartbeat_mysql_slave_hosts_info"));
+
+    for family in page.families().keys() {
+        let listed = METRICS.contains(&format!("| `{family}` |"));
+        let generic = ["mysql_info_schema_innodb_metrics_", "mysql_global_", "mysql_info_schema_user_statistics_"];
+        let by_name = generic.iter().any(|beginning| family.starts_with(beginning)) || family.ends_with("_priv");
+        assert!(listed || by_name || !family.starts_with("mysql_info_schema_"), "{family} is not in METRICS.md");
+    }
+}
+
+#[tokio::test]
+async fn what_is_turned_off_is_no_error_and_databases_can_be_chosen() {
+    let db = MariaDb::start_with(&["--skip-log-bin"]).await.unwrap();
+    db.sql("CREATE DATABASE app; CREATE TABLE app.a (id INT); CREATE DATABASE other; CREATE TABLE other.b (id INT)")
+        .unwrap();
+    db.sql("CREATE DATABASE heartbeat; CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26), server_id INT)").unwrap();
+    create_user(&db, &["CREATE USER", "GRANT SELECT ON performance_schema.*", "GRANT BINLOG MONITOR"]);
+    db.sql("GRANT SELECT ON other.* TO exporter@'127.0.0.1'").unwrap();
+    let flags = [
+        "--collect.info_schema.tables.databases=app,mysql",
+        "--no-collect.info_schema.processlist.processes_by_user",
+        "--collect.info_schema.processlist.min_time=1000000",
+    ];
+    let page = page(&db, &flags).await;
+    for collector in ["binlog_size", "info_schema.userstats", "info_schema.clientstats", "info_schema.tablestats"] {
+        let label = format!("collect.{collector}");
+        page.expect("mysql_exporter_collector_success", &[("collector", &label)], 1.0).unwrap();
+    }
+    for family in [
+        "mysql_binlog_files",
+        "mysql_info_schema_user_statistics_bytes_sent_total",
+        "mysql_info_schema_table_statistics_rows_read_total",
+        "mysql_info_schema_processlist_threads",
+        "mysql_info_schema_processlist_processes_by_user",
+    ] {
+        assert!(!page.has(family), "{family}");
+    }
+    page.expect("mysql_info_schema_table_rows", &[("schema", "app"), ("table", "a")], 0.0).unwrap();
+    assert!(!page.matching("mysql_info_schema_table_rows", &[("schema", "mysql")]).is_empty());
+    assert!(page.matching("mysql_info_schema_table_rows", &[("schema", "other")]).is_empty());
+}

@@ -1,0 +1,312 @@
+//! `mysql-exporter` beside Debian's mysqld_exporter, on the same server at the same time: the same series with the same types and values, but for
+//! the lists below.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use medassist_tests::Error;
+use medassist_tests::launch::{Launch, Ready};
+use medassist_tests::testbed::page::Sample;
+use medassist_tests::testbed::process::Directory;
+use medassist_tests::testbed::{MariaDb, Page, Port, Process, Program, RunningProgram, eventually, http};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Collectors that both have and neither runs by default.
+const OPT_IN: &[&str] = &[
+    "auto_increment.columns",
+    "binlog_size",
+    "engine_innodb_status",
+    "heartbeat",
+    "info_schema.clientstats",
+    "info_schema.innodb_metrics",
+    "info_schema.innodb_tablespaces",
+    "info_schema.processlist",
+    "info_schema.schemastats",
+    "info_schema.tables",
+    // Its default is another one since 0.16, without `sys`.
+    "info_schema.tables.databases=mysql,d,heartbeat",
+    "info_schema.tablestats",
+    "info_schema.userstats",
+    "mysql.user",
+    "slave_hosts",
+];
+
+/// And of these those that look at performance_schema.
+const PERF_SCHEMA: &[&str] = &[
+    "perf_schema.eventsstatements",
+    "perf_schema.eventsstatementssum",
+    "perf_schema.tableiowaits",
+    "perf_schema.indexiowaits",
+    "perf_schema.file_events",
+    "perf_schema.file_instances",
+    "perf_schema.eventswaits",
+    "perf_schema.tablelocks",
+    "perf_schema.memory_events",
+    "perf_schema.replication_group_members",
+    "perf_schema.replication_group_member_stats",
+    "perf_schema.replication_applier_status_by_worker",
+];
+
+/// What the peer has and ours hasn't, and why: the beginnings of names.
+const PEER_ONLY: &[(&str, &str)] = &[
+    ("mysql_exporter_last_scrape_error", "of mysqld_exporter up to 0.14; 0.15 removed it for collector_success"),
+    ("mysql_exporter_scrape_errors_total", "of mysqld_exporter up to 0.14; 0.15 removed it for collector_success"),
+];
+
+/// What ours has and the peer hasn't.
+const OURS_ONLY: &[(&str, &str)] = &[
+    ("mysql_health_", "the peer judges nothing"),
+    ("mysql_slave_status_gtid_io_pos", "since mysqld_exporter 0.15"),
+    ("mysql_slave_status_gtid_slave_pos", "since mysqld_exporter 0.15"),
+    ("mysql_perf_schema_events_statements_latency", "since mysqld_exporter 0.17"),
+    ("mysql_perf_schema_events_statements_lock_time_seconds_total", "since mysqld_exporter 0.16"),
+    ("mysql_perf_schema_events_statements_cpu_time_seconds_total", "since mysqld_exporter 0.16"),
+    ("mysql_info_schema_innodb_tablespace_", "the peer asks MariaDB for columns that only MySQL has"),
+    ("mysql_replication_lag_seconds", "the peer's lag is absent while replication doesn't run"),
+    ("mysql_exporter_collector_success", "since mysqld_exporter 0.15"),
+    ("mysql_exporter_dropped_samples_total", "where the peer answers 500"),
+    ("mysql_exporter_collector_duration_seconds{collector=collect.health}", "the peer judges nothing"),
+];
+
+/// Where both have series and the labels differ.
+const OTHER_LABELS: &[(&str, &str)] = &[
+    ("mysqld_exporter_build_info", "the version of Go and the platform say nothing about ours"),
+    ("mysql_info_schema_processlist_", "which threads there are depends on who looks"),
+];
+
+/// Where the values are those of the one who looks.
+const OTHER_VALUES: &[(&str, &str)] = &[
+    ("mysql_exporter_", "of the exporter itself"),
+    ("mysql_perf_schema_events_statements_tmp_", "mysqld_exporter before 0.16 has the two the wrong way round"),
+    ("mysql_perf_schema_last_applied_transaction_", "mysqld_exporter rounds: 1795377280.5533829 for .553383"),
+    ("mysql_perf_schema_memory_events_", "what a connection takes is free once the peer's is closed"),
+    ("mysql_info_schema_client_statistics_concurrent_connections", "the peer's connection is one of them"),
+    ("mysql_info_schema_user_statistics_concurrent_connections", "the peer's connection is one of them"),
+    ("mysql_global_status_threads_", "the peer's connection is new and ours is idle"),
+    ("mysql_global_status_memory_used", "what a connection takes is free once the peer's is closed"),
+];
+
+/// Go's run time, its HTTP library, and what the operating system says about the exporter.
+const PROCESS: [&str; 3] = ["go_", "promhttp_", "process_"];
+
+fn listed(list: &[(&str, &str)], series: &str) -> bool {
+    list.iter().any(|(beginning, _)| series.starts_with(beginning))
+}
+
+type Series<'a> = BTreeMap<String, &'a Sample>;
+
+fn series(page: &Page) -> Series<'_> {
+    let spelt = |sample: &Sample| {
+        let labels: Vec<_> = sample.labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+        if labels.is_empty() { sample.name.clone() } else { format!("{}{{{}}}", sample.name, labels.join(",")) }
+    };
+    let of_the_service = |sample: &&Sample| !PROCESS.iter().any(|beginning| sample.name.starts_with(beginning));
+    page.samples().iter().filter(of_the_service).map(|sample| (spelt(sample), sample)).collect()
+}
+
+/// All that differs and isn't listed. A value is right if it lies between the peer's before and after ours was read.
+fn differences(before: &Page, ours: &Page, after: &Page) -> BTreeSet<String> {
+    let (theirs, later, own) = (series(before), series(after), series(ours));
+    let mut found = BTreeSet::new();
+    for (name, sample) in &theirs {
+        match (own.get(name), later.get(name)) {
+            (None, _) if listed(PEER_ONLY, name) || listed(OTHER_LABELS, name) => {}
+            (None, _) => {
+                found.insert(format!("{name} is missing"));
+            }
+            (Some(own), Some(later)) if !listed(OTHER_VALUES, name) && !listed(OTHER_LABELS, name) => {
+                let (low, high) = (sample.value.min(later.value), sample.value.max(later.value));
+                if !(low..=high).contains(&own.value) {
+                    found.insert(format!("{name} is {}, the peer has {} and {}", own.value, sample.value, later.value));
+                }
+            }
+            _ => {}
+        }
+    }
+    for name in own.keys().filter(|name| !theirs.contains_key(*name)) {
+        if !listed(OURS_ONLY, name) && !listed(OTHER_LABELS, name) {
+            found.insert(format!("the peer has no {name}"));
+        }
+    }
+    for (family, theirs) in before.families() {
+        let own = ours.kind(family);
+        let is_process = PROCESS.iter().any(|beginning| family.starts_with(beginning));
+        if own.is_some() && !is_process && own != theirs.kind.as_deref() {
+            found.insert(format!("{family} is of type {own:?}, in the peer {:?}", theirs.kind));
+        }
+    }
+    found
+}
+
+struct Pair {
+    ours: RunningProgram,
+    _peer: Process,
+    peer_url: String,
+}
+
+impl Pair {
+    async fn start(address: &str, user: &str, password: &str, collectors: &[&str]) -> Self {
+        let flags: Vec<_> = collectors.iter().map(|collector| format!("--collect.{collector}")).collect();
+        let ours = Program::exporter("mysql-exporter")
+            .arg(format!("--mysqld.address={address}"))
+            .arg(format!("--mysqld.username={user}"))
+            .args(&flags)
+            .env("MYSQLD_EXPORTER_PASSWORD", password)
+            .start()
+            .await
+            .unwrap();
+        let port = Port::lease().unwrap();
+        let peer = Launch::installed(&["prometheus-mysqld-exporter", "mysqld_exporter"])
+            .unwrap()
+            .arg(format!("--web.listen-address={}", port.address()))
+            .args(&flags)
+            .env("DATA_SOURCE_NAME", format!("{user}:{password}@({address})/"));
+        let peer_url = format!("http://{}/metrics", port.address());
+        let directory = Directory::new("mysqld_exporter").unwrap();
+        let _peer = Process::start("mysqld_exporter", peer, Ready::Http(peer_url.clone()), directory).await.unwrap();
+        Self { ours, _peer, peer_url }
+    }
+
+    async fn pages(&self) -> Result<[Page; 3], Error> {
+        let url = self.ours.url("/metrics");
+        let mut pages = Vec::new();
+        for url in [&self.peer_url, &url, &self.peer_url] {
+            pages.push(Page::parse(&http::get(url).await?.text())?);
+        }
+        Ok(pages.try_into().unwrap())
+    }
+
+    /// A gauge may go up and down between two looks. What is wrong stays wrong, so one round without a difference will do.
+    async fn agree(&self) -> [Page; 3] {
+        let pages = eventually(PATIENCE, "no difference", async || {
+            let [before, ours, after] = self.pages().await.map_err(|error| error.to_string())?;
+            let found = differences(&before, &ours, &after);
+            if found.is_empty() { Ok([before, ours, after]) } else { Err(format!("{found:#?}")) }
+        })
+        .await
+        .unwrap();
+        // Series that neither could read would not differ.
+        for sample in pages[1].matching("mysql_exporter_collector_success", &[]) {
+            assert_eq!(sample.value, 1.0, "{:?}", sample.labels);
+        }
+        pages
+    }
+}
+
+/// Flags of the peer that ours lacks.
+const FLAGS_OF_THE_PEER: &[(&str, &str)] = &[
+    ("--collect.engine_tokudb_status", "no server that is maintained has TokuDB"),
+    ("--web.config.file", "to come"),
+    ("--web.systemd-socket", "to come"),
+];
+
+#[tokio::test]
+async fn a_service_file_changes_only_the_binary() {
+    let flags = |help: &str| -> BTreeSet<String> {
+        let words = help.split(|c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c));
+        words.filter(|word| word.starts_with("--")).map(|word| word.trim_end_matches('.').to_owned()).collect()
+    };
+    let peer = Launch::installed(&["prometheus-mysqld-exporter", "mysqld_exporter"]).unwrap().arg("--help");
+    // It writes its help to either of the two.
+    let output = peer.wrapped(&[]).output().unwrap();
+    let theirs = flags(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    assert!(theirs.len() > 40, "{theirs:?}");
+    let help = Program::new("mysql-exporter").arg("--help").run(PATIENCE).await.unwrap();
+    let ours = flags(&help.stdout);
+    let known = |flag: &&String| FLAGS_OF_THE_PEER.iter().any(|(known, _)| known == flag);
+    // `--help-long` and `--help-man` are of the library that reads its flags.
+    let missing: Vec<_> = theirs.difference(&ours).filter(|flag| !known(flag) && !flag.starts_with("--help")).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+
+    // The negations, of which its help tells nothing.
+    let negated = [
+        "--no-collect.slave_status",
+        "--no-collect.perf_schema.eventsstatements",
+        "--no-collect.info_schema.processlist.processes_by_user",
+        "--no-collect.info_schema.processlist.processes_by_host",
+        "--no-exporter.enable_lock_wait_timeout",
+    ];
+    let version = Program::new("mysql-exporter").args(negated).arg("--version").run(PATIENCE).await.unwrap();
+    assert_eq!(version.code, Some(0), "{}", version.stderr);
+}
+
+#[tokio::test]
+async fn a_mariadb_with_a_binary_log() {
+    let db = MariaDb::start_with(&["--log-bin", "--server-id=1", "--slow-query-log=1", "--userstat=1"]).await.unwrap();
+    db.sql("INSTALL SONAME 'query_response_time'; SET GLOBAL query_response_time_stats=ON").unwrap();
+    db.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY) ROW_FORMAT=COMPRESSED;
+         INSERT INTO d.t VALUES (1), (2);
+         CREATE DATABASE heartbeat; CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED PRIMARY KEY);
+         INSERT INTO heartbeat.heartbeat VALUES ('2026-11-22T19:00:00.5', 1)")
+        .unwrap();
+    let pair = Pair::start(&db.address().to_string(), "root", "", OPT_IN).await;
+    let [_, ours, _] = pair.agree().await;
+    let compared = series(&ours).len();
+    assert!(compared > 1000, "only {compared} series");
+    // Both saw what is there.
+    ours.expect("mysql_global_status_commands_total", &[("command", "create_table")], 2.0).unwrap();
+    ours.expect("mysql_global_variables_slow_query_log", &[], 1.0).unwrap();
+    assert_eq!(ours.kind("mysql_info_schema_query_response_time_seconds"), Some("histogram"));
+}
+
+#[tokio::test]
+async fn a_mariadb_replica_with_two_sources() {
+    let source = MariaDb::start_with(&["--log-bin", "--server-id=1"]).await.unwrap();
+    source.sql("CREATE USER repl@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'; RESET MASTER; CREATE DATABASE d").unwrap();
+    let replica = MariaDb::start_with(&["--server-id=2"]).await.unwrap();
+    let port = source.address().port();
+    replica
+        .sql(&format!(
+            "CHANGE MASTER TO master_host='127.0.0.1', master_port={port}, master_user='repl', master_use_gtid=slave_pos;
+             CHANGE MASTER 'east' TO master_host='127.0.0.2', master_port={port}, master_user='repl';
+             START SLAVE"
+        ))
+        .unwrap();
+    let pair = Pair::start(&replica.address().to_string(), "root", "", &[]).await;
+    let running = "mysql_slave_status_slave_sql_running";
+    let of = |connection| [("connection_name", connection)];
+    eventually(PATIENCE, "the replica runs", async || {
+        let [_, ours, _] = pair.pages().await?;
+        let lag = ours.matching("mysql_slave_status_seconds_behind_master", &of(""));
+        if lag.len() == 1 { Ok(()) } else { Err(Error::Page { line: 0, reason: format!("lag: {lag:?}") }) }
+    })
+    .await
+    .unwrap();
+    let [_, ours, _] = pair.agree().await;
+    assert_eq!(ours.matching(running, &of(""))[0].value, 1.0);
+    assert_eq!(ours.matching(running, &of("east"))[0].value, 0.0);
+    replica.sql("STOP SLAVE").unwrap();
+    let [_, ours, _] = pair.agree().await;
+    assert_eq!(ours.matching(running, &of(""))[0].value, 0.0);
+}
+
+#[tokio::test]
+async fn a_mariadb_with_performance_schema() {
+    let db = MariaDb::start_with(&["--performance-schema=ON", "--performance-schema-instrument=%=ON"]).await.unwrap();
+    db.sql(
+        "CREATE DATABASE d; USE d; CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1), (2); SELECT * FROM t",
+    )
+    .unwrap();
+    let pair = Pair::start(&db.address().to_string(), "root", "", PERF_SCHEMA).await;
+    let [_, ours, _] = pair.agree().await;
+    assert!(ours.has("mysql_perf_schema_events_statements_total"));
+    let insert = [("schema", "d"), ("name", "t"), ("operation", "insert")];
+    ours.expect("mysql_perf_schema_table_io_waits_total", &insert, 2.0).unwrap();
+}
+
+/// MySQL, and MariaDB's other versions, which Debian doesn't have: `PARITY_ADDRESS=host:port PARITY_USER=… PARITY_PASSWORD=… cargo test -p
+/// medassist-tests --test mysqld_exporter_parity -- --ignored`. The user needs PROCESS, REPLICATION CLIENT, REPLICATION SLAVE and SELECT.
+#[tokio::test]
+#[ignore = "2026-11-22: needs a server that Debian 12 does not have, such as MySQL 9.7: PARITY_ADDRESS, PARITY_USER, PARITY_PASSWORD"]
+async fn a_server_of_yours() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let (address, user) = (variable("PARITY_ADDRESS"), variable("PARITY_USER"));
+    let mut collectors = [OPT_IN, PERF_SCHEMA].concat();
+    // It needs a table that only pt-heartbeat makes.
+    collectors.retain(|collector| *collector != "heartbeat");
+    let pair = Pair::start(&address, &user, &variable("PARITY_PASSWORD"), &collectors).await;
+    let [_, ours, _] = pair.agree().await;
+    assert!(series(&ours).len() > 500);
+}
