@@ -43,7 +43,7 @@ start stop kill pause resume logs:
 	@$(stack) $@ $(SERVICE)
 
 .PHONY: test
-test: packages ## Test everything on real servers
+test: packages unpacked ## Test everything on real servers
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --doc --quiet
 	if command -v cargo-nextest >/dev/null; then cargo nextest run --locked --workspace; \
@@ -61,14 +61,16 @@ lint: packages ## Check format, lints, rules and configuration
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 
 .PHONY: bench
-bench: ## Measure the exporters beside the Go ones, which it installs
+bench: unpacked ## Measure the exporters beside the Go ones, which it installs
 	@tests/install-packages.sh bench
 	cargo build --locked --release --workspace --bins
 	$(target)/release/bench
 
-.PHONY: packages built one
+.PHONY: packages unpacked built one
 packages:
 	@tests/install-packages.sh
+unpacked: packages
+	@tests/unpack-servers.sh $(target)/unpacked
 built:
 	@[[ -x $(stack) ]] || { echo "$(stack) is not built yet: make up" >&2; exit 1; }
 one: built

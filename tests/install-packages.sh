@@ -23,7 +23,6 @@ declare -A needed=(
     [amtool]=prometheus-alertmanager
     [prometheus-pushgateway]=prometheus-pushgateway
     [prometheus-haproxy-exporter]=prometheus-haproxy-exporter
-    [prometheus-mysqld-exporter]=prometheus-mysqld-exporter
     [prometheus-node-exporter]=prometheus-node-exporter
     [setpriv]=util-linux
     [setsid]=util-linux

@@ -12,6 +12,8 @@ pub enum Error {
     NotInstalled { program: String },
     #[error("{program} is not at {path}: build first: cargo build --workspace --bins", path = path.display())]
     NotBuilt { program: String, path: PathBuf },
+    #[error("{program} is not there: run tests/unpack-servers.sh", program = program.display())]
+    NotUnpacked { program: PathBuf },
     #[error("cannot start {name}: {source}")]
     Spawn { name: String, source: std::io::Error },
     #[error("{name} exited ({status}) before it was ready{log}")]

@@ -85,70 +85,6 @@ impl Launch {
     }
 }
 
-/// MariaDB over a data directory that [`install_mariadb`] made. Nothing here is worth an fsync.
-pub fn mariadb(data: &Path, socket: &Path, port: u16) -> Result<Launch, Error> {
-    let mut launch = Launch::installed(&["mariadbd"])?
-        // Must be the first argument: nothing of /etc/mysql may leak in.
-        .arg("--no-defaults")
-        .path("--datadir", data)
-        .path("--socket", socket)
-        .path("--pid-file", &data.join("mariadbd.pid"))
-        // Never a shared one: a starting server removes all `#sql*` of its tmpdir, and another that has them in use crashes
-        // (10.11.19: signal 11 in `ha_maria::drop_table`). Only a subdirectory of the data would be listed as a database.
-        .path("--tmpdir", data)
-        .arg(format!("--port={port}"))
-        .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--character-set-server=utf8mb4"])
-        .args(["--innodb-buffer-pool-size=16M", "--key-buffer-size=1M", "--innodb-log-file-size=8M"])
-        // 2: what was committed survives the death of the process, which drills bring about, but not of the machine.
-        .args(["--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--sync-binlog=0"]);
-    if rustix::process::geteuid().is_root() {
-        launch = launch.arg("--user=root");
-    }
-    Ok(launch)
-}
-
-/// Makes an empty data directory at `data` by copying a template that is made once: 0.1 s instead of a second.
-pub fn install_mariadb(template: &Path, data: &Path) -> Result<(), Error> {
-    if let Some(parent) = template.parent() {
-        std::fs::create_dir_all(parent).map_err(Error::file("cannot create", parent))?;
-    }
-    let lock_path = template.with_extension("lock");
-    let lock = std::fs::File::create(&lock_path).map_err(Error::file("cannot create", &lock_path))?;
-    lock.lock().map_err(Error::file("cannot lock", &lock_path))?;
-    if !template.is_dir() {
-        let partial = template.with_extension("partial");
-        if partial.exists() {
-            std::fs::remove_dir_all(&partial).map_err(Error::file("cannot remove", &partial))?;
-        }
-        let mut launch = Launch::installed(&["mariadb-install-db"])?
-            .arg("--no-defaults")
-            .path("--datadir", &partial)
-            .path("--tmpdir", &partial)
-            .args(["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M"]);
-        if rustix::process::geteuid().is_root() {
-            launch = launch.arg("--user=root");
-        }
-        run(&mut launch.wrapped(&[]), "mariadb-install-db", "")?;
-        std::fs::rename(&partial, template).map_err(Error::file("cannot rename", &partial))?;
-    }
-    drop(lock);
-    copy_directory(template, data)
-}
-
-fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(to).map_err(Error::file("cannot create", to))?;
-    for entry in std::fs::read_dir(from).map_err(Error::file("cannot read", from))? {
-        let entry = entry.map_err(Error::file("cannot read", from))?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy_directory(&source, &target)?;
-        } else {
-            std::fs::copy(&source, &target).map_err(Error::file("cannot copy", &source))?;
-        }
-    }
-    Ok(())
-}
-
 /// Redis without persistence, which callers may add.
 pub fn redis(directory: &Path, port: u16) -> Result<Launch, Error> {
     Ok(Launch::installed(&["redis-server", "valkey-server"])?
@@ -197,8 +133,8 @@ pub fn node_exporter(port: u16) -> Result<Launch, Error> {
 pub enum Ready {
     /// GET answers 200.
     Http(String),
-    /// The server greets on its unix socket, which it opens after recovery.
-    MariaDb(PathBuf),
+    /// The database greets on its unix socket, which it opens after recovery.
+    Database(PathBuf),
     /// PING is answered, be it with a demand for the password.
     Redis(u16),
     /// The stats socket answers, which happens after every `bind` succeeded.
@@ -219,7 +155,7 @@ impl Ready {
                 Ok(reply) => Err(format!("GET {url} answered {}", reply.status)),
                 Err(error) => Err(error.to_string()),
             },
-            Self::MariaDb(socket) => greeting(socket).map_err(|error| format!("{}: {error}", socket.display())),
+            Self::Database(socket) => greeting(socket).map_err(|error| format!("{}: {error}", socket.display())),
             Self::Redis(port) => match ping(*port) {
                 Ok(answer) if answer.starts_with("+PONG") || answer.starts_with("-NOAUTH") => Ok(()),
                 Ok(answer) => Err(format!("PING on port {port} answered {answer:?}")),
@@ -263,18 +199,6 @@ pub fn haproxy_command(socket: &Path, command: &str) -> Result<String, Error> {
         Ok(answer)
     };
     ask().map_err(Error::io(format!("cannot ask HAProxy {command:?} on {}", socket.display())))
-}
-
-/// Runs statements as root through the database's own client: several at once and `DELIMITER` work, and nothing
-/// secret shows in argv. Rows come back as tab-separated lines.
-pub fn mariadb_sql(socket: &Path, statements: &str) -> Result<String, Error> {
-    let launch = Launch::installed(&["mariadb"])?.arg("--no-defaults").path("--socket", socket).args([
-        "--user=root",
-        "--batch",
-        "--skip-column-names",
-        "--connect-timeout=5",
-    ]);
-    run(&mut launch.wrapped(&[]), "mariadb", statements)
 }
 
 /// Runs a short command to its end and returns its standard output.

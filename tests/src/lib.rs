@@ -1,7 +1,8 @@
 //! Everything that starts real servers: the [`testbed`] for tests, and the local [`stack`] behind `make up`.
 //!
-//! Both build their processes with [`launch`], so what the local stack runs is what the tests run.
+//! Both build their processes with [`launch`] and [`database`], so what the local stack runs is what the tests run.
 
+pub mod database;
 pub mod error;
 pub mod launch;
 pub mod stack;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use medassist_tests::Error;
-use medassist_tests::testbed::{MariaDb, Port, Program, Redis, Reply, RunningProgram, eventually, http};
+use medassist_tests::testbed::{Database, Port, Program, Redis, Reply, RunningProgram, eventually, http};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,14 +20,14 @@ const GRANTS: &str = "CREATE DATABASE medassist;
     GRANT SELECT, INSERT, UPDATE, CREATE ON medassist.* TO medassist@'127.0.0.1'";
 
 struct Stores {
-    db: MariaDb,
+    db: Database,
     redis: Redis,
 }
 
 impl Stores {
     async fn start() -> Result<Self, Error> {
         let redis = ["--requirepass", "redis-secret"];
-        let (db, redis) = tokio::try_join!(MariaDb::start(), Redis::start_with(&redis))?;
+        let (db, redis) = tokio::try_join!(Database::start(), Redis::start_with(&redis))?;
         db.sql(GRANTS)?;
         Ok(Self { db, redis })
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use medassist_tests::testbed::{MariaDb, Page, Program, RunningProgram, eventually, http};
+use medassist_tests::testbed::{Database, Page, Program, RunningProgram, eventually, http};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -72,7 +72,7 @@ fn archive(path: &Path, age: Duration) {
 #[tokio::test]
 async fn runs_of_the_backup_job_show_as_they_went() {
     let home = TempDir::new().unwrap();
-    let mut db = MariaDb::start().await.unwrap();
+    let mut db = Database::start().await.unwrap();
     db.sql(
         "CREATE DATABASE app; CREATE TABLE app.payment (id INT PRIMARY KEY); INSERT INTO app.payment VALUES (1);
          CREATE USER backup@'127.0.0.1' IDENTIFIED BY 'secret';

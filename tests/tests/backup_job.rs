@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use medassist_tests::testbed::program::Finished;
-use medassist_tests::testbed::{MariaDb, Page, Port, Program, Pushgateway, eventually, http};
+use medassist_tests::testbed::{Database, Page, Port, Program, Pushgateway, eventually, http};
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -42,7 +42,7 @@ const SCHEMA: &str = r"
 
 /// A server with something to save, and a directory to save it in.
 struct Site {
-    db: MariaDb,
+    db: Database,
     home: TempDir,
 }
 
@@ -53,7 +53,7 @@ impl Site {
 
     async fn with_grants(grants: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let db = MariaDb::start().await.unwrap();
+        let db = Database::start().await.unwrap();
         db.sql(SCHEMA).unwrap();
         let quoted = PASSWORD.replace('\\', r"\\").replace('\'', "''");
         db.sql(&format!("CREATE USER backup@'127.0.0.1' IDENTIFIED BY '{quoted}'; {grants}")).unwrap();
@@ -172,7 +172,7 @@ async fn a_good_run_leaves_a_backup_that_restores_to_the_same() {
     assert_eq!(shell(r#"zstd -dc "$1" | wc -c"#, &[&path]).trim(), file["uncompressed_bytes"].to_string());
     assert!(!std::fs::read_to_string(site.directory().join(&files[0])).unwrap().contains("p\\\"a"), "no password");
 
-    let other = MariaDb::start().await.unwrap();
+    let other = Database::start().await.unwrap();
     shell(r#"zstd -dc "$1" | mariadb --no-defaults --user=root --socket="$2""#, &[&path, other.socket()]);
     for query in [
         "CHECKSUM TABLE medassist.account, medassist.payment, medassist.`od``d (name`",

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use medassist_tests::Error;
 use medassist_tests::launch::{self, Launch};
 use medassist_tests::testbed::{
-    Behaviour, Fake, MariaDb, Page, Port, Program, Reply, RunningProgram, eventually, http,
+    Behaviour, Database, Fake, Page, Port, Program, Reply, RunningProgram, eventually, http,
 };
 
 const README: &str = include_str!("../../exporters/mysql/README.md");
@@ -19,8 +19,8 @@ const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// MariaDB with the user that the README tells to make.
-async fn server(args: &[&str]) -> MariaDb {
-    let db = MariaDb::start_with(args).await.unwrap();
+async fn server(args: &[&str]) -> Database {
+    let db = Database::start_with(args).await.unwrap();
     let grants = README.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
     db.sql(&grants.replace("'a-password'", "'secret'")).unwrap();
     db

@@ -1,7 +1,7 @@
 //! The collectors of `mysql-exporter` that are off by default, on a real MariaDB, with the grants that the README lists for them.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
-use medassist_tests::testbed::{MariaDb, Page, Program, http};
+use medassist_tests::testbed::{Database, Page, Program, http};
 
 const README: &str = include_str!("../../exporters/mysql/README.md");
 const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
@@ -24,7 +24,7 @@ const COLLECTORS: [&str; 15] = [
     "slave_hosts",
 ];
 
-async fn page(db: &MariaDb, flags: &[&str]) -> Page {
+async fn page(db: &Database, flags: &[&str]) -> Page {
     let exporter = Program::exporter("mysql-exporter")
         .arg(format!("--mysqld.address={}", db.address()))
         .arg("--mysqld.username=exporter")
@@ -39,7 +39,7 @@ async fn page(db: &MariaDb, flags: &[&str]) -> Page {
 }
 
 /// The README's user, who may see what the block of SQL that begins so allows.
-fn create_user(db: &MariaDb, beginnings: &[&str]) {
+fn create_user(db: &Database, beginnings: &[&str]) {
     for beginning in beginnings {
         let block = README.split("```sql\n").find(|block| block.starts_with(beginning)).unwrap();
         db.sql(&block.split("```").next().unwrap().replace("'a-password'", "'secret'")).unwrap();
@@ -48,7 +48,7 @@ fn create_user(db: &MariaDb, beginnings: &[&str]) {
 
 #[tokio::test]
 async fn every_collector_with_its_grants() {
-    let db = MariaDb::start_with(&["--log-bin", "--server-id=1", "--userstat=1"]).await.unwrap();
+    let db = Database::start_with(&["--log-bin", "--server-id=1", "--userstat=1"]).await.unwrap();
     db.sql(
         "CREATE DATABASE app; USE app; CREATE TABLE a (id TINYINT UNSIGNED AUTO_INCREMENT PRIMARY KEY); INSERT INTO a VALUES (1), (2);
          SELECT * FROM a; CREATE DATABASE heartbeat;
@@ -104,7 +104,7 @@ async fn every_collector_with_its_grants() {
 
 #[tokio::test]
 async fn what_is_turned_off_is_no_error_and_databases_can_be_chosen() {
-    let db = MariaDb::start_with(&["--skip-log-bin"]).await.unwrap();
+    let db = Database::start_with(&["--skip-log-bin"]).await.unwrap();
     db.sql("CREATE DATABASE app; CREATE TABLE app.a (id INT); CREATE DATABASE other; CREATE TABLE other.b (id INT)")
         .unwrap();
     db.sql("CREATE DATABASE heartbeat; CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26), server_id INT)").unwrap();

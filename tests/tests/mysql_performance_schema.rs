@@ -1,9 +1,9 @@
-//! `mysql-exporter`'s collectors of `performance_schema` on a real MariaDB. Debian has no MySQL; `mysqld_exporter_parity` compares with one of yours.
+//! `mysql-exporter`'s collectors of `performance_schema` on a real MariaDB; `mysqld_exporter_parity` compares MySQL's, too.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::BTreeSet;
 
-use medassist_tests::testbed::{MariaDb, Page, Program, RunningProgram, http};
+use medassist_tests::testbed::{Database, Page, Program, RunningProgram, http};
 
 const README: &str = include_str!("../../exporters/mysql/README.md");
 const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
@@ -27,8 +27,8 @@ const OF_MYSQL: [&str; 3] = [
 ];
 
 /// The README's user: with the grants of all collectors, or with those of the default ones only.
-async fn server(args: &[&str], grants: &[&str]) -> MariaDb {
-    let db = MariaDb::start_with(args).await.unwrap();
+async fn server(args: &[&str], grants: &[&str]) -> Database {
+    let db = Database::start_with(args).await.unwrap();
     for beginning in [["CREATE USER"].as_slice(), grants].concat() {
         let block = README.split("```sql\n").find(|block| block.starts_with(beginning)).unwrap();
         db.sql(&block.split("```").next().unwrap().replace("'a-password'", "'secret'")).unwrap();
@@ -38,7 +38,7 @@ async fn server(args: &[&str], grants: &[&str]) -> MariaDb {
 
 const GRANT: &str = "GRANT SELECT ON performance_schema.*";
 
-async fn start(db: &MariaDb, flags: &[String]) -> RunningProgram {
+async fn start(db: &Database, flags: &[String]) -> RunningProgram {
     let collectors = COLLECTORS.iter().chain(&OF_MYSQL).map(|collector| format!("--collect.{collector}"));
     Program::exporter("mysql-exporter")
         .arg(format!("--mysqld.address={}", db.address()))

@@ -1,15 +1,16 @@
-//! `mysql-exporter` beside Debian's mysqld_exporter, on the same server at the same time: the same series with the same types and values, but for
-//! the lists below.
+//! `mysql-exporter` beside Debian's newest mysqld_exporter, on the same server at the same time, on each flavour: the same series with the same types
+//! and values, but for the lists below.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use medassist_tests::Error;
+use medassist_tests::database::{Flavour, unpacked_program};
 use medassist_tests::launch::{Launch, Ready};
 use medassist_tests::testbed::page::Sample;
 use medassist_tests::testbed::process::Directory;
-use medassist_tests::testbed::{MariaDb, Page, Port, Process, Program, RunningProgram, eventually, http};
+use medassist_tests::testbed::{Database, Page, Port, Process, Program, RunningProgram, eventually, http};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,8 +26,6 @@ const OPT_IN: &[&str] = &[
     "info_schema.processlist",
     "info_schema.schemastats",
     "info_schema.tables",
-    // Its default is another one since 0.16, without `sys`.
-    "info_schema.tables.databases=mysql,d,heartbeat",
     "info_schema.tablestats",
     "info_schema.userstats",
     "mysql.user",
@@ -51,24 +50,31 @@ const PERF_SCHEMA: &[&str] = &[
 
 /// What the peer has and ours hasn't, and why: the beginnings of names.
 const PEER_ONLY: &[(&str, &str)] = &[
-    ("mysql_exporter_last_scrape_error", "of mysqld_exporter up to 0.14; 0.15 removed it for collector_success"),
-    ("mysql_exporter_scrape_errors_total", "of mysqld_exporter up to 0.14; 0.15 removed it for collector_success"),
+    ("mysql_perf_schema_events_statements_cpu_time_seconds_total", NOT_MEASURED),
+    ("mysql_perf_schema_events_statements_latency{", NOT_MEASURED),
 ];
+
+/// MySQL's are compared, and must be there.
+const NOT_MEASURED: &str = "MariaDB has no such column, and the peer says 0";
 
 /// What ours has and the peer hasn't.
 const OURS_ONLY: &[(&str, &str)] = &[
     ("mysql_health_", "the peer judges nothing"),
-    ("mysql_slave_status_gtid_io_pos", "since mysqld_exporter 0.15"),
-    ("mysql_slave_status_gtid_slave_pos", "since mysqld_exporter 0.15"),
-    ("mysql_perf_schema_events_statements_latency", "since mysqld_exporter 0.17"),
-    ("mysql_perf_schema_events_statements_lock_time_seconds_total", "since mysqld_exporter 0.16"),
-    ("mysql_perf_schema_events_statements_cpu_time_seconds_total", "since mysqld_exporter 0.16"),
-    ("mysql_info_schema_innodb_tablespace_", "the peer asks MariaDB for columns that only MySQL has"),
     ("mysql_replication_lag_seconds", "the peer's lag is absent while replication doesn't run"),
-    ("mysql_exporter_collector_success", "since mysqld_exporter 0.15"),
+    ("mysql_slave_status_exec_master_", OLD_NAMES),
+    ("mysql_slave_status_get_master_", OLD_NAMES),
+    ("mysql_slave_status_master_", OLD_NAMES),
+    ("mysql_slave_status_read_master_", OLD_NAMES),
+    ("mysql_slave_status_seconds_behind_master", OLD_NAMES),
+    ("mysql_slave_status_slave_io_running", OLD_NAMES),
+    ("mysql_slave_status_slave_sql_running", OLD_NAMES),
+    ("mysql_exporter_scrapes_total", "the peer's last release with it is 0.14"),
     ("mysql_exporter_dropped_samples_total", "where the peer answers 500"),
+    ("mysql_exporter_collector_success{collector=collect.health}", "the peer judges nothing"),
     ("mysql_exporter_collector_duration_seconds{collector=collect.health}", "the peer judges nothing"),
 ];
+
+const OLD_NAMES: &str = "of MySQL 8.4 and later the peer has the new names alone";
 
 /// Where both have series and the labels differ.
 const OTHER_LABELS: &[(&str, &str)] = &[
@@ -79,8 +85,10 @@ const OTHER_LABELS: &[(&str, &str)] = &[
 /// Where the values are those of the one who looks.
 const OTHER_VALUES: &[(&str, &str)] = &[
     ("mysql_exporter_", "of the exporter itself"),
-    ("mysql_perf_schema_events_statements_tmp_", "mysqld_exporter before 0.16 has the two the wrong way round"),
-    ("mysql_perf_schema_last_applied_transaction_", "mysqld_exporter rounds: 1795377280.5533829 for .553383"),
+    ("mysql_perf_schema_events_statements_lock_time_seconds_total", "of MariaDB the peer says 0"),
+    ("mysql_engine_innodb_read_views_open_inside_innodb", "ours asks two things at once, each in a read view"),
+    ("mysql_sys_current_connections{user=exporter}", "the peer's connections are two of them"),
+    ("mysql_sys_current_memory_bytes{user=exporter}", "what a connection takes is free once the peer's is closed"),
     ("mysql_perf_schema_memory_events_", "what a connection takes is free once the peer's is closed"),
     ("mysql_info_schema_client_statistics_concurrent_connections", "the peer's connection is one of them"),
     ("mysql_info_schema_user_statistics_concurrent_connections", "the peer's connection is one of them"),
@@ -140,6 +148,11 @@ fn differences(before: &Page, ours: &Page, after: &Page) -> BTreeSet<String> {
     found
 }
 
+/// The newest of Debian unstable.
+fn peer() -> Launch {
+    unpacked_program("unstable", "usr/bin/prometheus-mysqld-exporter").unwrap()
+}
+
 struct Pair {
     ours: RunningProgram,
     _peer: Process,
@@ -158,11 +171,12 @@ impl Pair {
             .await
             .unwrap();
         let port = Port::lease().unwrap();
-        let peer = Launch::installed(&["prometheus-mysqld-exporter", "mysqld_exporter"])
-            .unwrap()
+        let peer = peer()
             .arg(format!("--web.listen-address={}", port.address()))
+            .arg(format!("--mysqld.address={address}"))
+            .arg(format!("--mysqld.username={user}"))
             .args(&flags)
-            .env("DATA_SOURCE_NAME", format!("{user}:{password}@({address})/"));
+            .env("MYSQLD_EXPORTER_PASSWORD", password);
         let peer_url = format!("http://{}/metrics", port.address());
         let directory = Directory::new("mysqld_exporter").unwrap();
         let _peer = Process::start("mysqld_exporter", peer, Ready::Http(peer_url.clone()), directory).await.unwrap();
@@ -208,9 +222,8 @@ async fn a_service_file_changes_only_the_binary() {
         let words = help.split(|c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c));
         words.filter(|word| word.starts_with("--")).map(|word| word.trim_end_matches('.').to_owned()).collect()
     };
-    let peer = Launch::installed(&["prometheus-mysqld-exporter", "mysqld_exporter"]).unwrap().arg("--help");
     // It writes its help to either of the two.
-    let output = peer.wrapped(&[]).output().unwrap();
+    let output = peer().arg("--help").wrapped(&[]).output().unwrap();
     let theirs = flags(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
     assert!(theirs.len() > 40, "{theirs:?}");
     let help = Program::new("mysql-exporter").arg("--help").run(PATIENCE).await.unwrap();
@@ -232,81 +245,149 @@ async fn a_service_file_changes_only_the_binary() {
     assert_eq!(version.code, Some(0), "{}", version.stderr);
 }
 
-#[tokio::test]
-async fn a_mariadb_with_a_binary_log() {
-    let db = MariaDb::start_with(&["--log-bin", "--server-id=1", "--slow-query-log=1", "--userstat=1"]).await.unwrap();
-    db.sql("INSTALL SONAME 'query_response_time'; SET GLOBAL query_response_time_stats=ON").unwrap();
-    db.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY) ROW_FORMAT=COMPRESSED;
-         INSERT INTO d.t VALUES (1), (2);
+/// A server with something for each collector to find, and a user who may see it.
+async fn server(flavour: Flavour, args: &[&str]) -> Database {
+    let db = Database::start_as(flavour, args).await.unwrap();
+    db.sql("CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO exporter@'127.0.0.1'")
+        .unwrap();
+    db.sql("CREATE DATABASE d; USE d; CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY) ROW_FORMAT=COMPRESSED;
+         INSERT INTO t VALUES (1), (2); SELECT * FROM t;
          CREATE DATABASE heartbeat; CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED PRIMARY KEY);
          INSERT INTO heartbeat.heartbeat VALUES ('2026-11-22T19:00:00.5', 1)")
         .unwrap();
-    let pair = Pair::start(&db.address().to_string(), "root", "", OPT_IN).await;
-    let [_, ours, _] = pair.agree().await;
+    db
+}
+
+async fn pair(db: &Database, collectors: &[&str]) -> Pair {
+    Pair::start(&db.address().to_string(), "exporter", "secret", collectors).await
+}
+
+/// The default collectors and every other one that needs no performance_schema.
+async fn a_server_with_a_binary_log(flavour: Flavour) {
+    let db = server(flavour, &["--log-bin", "--server-id=1", "--slow-query-log=1"]).await;
+    let mut collectors = OPT_IN.to_vec();
+    if flavour.is_mariadb() {
+        db.sql("SET GLOBAL userstat=ON; INSTALL SONAME 'query_response_time'; SET GLOBAL query_response_time_stats=ON")
+            .unwrap();
+    } else {
+        collectors.push("sys.user_summary");
+    }
+    let [_, ours, _] = pair(&db, &collectors).await.agree().await;
     let compared = series(&ours).len();
     assert!(compared > 1000, "only {compared} series");
     // Both saw what is there.
-    ours.expect("mysql_global_status_commands_total", &[("command", "create_table")], 2.0).unwrap();
+    let created = db.sql("SHOW GLOBAL STATUS LIKE 'Com_create_db'").unwrap();
+    let created: f64 = created.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(created >= 2.0, "{created}");
+    ours.expect("mysql_global_status_commands_total", &[("command", "create_db")], created).unwrap();
     ours.expect("mysql_global_variables_slow_query_log", &[], 1.0).unwrap();
-    assert_eq!(ours.kind("mysql_info_schema_query_response_time_seconds"), Some("histogram"));
+    let response_time = ours.kind("mysql_info_schema_query_response_time_seconds");
+    assert_eq!(response_time, flavour.is_mariadb().then_some("histogram"));
 }
 
 #[tokio::test]
-async fn a_mariadb_replica_with_two_sources() {
-    let source = MariaDb::start_with(&["--log-bin", "--server-id=1"]).await.unwrap();
-    source.sql("CREATE USER repl@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'; RESET MASTER; CREATE DATABASE d").unwrap();
-    let replica = MariaDb::start_with(&["--server-id=2"]).await.unwrap();
+async fn mariadb_10_11_with_a_binary_log() {
+    a_server_with_a_binary_log(Flavour::MariaDb).await;
+}
+
+#[tokio::test]
+async fn mariadb_11_8_with_a_binary_log() {
+    a_server_with_a_binary_log(Flavour::MariaDb11).await;
+}
+
+#[tokio::test]
+async fn mysql_9_7_with_a_binary_log() {
+    a_server_with_a_binary_log(Flavour::MySql).await;
+}
+
+async fn a_server_with_performance_schema(flavour: Flavour) {
+    let db = server(flavour, &["--performance-schema=ON", "--performance-schema-instrument=%=ON"]).await;
+    let [_, ours, _] = pair(&db, PERF_SCHEMA).await.agree().await;
+    assert!(ours.has("mysql_perf_schema_events_statements_total"));
+    let insert = [("schema", "d"), ("name", "t"), ("operation", "insert")];
+    ours.expect("mysql_perf_schema_table_io_waits_total", &insert, 2.0).unwrap();
+    for family in ["cpu_time_seconds_total", "latency"] {
+        assert_eq!(
+            ours.has(&format!("mysql_perf_schema_events_statements_{family}")),
+            !flavour.is_mariadb(),
+            "{family}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn mariadb_10_11_with_performance_schema() {
+    a_server_with_performance_schema(Flavour::MariaDb).await;
+}
+
+#[tokio::test]
+async fn mariadb_11_8_with_performance_schema() {
+    a_server_with_performance_schema(Flavour::MariaDb11).await;
+}
+
+#[tokio::test]
+async fn mysql_9_7_with_performance_schema() {
+    a_server_with_performance_schema(Flavour::MySql).await;
+}
+
+/// Replication from two servers of which one is not there.
+async fn a_replica(flavour: Flavour) {
+    let source = server(flavour, &["--log-bin", "--server-id=1"]).await;
+    let replica = server(flavour, &["--server-id=2"]).await;
     let port = source.address().port();
-    replica
-        .sql(&format!(
-            "CHANGE MASTER TO master_host='127.0.0.1', master_port={port}, master_user='repl', master_use_gtid=slave_pos;
-             CHANGE MASTER 'east' TO master_host='127.0.0.2', master_port={port}, master_user='repl';
-             START SLAVE"
-        ))
-        .unwrap();
-    let pair = Pair::start(&replica.address().to_string(), "root", "", &[]).await;
+    let label = if flavour.is_mariadb() {
+        source
+            .sql("CREATE USER repl@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'; RESET MASTER")
+            .unwrap();
+        replica
+            .sql(&format!(
+                "CHANGE MASTER TO master_host='127.0.0.1', master_port={port}, master_user='repl', master_use_gtid=slave_pos;
+                 CHANGE MASTER 'east' TO master_host='127.0.0.2', master_port={port}, master_user='repl';
+                 START SLAVE"
+            ))
+            .unwrap();
+        "connection_name"
+    } else {
+        source.sql("CREATE USER repl@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'; RESET BINARY LOGS AND GTIDS").unwrap();
+        let to = |host: &str, channel: &str| {
+            format!(
+                "CHANGE REPLICATION SOURCE TO source_host='{host}', source_port={port}, source_user='repl', get_source_public_key=1 FOR CHANNEL '{channel}';"
+            )
+        };
+        replica
+            .sql(&format!("{}{}START REPLICA FOR CHANNEL ''", to("127.0.0.1", ""), to("127.0.0.2", "east")))
+            .unwrap();
+        "channel_name"
+    };
+    let pair = pair(&replica, &[]).await;
     let running = "mysql_slave_status_slave_sql_running";
-    let of = |connection| [("connection_name", connection)];
+    let of = |channel| [(label, channel)];
     eventually(PATIENCE, "the replica runs", async || {
         let [_, ours, _] = pair.pages().await?;
         let lag = ours.matching("mysql_slave_status_seconds_behind_master", &of(""));
-        if lag.len() == 1 { Ok(()) } else { Err(Error::Page { line: 0, reason: format!("lag: {lag:?}") }) }
+        if lag.len() == 1 { Ok(()) } else { Err(Error::Series(format!("lag: {lag:?}"))) }
     })
     .await
     .unwrap();
     let [_, ours, _] = pair.agree().await;
     assert_eq!(ours.matching(running, &of(""))[0].value, 1.0);
     assert_eq!(ours.matching(running, &of("east"))[0].value, 0.0);
-    replica.sql("STOP SLAVE").unwrap();
+    replica.sql(if flavour.is_mariadb() { "STOP SLAVE" } else { "STOP REPLICA FOR CHANNEL ''" }).unwrap();
     let [_, ours, _] = pair.agree().await;
     assert_eq!(ours.matching(running, &of(""))[0].value, 0.0);
 }
 
 #[tokio::test]
-async fn a_mariadb_with_performance_schema() {
-    let db = MariaDb::start_with(&["--performance-schema=ON", "--performance-schema-instrument=%=ON"]).await.unwrap();
-    db.sql(
-        "CREATE DATABASE d; USE d; CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1), (2); SELECT * FROM t",
-    )
-    .unwrap();
-    let pair = Pair::start(&db.address().to_string(), "root", "", PERF_SCHEMA).await;
-    let [_, ours, _] = pair.agree().await;
-    assert!(ours.has("mysql_perf_schema_events_statements_total"));
-    let insert = [("schema", "d"), ("name", "t"), ("operation", "insert")];
-    ours.expect("mysql_perf_schema_table_io_waits_total", &insert, 2.0).unwrap();
+async fn a_mariadb_10_11_replica_with_two_sources() {
+    a_replica(Flavour::MariaDb).await;
 }
 
-/// MySQL, and MariaDB's other versions, which Debian doesn't have: `PARITY_ADDRESS=host:port PARITY_USER=… PARITY_PASSWORD=… cargo test -p
-/// medassist-tests --test mysqld_exporter_parity -- --ignored`. The user needs PROCESS, REPLICATION CLIENT, REPLICATION SLAVE and SELECT.
 #[tokio::test]
-#[ignore = "2026-11-22: needs a server that Debian 12 does not have, such as MySQL 9.7: PARITY_ADDRESS, PARITY_USER, PARITY_PASSWORD"]
-async fn a_server_of_yours() {
-    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-    let (address, user) = (variable("PARITY_ADDRESS"), variable("PARITY_USER"));
-    let mut collectors = [OPT_IN, PERF_SCHEMA].concat();
-    // It needs a table that only pt-heartbeat makes.
-    collectors.retain(|collector| *collector != "heartbeat");
-    let pair = Pair::start(&address, &user, &variable("PARITY_PASSWORD"), &collectors).await;
-    let [_, ours, _] = pair.agree().await;
-    assert!(series(&ours).len() > 500);
+async fn a_mariadb_11_8_replica_with_two_sources() {
+    a_replica(Flavour::MariaDb11).await;
+}
+
+#[tokio::test]
+async fn a_mysql_9_7_replica_with_two_sources() {
+    a_replica(Flavour::MySql).await;
 }

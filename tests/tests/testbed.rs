@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use medassist_tests::testbed::{
-    Alertmanager, Behaviour, Fake, HaProxy, MariaDb, NodeExporter, Page, Port, Prometheus, Pushgateway, Redis,
+    Alertmanager, Behaviour, Database, Fake, HaProxy, NodeExporter, Page, Port, Prometheus, Pushgateway, Redis,
     eventually, http,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +19,7 @@ fn exists(pid: u32) -> bool {
 
 #[tokio::test]
 async fn mariadb_keeps_its_data_and_its_port_over_a_crash() {
-    let mut db = MariaDb::start().await.unwrap();
+    let mut db = Database::start().await.unwrap();
     db.sql("CREATE DATABASE d; CREATE TABLE d.t (n INT); INSERT INTO d.t VALUES (41), (1)").unwrap();
     let address = db.address();
     db.kill().unwrap();

@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use crate::database::{self, Flavour};
 use crate::error::Error;
-use crate::launch;
 use crate::stack::layout::Layout;
 
 /// One file each, made once: a running service keeps its password.
@@ -30,7 +30,7 @@ pub fn prepare(layout: &Layout) -> Result<(), Error> {
     if !layout.data("mysql").is_dir() {
         let partial = layout.data("mysql.partial");
         remove(&partial)?;
-        launch::install_mariadb(&layout.data("mysql.template"), &partial)?;
+        Flavour::MariaDb.install(&layout.data("mysql.template"), &partial)?;
         fs::rename(&partial, layout.data("mysql")).map_err(Error::file("cannot rename", &partial))?;
         remove(&layout.data("mysql.template"))?;
     }
@@ -118,7 +118,7 @@ pub fn database_users(layout: &Layout) -> Result<(), Error> {
             statements += &format!("GRANT {grant} TO {account};\n");
         }
     }
-    launch::mariadb_sql(&layout.run("mysql.sock"), &statements).map(drop)
+    database::sql(&layout.run("mysql.sock"), &statements).map(drop)
 }
 
 fn redis_users(layout: &Layout) -> Result<String, Error> {

@@ -1,5 +1,6 @@
 //! The table of the stack's services: name, ports, order, command, readiness. ARCHITECTURE.md documents the ports.
 
+use crate::database::Flavour;
 use crate::error::Error;
 use crate::launch::{self, Launch, Ready};
 use crate::stack::layout::Layout;
@@ -108,9 +109,9 @@ pub static SERVICES: &[Service] = &[
         url: Url::Other("mysql"),
         store: true,
         launch: |service, layout| {
-            launch::mariadb(&layout.data("mysql"), &layout.run("mysql.sock"), service.port(layout))
+            Flavour::MariaDb.launch(&layout.data("mysql"), &layout.run("mysql.sock"), service.port(layout))
         },
-        ready: |_, layout| Ready::MariaDb(layout.run("mysql.sock")),
+        ready: |_, layout| Ready::Database(layout.run("mysql.sock")),
         provision: provision::database_users,
         ..Service::BASE
     },

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use medassist_tests::testbed::{MariaDb, Page, Program, eventually, http};
+//! use medassist_tests::testbed::{Database, Page, Program, eventually, http};
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), medassist_tests::Error> {
-//!     let mut db = MariaDb::start().await?;
+//!     let mut db = Database::start().await?;
 //!     db.sql("CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'secret'")?;
 //!     let exporter = Program::exporter("mysql-exporter")
 //!         .arg(format!("--mysqld.address={}", db.address()))
@@ -50,5 +50,5 @@ pub use page::Page;
 pub use port::Port;
 pub use process::Process;
 pub use program::{Program, RunningProgram};
-pub use servers::{Alertmanager, HaProxy, MariaDb, NodeExporter, Prometheus, Pushgateway, Redis};
+pub use servers::{Alertmanager, Database, HaProxy, NodeExporter, Prometheus, Pushgateway, Redis};
 pub use wait::eventually;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
+use crate::database::{self, Flavour};
 use crate::error::Error;
 use crate::launch::{self, Launch, Ready, target_directory};
 use crate::testbed::port::Port;
@@ -25,29 +26,39 @@ macro_rules! is_a_process {
         }
     )*};
 }
-is_a_process!(MariaDb, Redis, HaProxy, Prometheus, Alertmanager, Pushgateway, NodeExporter);
+is_a_process!(Database, Redis, HaProxy, Prometheus, Alertmanager, Pushgateway, NodeExporter);
 
-/// MariaDB: `root` without a password, on the unix socket and from 127.0.0.1; no other user, no database.
-pub struct MariaDb {
+/// A database: `root` without a password, on the unix socket and, in MariaDB, from 127.0.0.1; no other user, no database.
+pub struct Database {
     process: Process,
+    flavour: Flavour,
     port: Port,
     socket: PathBuf,
 }
 
-impl MariaDb {
+impl Database {
+    /// The MariaDB that Debian 12 has.
     pub async fn start() -> Result<Self, Error> {
         Self::start_with::<&str>(&[]).await
     }
 
-    /// With arguments of mariadbd that come last and so win, such as `--log-bin --server-id=1`.
+    /// It, with arguments of mariadbd that come last and so win, such as `--log-bin --server-id=1`.
     pub async fn start_with<A: Into<OsString> + Clone>(args: &[A]) -> Result<Self, Error> {
-        let (directory, port) = (Directory::new("mariadb")?, Port::lease()?);
+        Self::start_as(Flavour::MariaDb, args).await
+    }
+
+    pub async fn start_as<A: Into<OsString> + Clone>(flavour: Flavour, args: &[A]) -> Result<Self, Error> {
+        let (directory, port) = (Directory::new(flavour.name())?, Port::lease()?);
         let data = directory.path().join("data");
-        launch::install_mariadb(&target_directory()?.join("testbed/mariadb-template"), &data)?;
-        let socket = directory.path().join("mariadb.sock");
-        let launch = launch::mariadb(&data, &socket, port.number())?.args(args.iter().cloned());
-        let process = Process::start("mariadb", launch, Ready::MariaDb(socket.clone()), directory).await?;
-        Ok(Self { process, port, socket })
+        flavour.install(&target_directory()?.join(format!("testbed/{}-template", flavour.name())), &data)?;
+        let socket = directory.path().join("db.sock");
+        let launch = flavour.launch(&data, &socket, port.number())?.args(args.iter().cloned());
+        let process = Process::start(flavour.name(), launch, Ready::Database(socket.clone()), directory).await?;
+        Ok(Self { process, flavour, port, socket })
+    }
+
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -60,7 +71,7 @@ impl MariaDb {
 
     /// Runs statements as root, several at once if need be; rows come back as tab-separated lines.
     pub fn sql(&self, statements: &str) -> Result<String, Error> {
-        launch::mariadb_sql(&self.socket, statements)
+        database::sql(&self.socket, statements)
     }
 }
 

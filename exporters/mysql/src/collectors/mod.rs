@@ -15,6 +15,7 @@ mod perf_schema;
 mod processlist;
 mod query_response_time;
 mod replica_host;
+mod rocksdb_perf_context;
 mod slave_hosts;
 mod slave_status;
 mod table;
@@ -72,6 +73,7 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(user_summary::USER_SUMMARY),
         Box::new(innodb_tablespaces::InnodbTablespaces),
         Box::new(replica_host::REPLICA_HOSTS),
+        Box::new(rocksdb_perf_context::RocksdbPerfContext),
     ];
     all.extend(perf_schema::all());
     all

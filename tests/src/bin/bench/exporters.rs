@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use medassist_tests::database::unpacked_program;
 use medassist_tests::launch::{Launch, Ready};
 use medassist_tests::testbed::http;
 use medassist_tests::testbed::port::Port;
 use medassist_tests::testbed::process::{Directory, Process};
-use medassist_tests::testbed::servers::{HaProxy, MariaDb, Redis};
+use medassist_tests::testbed::servers::{Database, HaProxy, Redis};
 
 use crate::{Result, quantile, usage};
 
@@ -86,7 +87,7 @@ async fn run_all(scrapes: usize) -> Result<()> {
         "Exporters beside their Go peers: {scrapes} scrapes of each, in alternating batches of {BATCH}, gzip, one kept connection\n"
     );
     println!("{:<30} {:>7} {:>9} {:>9} {:>12} {:>9}", "", "series", "p50 ms", "p99 ms", "CPU ms/scr.", "RSS MB");
-    let mariadb = MariaDb::start().await?;
+    let mariadb = Database::start().await?;
     let address = mariadb.address();
     mariadb.sql(
         "CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'bench';
@@ -99,8 +100,9 @@ async fn run_all(scrapes: usize) -> Result<()> {
             .args([format!("--mysqld.address={address}"), "--mysqld.username=exporter".to_owned()])
             .env("MYSQLD_EXPORTER_PASSWORD", "bench"),
         "prometheus-mysqld-exporter",
-        Launch::installed(&["prometheus-mysqld-exporter"])?
-            .env("DATA_SOURCE_NAME", format!("exporter:bench@({address})/")),
+        unpacked_program("unstable", "usr/bin/prometheus-mysqld-exporter")?
+            .args([format!("--mysqld.address={address}"), "--mysqld.username=exporter".to_owned()])
+            .env("MYSQLD_EXPORTER_PASSWORD", "bench"),
     )
     .await?;
     drop(mariadb);
