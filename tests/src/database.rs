@@ -93,6 +93,8 @@ impl Flavour {
             };
             let launch = as_root(launch).path("--datadir", &partial).args(self.sizes());
             run(&mut launch.wrapped(&[]), "the installation of a database", "")?;
+            // MySQL's name for the server, of which no two may replicate from each other; each makes its own at its first start.
+            let _ = std::fs::remove_file(partial.join("auto.cnf"));
             std::fs::rename(&partial, template).map_err(Error::file("cannot rename", &partial))?;
         }
         drop(lock);

@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::config::{Account, Address, ConnectionSettings};
 use crate::error::Error;
+use crate::history::History;
 use crate::rows::{MAX_BYTES, Rows, TooLarge};
 use crate::version::Version;
 
@@ -42,6 +43,7 @@ pub(crate) struct Client {
     settings: ConnectionSettings,
     permits: Semaphore,
     idle: Mutex<Vec<Connection>>,
+    history: History,
 }
 
 /// A connection between two answers.
@@ -76,7 +78,13 @@ impl Client {
             settings,
             permits: Semaphore::new(settings.max_open_connections),
             idle: Mutex::default(),
+            history: History::default(),
         }
+    }
+
+    /// What earlier scrapes of this server saw.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
     }
 
     pub(crate) fn address(&self) -> &str {

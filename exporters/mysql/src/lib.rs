@@ -7,6 +7,7 @@ mod client;
 mod collectors;
 mod config;
 mod error;
+mod history;
 mod replication;
 mod rows;
 mod session;

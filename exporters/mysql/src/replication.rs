@@ -46,6 +46,54 @@ impl<'a> Channel<'a> {
     }
 }
 
+/// How many transactions a replica holds under its own identity, not under a source's; `None` without GTIDs and where it is no replica.
+pub(crate) fn own_transactions(replication: &Rows, variables: &Rows) -> Option<f64> {
+    let channel = channels(replication).next()?;
+    // MySQL: all that was ever executed, as `uuid:1-5:7,uuid:tag:1-3`. A former source's own is in it.
+    if let Some(own) = variables.lookup("server_uuid") {
+        let executed = channel.get("executed_gtid_set").filter(|set| !set.is_empty())?;
+        let mut transactions = 0.0;
+        for set in executed.split(',') {
+            let mut parts = set.trim().split(':');
+            if parts.next().is_some_and(|uuid| uuid.eq_ignore_ascii_case(own)) {
+                transactions += parts.filter_map(interval).sum::<f64>();
+            }
+        }
+        return Some(transactions);
+    }
+    // MariaDB: what is behind the last replicated one of a domain, if this server wrote it. A former source that replicates from where it ended
+    // has nothing behind.
+    let own = variables.lookup("server_id")?;
+    // Empty in a new binary log, and where there is none.
+    let has_log = variables.lookup("log_bin").is_some_and(|state| state.eq_ignore_ascii_case("on"));
+    let written = variables.lookup("gtid_binlog_pos").filter(|_| has_log)?;
+    let replicated = variables.lookup("gtid_slave_pos")?;
+    let mut transactions = 0.0;
+    for (domain, server, sequence) in positions(written) {
+        let reached = positions(replicated).find(|(of, ..)| *of == domain).map_or(0.0, |(.., sequence)| sequence);
+        if server == own {
+            transactions += (sequence - reached).max(0.0);
+        }
+    }
+    Some(transactions)
+}
+
+/// `3-5` are three transactions, `7` is one; a tag is none.
+fn interval(text: &str) -> Option<f64> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+    Some((last.checked_sub(first)? + 1) as f64)
+}
+
+/// MariaDB's positions, `0-1-5,7-2-40`: domain, server, sequence number.
+pub(crate) fn positions(text: &str) -> impl Iterator<Item = (&str, &str, f64)> {
+    text.split(',').filter_map(|position| {
+        let (domain, rest) = position.trim().split_once('-')?;
+        let (server, sequence) = rest.split_once('-')?;
+        Some((domain, server, sequence.parse::<u64>().ok()? as f64))
+    })
+}
+
 /// The old name of a column, in lower case.
 pub(crate) fn old_name(column: &str) -> String {
     words(column).collect::<Vec<_>>().join("_")
@@ -102,6 +150,37 @@ mod tests {
         assert_eq!(lag("Yes", "Yes", [None, Some("3600")]), f64::INFINITY);
         assert_eq!(lag("Connecting", "Yes", [Some("0"), Some("0")]), f64::INFINITY);
         assert_eq!(lag("Yes", "No", [Some("0"), Some("0")]), f64::INFINITY);
+    }
+
+    #[test]
+    fn transactions_of_its_own_are_counted() {
+        let mysql = |executed: &str| {
+            let mut rows = Rows::new(["Source_Host", "Executed_Gtid_Set"].map(str::to_owned));
+            rows.push([Some(b"db1".as_slice()), Some(executed.as_bytes())].into_iter()).unwrap();
+            own_transactions(&rows, &Rows::pairs(&[("server_uuid", "AB-1"), ("server_id", "2")]))
+        };
+        assert_eq!(mysql("cd-2:1-100,\nab-1:1-5:7:backup:1-3"), Some(9.0));
+        assert_eq!(mysql("cd-2:1-100"), Some(0.0));
+        assert_eq!(mysql(""), None);
+        let mariadb = |log_bin, written, replicated| {
+            let mut rows = Rows::new(["Master_Host".to_owned()]);
+            rows.push([Some(b"db1".as_slice())].into_iter()).unwrap();
+            let variables = [
+                ("log_bin", log_bin),
+                ("server_id", "2"),
+                ("gtid_binlog_pos", written),
+                ("gtid_slave_pos", replicated),
+            ];
+            own_transactions(&rows, &Rows::pairs(&variables))
+        };
+        assert_eq!(mariadb("ON", "0-2-15,7-1-3", "0-1-12,7-1-3"), Some(3.0));
+        assert_eq!(mariadb("ON", "5-2-2", "0-1-12"), Some(2.0));
+        assert_eq!(mariadb("ON", "0-1-12", "0-1-12"), Some(0.0));
+        // It was the source up to 15.
+        assert_eq!(mariadb("ON", "0-2-15", "0-2-15"), Some(0.0));
+        assert_eq!(mariadb("ON", "", "0-1-12"), Some(0.0));
+        assert_eq!(mariadb("OFF", "", "0-1-12"), None);
+        assert_eq!(own_transactions(&Rows::default(), &Rows::pairs(&[("server_uuid", "ab-1")])), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::client::{Client, Limits};
 use crate::collectors::Options;
 use crate::collectors::health::Thresholds;
 use crate::error::Error;
+use crate::history::History;
 use crate::rows::Rows;
 use crate::version::Version;
 
@@ -59,6 +60,11 @@ impl Session {
 
     pub(crate) fn thresholds(&self) -> Thresholds {
         self.thresholds
+    }
+
+    /// What earlier scrapes of this server saw.
+    pub(crate) fn history(&self) -> &History {
+        self.client.history()
     }
 
     /// The flags of single collectors.

@@ -54,8 +54,10 @@ impl Version {
             // The scrapes' own statements are no news in the slow log.
             "long_query_time=31536000".to_owned(),
         ];
-        // An ALTER TABLE must not hold the scrape.
-        settings.extend(wanted.lock_wait_timeout().map(|seconds| format!("lock_wait_timeout={seconds}")));
+        // Neither an ALTER TABLE nor somebody's lock on the canary's row may hold the scrape.
+        if let Some(seconds) = wanted.lock_wait_timeout() {
+            settings.extend(["lock_wait_timeout", "innodb_lock_wait_timeout"].map(|name| format!("{name}={seconds}")));
+        }
         if wanted.log_slow_filter {
             settings.push("log_slow_filter='tmp_table_on_disk,filesort_on_disk'".to_owned());
         }
@@ -94,7 +96,7 @@ mod tests {
             assert_eq!(parsed.replication_statement(), statement, "{version}");
             let settings = parsed.session_settings(&ConnectionSettings::given(&[]), 10);
             assert_eq!(settings.get(2).map(String::as_str), Some("lock_wait_timeout=2"));
-            assert_eq!(settings.get(3).map(String::as_str), limit, "{version}");
+            assert_eq!(settings.get(4).map(String::as_str), limit, "{version}");
         }
     }
 
@@ -104,15 +106,16 @@ mod tests {
             Version::parse("10.11.6-MariaDB").session_settings(&ConnectionSettings::given(flags), 10)[2..].join(" ")
         };
         let limit = "max_statement_time=10";
-        assert_eq!(set(&["--exporter.lock_wait_timeout=7"]), format!("lock_wait_timeout=7 {limit}"));
+        let waits = |seconds| format!("lock_wait_timeout={seconds} innodb_lock_wait_timeout={seconds}");
+        assert_eq!(set(&["--exporter.lock_wait_timeout=7"]), format!("{} {limit}", waits(7)));
         assert_eq!(set(&["--no-exporter.enable_lock_wait_timeout"]), limit);
         assert_eq!(
             set(&["--no-exporter.enable_lock_wait_timeout", "--exporter.enable_lock_wait_timeout"]),
-            format!("lock_wait_timeout=2 {limit}")
+            format!("{} {limit}", waits(2))
         );
         assert_eq!(
             set(&["--exporter.log_slow_filter"]),
-            format!("lock_wait_timeout=2 log_slow_filter='tmp_table_on_disk,filesort_on_disk' {limit}")
+            format!("{} log_slow_filter='tmp_table_on_disk,filesort_on_disk' {limit}", waits(2))
         );
     }
 

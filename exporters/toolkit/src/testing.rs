@@ -1,5 +1,6 @@
 //! For the tests of collectors.
 
+use crate::check::CheckStatus;
 use crate::encode::{Format, encode};
 use crate::family::Families;
 use crate::snapshot::Snapshot;
@@ -16,4 +17,10 @@ pub fn page(families: Families) -> String {
 /// The samples of such a page, a line each.
 pub fn samples(families: Families) -> Vec<String> {
     page(families).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// The checks that a collector reported: name, status, reason.
+pub fn checks(families: Families) -> Vec<(&'static str, CheckStatus, String)> {
+    let checks = families.finish().checks.into_iter();
+    checks.map(|result| (result.check.name, result.status, result.reason)).collect()
 }

@@ -3,6 +3,7 @@
 mod account_statistics;
 mod auto_increment;
 mod binlog_size;
+mod canary;
 mod engine_innodb_status;
 mod global_status;
 mod global_variables;
@@ -21,6 +22,7 @@ mod slave_status;
 mod table;
 mod table_statistics;
 mod tables;
+mod transactions;
 mod user;
 mod user_summary;
 
@@ -46,6 +48,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     user: user::Options,
+
+    #[command(flatten)]
+    canary: canary::Options,
 }
 
 pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
@@ -57,6 +62,8 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(innodb_compression::INNODB_CMPMEM),
         Box::new(query_response_time::QueryResponseTime),
         Box::new(health::Health),
+        Box::new(transactions::Transactions),
+        Box::new(canary::Canary),
         Box::new(processlist::Processlist),
         Box::new(tables::Tables),
         Box::new(innodb_metrics::InnodbMetrics),

@@ -3,7 +3,7 @@
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
-use crate::replication::{Channel, channels, old_name};
+use crate::replication::{Channel, channels, old_name, own_transactions, positions};
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::value::{family_name, parse};
@@ -19,6 +19,14 @@ const LAG: Desc = Desc::gauge(
     "mysql_replication_lag_seconds",
     "How far the replica is behind its source, beyond a delay that is configured (SQL_Delay); +Inf while a thread doesn't run.",
     LABELS,
+);
+
+/// Not mysqld_exporter's either.
+const OWN_TRANSACTIONS: Desc = Desc::gauge(
+    "mysql_replication_own_transactions",
+    "Transactions that a replica holds under its own identity and not its source's. In MariaDB those behind the last replicated one, all errant; in \
+     MySQL all of its GTID set, errant where the number grows. Absent without GTIDs.",
+    &[],
 );
 
 /// MariaDB's positions by column: texts of `domain-server-sequence,…`.
@@ -55,11 +63,18 @@ impl Collector<Session> for SlaveStatus {
 
     fn families(&self) -> Vec<Desc> {
         let generic = Desc::untyped("mysql_slave_status_<column>", GENERIC_HELP, LABELS);
-        [generic, LAG].into_iter().chain(POSITIONS.into_iter().map(|(_, desc)| desc)).collect()
+        [generic, LAG, OWN_TRANSACTIONS].into_iter().chain(POSITIONS.into_iter().map(|(_, desc)| desc)).collect()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        write(&session.replication().await?.rows, out);
+        let replication = &session.replication().await?.rows;
+        write(replication, out);
+        if replication.is_empty() {
+            return Ok(());
+        }
+        if let Some(own) = own_transactions(replication, &session.variables().await?.rows) {
+            out.push(&OWN_TRANSACTIONS, &[], own);
+        }
         Ok(())
     }
 }
@@ -91,15 +106,6 @@ fn write_channel(channel: Channel<'_>, out: &mut Families) {
             }
         }
     }
-}
-
-/// `0-1-5,7-2-40`: domain, server, sequence number.
-fn positions(text: &str) -> impl Iterator<Item = (&str, &str, f64)> {
-    text.split(',').filter_map(|position| {
-        let (domain, rest) = position.trim().split_once('-')?;
-        let (server, sequence) = rest.split_once('-')?;
-        Some((domain, server, sequence.parse::<u64>().ok()? as f64))
-    })
 }
 
 #[cfg(test)]

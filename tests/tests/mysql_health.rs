@@ -1,0 +1,265 @@
+//! `mysql-exporter`'s verdicts on real servers of each flavour, each brought into the state that a check is about.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use medassist_tests::Error;
+use medassist_tests::database::Flavour;
+use medassist_tests::testbed::{Database, Page, Program, RunningProgram, eventually, http};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+
+const README: &str = include_str!("../../exporters/mysql/README.md");
+const PATIENCE: Duration = Duration::from_secs(20);
+const FLAVOURS: [Flavour; 3] = [Flavour::MariaDb, Flavour::MariaDb11, Flavour::MySql];
+
+/// A block of SQL of the README, by what comes before it.
+fn block(after: &str) -> String {
+    let (_, rest) = README.split_once(after).unwrap();
+    rest.split("```sql\n").nth(1).unwrap().split("```").next().unwrap().replace("'a-password'", "'secret'")
+}
+
+/// A server with the user that the README tells to make.
+async fn server(flavour: Flavour, args: &[&str]) -> Database {
+    let db = Database::start_as(flavour, args).await.unwrap();
+    db.sql(&block(if flavour.is_mariadb() { "MariaDB 10.5 and later:" } else { "MySQL, and MariaDB before 10.5:" }))
+        .unwrap();
+    db
+}
+
+async fn exporter(db: &Database, flags: &[&str]) -> RunningProgram {
+    Program::exporter("mysql-exporter")
+        .arg(format!("--mysqld.address={}", db.address()))
+        .arg("--mysqld.username=exporter")
+        .args(flags)
+        .env("MYSQLD_EXPORTER_PASSWORD", "secret")
+        .start()
+        .await
+        .unwrap()
+}
+
+/// Somebody's session, over the unix socket as root.
+async fn session(db: &Database) -> Conn {
+    Conn::new(OptsBuilder::default().socket(db.socket().to_str()).user(Some("root"))).await.unwrap()
+}
+
+async fn page(exporter: &RunningProgram) -> Page {
+    Page::parse(&http::get(&exporter.url("/metrics")).await.unwrap().text()).unwrap()
+}
+
+/// The check's status and reason; `None` where it is absent.
+async fn check(exporter: &RunningProgram, name: &str) -> Option<(String, String)> {
+    let report = http::get(&exporter.url("/health")).await.unwrap().json();
+    let checks = report["checks"].as_array().unwrap().clone();
+    let check = checks.iter().find(|check| check["name"] == name)?;
+    Some((check["status"].as_str().unwrap().to_owned(), check["reason"].as_str().unwrap().to_owned()))
+}
+
+/// Waits until a check has this status, and returns its reason.
+async fn until(exporter: &RunningProgram, name: &str, status: &str) -> String {
+    let what = format!("{name} is {status}");
+    eventually(PATIENCE, &what, async || match check(exporter, name).await {
+        Some((found, reason)) if found == status => Ok(reason),
+        other => {
+            // InnoDB makes its list of transactions anew only if nobody has looked at it for 100 ms.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            Err(format!("{other:?}"))
+        }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_is_well() {
+    for flavour in FLAVOURS {
+        let db = server(flavour, &[]).await;
+        let exporter = exporter(&db, &[]).await;
+        let page = page(&exporter).await;
+        for name in ["connect", "query", "connections", "read_only", "transactions", "metadata_locks", "history"] {
+            let (status, reason) = check(&exporter, name).await.unwrap();
+            assert_eq!(status, "ok", "{flavour:?}: {name}: {reason}");
+        }
+        // MySQL makes itself a certificate of ten years.
+        let certificate = check(&exporter, "certificate").await;
+        assert_eq!(certificate.is_some_and(|(status, _)| status == "ok"), flavour == Flavour::MySql);
+        for absent in ["replication", "errant_transactions", "write", "table_cache", "temp_tables"] {
+            assert_eq!(check(&exporter, absent).await, None, "{flavour:?}: {absent}");
+        }
+        page.expect("mysql_health_status", &[("status", "healthy")], 1.0).unwrap();
+        page.expect("mysql_metadata_lock_waits", &[], 0.0).unwrap();
+        assert!(page.value("mysql_innodb_history_list_length", &[]).unwrap() >= 0.0);
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_stays_open() {
+    for flavour in FLAVOURS {
+        let db = server(flavour, &[]).await;
+        db.sql("CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY)").unwrap();
+        let exporter = exporter(&db, &["--health.transaction-warn=1", "--health.transaction-fail=2"]).await;
+        let mut session = session(&db).await;
+        session.query_drop("BEGIN").await.unwrap();
+        session.query_drop("INSERT INTO app.t VALUES (1)").await.unwrap();
+        let reason = until(&exporter, "transactions", "fail").await;
+        let thread = format!("in thread {}: it keeps locks", session.id());
+        assert!(reason.starts_with("of 1 open transactions") && reason.contains(&thread), "{flavour:?}: {reason}");
+        let page = page(&exporter).await;
+        page.expect("mysql_transactions_open", &[], 1.0).unwrap();
+        let began = page.value("mysql_transactions_oldest_start_timestamp_seconds", &[]).unwrap();
+        let age = db.sql("SELECT UNIX_TIMESTAMP()").unwrap().trim().parse::<f64>().unwrap() - began;
+        assert!((2.0..120.0).contains(&age), "{flavour:?}: {age}");
+        session.query_drop("ROLLBACK").await.unwrap();
+        until(&exporter, "transactions", "ok").await;
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_waits_for_a_metadata_lock() {
+    for flavour in FLAVOURS {
+        let db = server(flavour, &[]).await;
+        db.sql("CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY)").unwrap();
+        let exporter = exporter(&db, &["--health.metadata-lock-warn=1"]).await;
+        let (mut reader, mut alter) = (session(&db).await, session(&db).await);
+        reader.query_drop("BEGIN").await.unwrap();
+        reader.query_drop("SELECT * FROM app.t").await.unwrap();
+        let thread = alter.id();
+        let altering = tokio::spawn(async move { alter.query_drop("ALTER TABLE app.t ADD COLUMN a INT").await });
+        let reason = until(&exporter, "metadata_locks", "warn").await;
+        let expected = format!("1 statements wait for a metadata lock, thread {thread} for ");
+        assert!(reason.starts_with(&expected), "{flavour:?}: {reason}");
+        page(&exporter).await.expect("mysql_metadata_lock_waits", &[], 1.0).unwrap();
+        reader.query_drop("COMMIT").await.unwrap();
+        altering.await.unwrap().unwrap();
+        until(&exporter, "metadata_locks", "ok").await;
+    }
+}
+
+#[tokio::test]
+async fn a_canary_is_written() {
+    for flavour in FLAVOURS {
+        let db = server(flavour, &[]).await;
+        db.sql(&block("any number of exporters")).unwrap();
+        let exporters = [exporter(&db, &["--collector.canary"]).await, exporter(&db, &["--collector.canary"]).await];
+        for exporter in &exporters {
+            assert_eq!(
+                until(exporter, "write", "ok").await.split(' ').take(3).collect::<Vec<_>>(),
+                ["a", "write", "took"]
+            );
+        }
+        let page = page(&exporters[0]).await;
+        let written = page.value("mysql_canary_newest_timestamp_seconds", &[]).unwrap();
+        let age = db.sql("SELECT UNIX_TIMESTAMP(NOW(6))").unwrap().trim().parse::<f64>().unwrap() - written;
+        assert!((0.0..60.0).contains(&age), "{flavour:?}: {age}");
+        // Both are on this host and share its row.
+        assert_eq!(db.sql("SELECT COUNT(*) FROM mysql_exporter.canary").unwrap().trim(), "1");
+
+        // Reads go on, writes don't.
+        db.sql("SET GLOBAL read_only=ON").unwrap();
+        let reason = until(&exporters[0], "write", "fail").await;
+        assert!(reason.contains("read-only"), "{flavour:?}: {reason}");
+        let report = http::get(&exporters[0].url("/health")).await.unwrap().json();
+        assert_eq!(report["status"], "down");
+        db.sql("SET GLOBAL read_only=OFF").unwrap();
+        until(&exporters[0], "write", "ok").await;
+
+        // Somebody holds all rows: the scrape waits no longer than it may.
+        let mut holder = session(&db).await;
+        holder.query_drop("BEGIN").await.unwrap();
+        holder.query_drop("SELECT * FROM mysql_exporter.canary FOR UPDATE").await.unwrap();
+        let reason = until(&exporters[0], "write", "fail").await;
+        assert!(reason.contains("Lock wait timeout"), "{flavour:?}: {reason}");
+        holder.query_drop("ROLLBACK").await.unwrap();
+        until(&exporters[0], "write", "ok").await;
+    }
+}
+
+#[tokio::test]
+async fn a_canary_is_read_on_a_replica_and_what_is_written_there_is_errant() {
+    for flavour in FLAVOURS {
+        let gtids: &[&str] =
+            if flavour.is_mariadb() { &[] } else { &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"] };
+        let source = server(flavour, &[&["--log-bin", "--server-id=1"], gtids].concat()).await;
+        let replica = server(flavour, &[&["--log-bin", "--server-id=2"], gtids].concat()).await;
+        let port = source.address().port();
+        if flavour.is_mariadb() {
+            source
+                .sql("CREATE USER repl@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'; RESET MASTER")
+                .unwrap();
+            replica
+                .sql(&format!(
+                    "RESET MASTER; CHANGE MASTER TO master_host='127.0.0.1', master_port={port}, master_user='repl', master_use_gtid=slave_pos; START SLAVE"
+                ))
+                .unwrap();
+        } else {
+            source
+                .sql("CREATE USER repl@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'; RESET BINARY LOGS AND GTIDS")
+                .unwrap();
+            replica
+                .sql(&format!(
+                    "RESET BINARY LOGS AND GTIDS; CHANGE REPLICATION SOURCE TO source_host='127.0.0.1', source_port={port}, source_user='repl',
+                     get_source_public_key=1, source_auto_position=1; START REPLICA"
+                ))
+                .unwrap();
+        }
+        source.sql(&block("any number of exporters")).unwrap();
+        let at_source = exporter(&source, &["--collector.canary"]).await;
+        let at_replica = exporter(&replica, &["--collector.canary"]).await;
+        until(&at_source, "write", "ok").await;
+        let page = eventually(PATIENCE, "the canary is replicated", async || {
+            let page = page(&at_replica).await;
+            page.value("mysql_canary_newest_timestamp_seconds", &[])?;
+            Ok::<_, Error>(page)
+        })
+        .await
+        .unwrap();
+        assert!(!page.has("mysql_canary_write_duration_seconds"));
+        assert_eq!(check(&at_replica, "write").await, None, "{flavour:?}");
+        until(&at_replica, "replication", "ok").await;
+        assert_eq!(until(&at_replica, "errant_transactions", "ok").await, "no transaction of its own");
+        page.expect("mysql_replication_own_transactions", &[], 0.0).unwrap();
+        assert!(!self::page(&at_source).await.has("mysql_replication_own_transactions"));
+
+        replica.sql("CREATE DATABASE errant; CREATE DATABASE errant2").unwrap();
+        let reason = until(&at_replica, "errant_transactions", "warn").await;
+        assert!(reason.starts_with("2 transactions were written on this replica itself"), "{flavour:?}: {reason}");
+        self::page(&at_replica).await.expect("mysql_replication_own_transactions", &[], 2.0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon() {
+    for flavour in FLAVOURS {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, certificate) = (directory.path().join("key.pem"), directory.path().join("certificate.pem"));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "10",
+                "-subj",
+                "/CN=db",
+            ])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let tls = [format!("--ssl-key={}", key.display()), format!("--ssl-cert={}", certificate.display())];
+        let db = server(flavour, &[&tls[0], &tls[1]]).await;
+        // MariaDB tells only TLS sessions about its certificate.
+        let flags: &[&str] = if flavour.is_mariadb() { &["--tls.insecure-skip-verify"] } else { &[] };
+        let exporter = exporter(&db, flags).await;
+        let reason = until(&exporter, "certificate", "warn").await;
+        assert!(reason.starts_with("the server's TLS certificate ends in 10.0 days ("), "{flavour:?}: {reason}");
+    }
+}
