@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the suite builds with, runs on and tests against, from Debian and only what is missing. It asks nothing, and no
-# service runs afterwards that did not run before. With the argument `bench` it adds the exporter that only `make bench` compares with.
+# service runs afterwards that did not run before. With the argument `bench` it adds what only `make bench` compares with.
 set -euo pipefail
 
 # command: package. A command that is there already, from wherever, is good enough.
@@ -31,7 +31,7 @@ declare -A needed=(
 case ${1-} in
 '') ;;
 bench)
-    needed+=([prometheus-redis-exporter]=prometheus-redis-exporter)
+    needed+=([prometheus-redis-exporter]=prometheus-redis-exporter [mariadb-slap]=mariadb-client)
     ;;
 *)
     echo "usage: $0 [bench]" >&2

@@ -46,7 +46,15 @@ fn date(text: &str) -> Option<f64> {
 pub(crate) fn family_name(prefix: &str, name: &str) -> String {
     let mut family = String::with_capacity(prefix.len() + name.len());
     family.push_str(prefix);
-    family.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }));
+    // Nearly every name is one already but for its case: a thousand of them a scrape.
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        family.push_str(name);
+        if let Some(own) = family.get_mut(prefix.len()..) {
+            own.make_ascii_lowercase();
+        }
+    } else {
+        family.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }));
+    }
     family
 }
 

@@ -5,8 +5,10 @@
 //! both encoders copy the text as it is.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::check::{CheckDef, CheckResult, CheckStatus};
 
@@ -418,7 +420,9 @@ pub const DEFAULT_SAMPLE_LIMIT: usize = 50_000;
 #[derive(Debug)]
 pub struct Families {
     list: Vec<Family>,
-    by_name: HashMap<Cow<'static, str>, usize>,
+    /// Where in the list a name is. The names are the list's: a thousand families are a thousand names, not two thousand.
+    by_name: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     checks: Vec<CheckResult>,
     limit: usize,
     dropped: Dropped,
@@ -432,12 +436,22 @@ impl Default for Families {
 
 impl Families {
     pub fn with_limit(limit: usize) -> Self {
-        Self { list: Vec::new(), by_name: HashMap::new(), checks: Vec::new(), limit, dropped: Dropped::default() }
+        Self {
+            list: Vec::new(),
+            by_name: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            checks: Vec::new(),
+            limit,
+            dropped: Dropped::default(),
+        }
     }
 
     /// The family of this declaration, to push samples to.
     pub fn family(&mut self, desc: &Desc) -> &mut Family {
-        self.family_with_labels(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels)
+        match self.find(&desc.name) {
+            Some(index) => &mut self.list[index],
+            None => self.add(Family::new(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels, self.limit)),
+        }
     }
 
     /// As [`Self::family`], for label names that are known at run time only.
@@ -448,15 +462,23 @@ impl Families {
         kind: Kind,
         labels: &[&str],
     ) -> &mut Family {
-        let index = match self.by_name.get(&name) {
-            Some(&index) => index,
-            None => {
-                self.by_name.insert(name.clone(), self.list.len());
-                self.list.push(Family::new(name, help, kind, labels, self.limit));
-                self.list.len() - 1
-            }
-        };
-        &mut self.list[index]
+        match self.find(&name) {
+            Some(index) => &mut self.list[index],
+            None => self.add(Family::new(name, help, kind, labels, self.limit)),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.find(self.hasher.hash_one(name), |&index| self.list[index].name == name).copied()
+    }
+
+    fn add(&mut self, family: Family) -> &mut Family {
+        let Self { list, by_name, hasher, .. } = self;
+        let index = list.len();
+        let hash = hasher.hash_one(family.name.as_ref());
+        by_name.insert_unique(hash, index, |&index| hasher.hash_one(list[index].name.as_ref()));
+        list.push(family);
+        &mut list[index]
     }
 
     /// Adds one sample to the family of this declaration.
