@@ -63,8 +63,8 @@ lint: packages ## Check format, lints, rules and configuration
 .PHONY: bench
 bench: unpacked ## Measure the exporters beside the Go ones, which it installs
 	@tests/install-packages.sh bench
-	cargo build --locked --release --workspace --bins
-	$(target)/release/bench
+	cargo build --locked --profile dist --bin bench --bin mysql-exporter --bin redis-exporter --bin haproxy-exporter
+	$(target)/dist/bench
 
 .PHONY: packages unpacked built one
 packages:
