@@ -1,5 +1,5 @@
 //! `mysql-exporter`'s verdicts on real servers of each flavour, each brought into the state that a check is about.
-#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "an unwrap in a test is its report")]
 
 use std::process::Command;
 use std::time::Duration;
@@ -262,4 +262,44 @@ async fn a_certificate_that_ends_soon() {
         let reason = until(&exporter, "certificate", "warn").await;
         assert!(reason.starts_with("the server's TLS certificate ends in 10.0 days ("), "{flavour:?}: {reason}");
     }
+}
+
+/// It takes a minute until there is a trend.
+#[tokio::test]
+async fn what_grows_and_what_is_too_small() {
+    // 10 is the least of the cache's size.
+    let db = server(Flavour::MariaDb, &["--max-connections=100", "--table-open-cache=10"]).await;
+    let tables: String = (0..30).map(|i| format!("CREATE TABLE app.t{i} (id INT, x TEXT);")).collect();
+    db.sql(&format!("CREATE DATABASE app; {tables}")).unwrap();
+    // A TEXT column takes a temporary table to disk.
+    let statements: String =
+        (1..30).map(|i| format!("SELECT * FROM app.t{i} UNION SELECT * FROM app.t{};", i - 1)).collect();
+    let exporter = exporter(&db, &[]).await;
+    let mut sessions = Vec::new();
+    for _ in 0..50 {
+        sessions.push(session(&db).await);
+    }
+    for name in ["table_cache", "temp_tables"] {
+        assert_eq!(check(&exporter, name).await, None);
+    }
+    let reasons = eventually(6 * PATIENCE, "all three warn", async || {
+        // The load, which goes on however long it takes.
+        sessions.push(session(&db).await);
+        db.sql(&statements).unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut reasons = Vec::new();
+        for name in ["connections", "table_cache", "temp_tables"] {
+            match check(&exporter, name).await {
+                Some((status, reason)) if status == "warn" => reasons.push(reason),
+                other => return Err(format!("{name}: {other:?}")),
+            }
+        }
+        Ok(reasons)
+    })
+    .await
+    .unwrap();
+    let [connections, table_cache, temp_tables] = &reasons[..] else { panic!("{reasons:?}") };
+    assert!(connections.contains("more each minute: none is left in "), "{connections}");
+    assert!(table_cache.ends_with("are opened a second: raise table_open_cache"), "{table_cache}");
+    assert!(temp_tables.contains("temporary tables a second go to disk ("), "{temp_tables}");
 }
