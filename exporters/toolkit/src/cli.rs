@@ -12,11 +12,12 @@ use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use crate::exporter::{BoxError, Collector, Exporter, Target};
+use crate::exporter::{BoxError, Collector, Exporter};
 use crate::family::DEFAULT_SAMPLE_LIMIT;
 use crate::flags::duration;
 use crate::gather::Gatherer;
 use crate::logging::{self, Level, LogFormat};
+use crate::reload::Reloader;
 use crate::server::{self, Server};
 
 #[derive(clap::Args, Debug)]
@@ -101,19 +102,27 @@ fn start<E: Exporter>(matches: &ArgMatches) -> Result<(), BoxError> {
         }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let target = exporter.target();
+        let mut hangup = signal(SignalKind::hangup())?;
         let gatherer = Arc::new(Gatherer::new(exporter, enabled, shared.sample_limit));
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
             revision = crate::REVISION,
-            target = target.address(),
+            target = gatherer.target_address(),
             listen = ?server::addresses(&listeners),
             collectors = collectors.join(","),
             "started"
         );
+        let reloader = Arc::new(Reloader::new(Arc::clone(&gatherer)));
+        let reloads = async {
+            while hangup.recv().await.is_some() {
+                // The log has how it went.
+                let _ = reloader.reload().await;
+            }
+        };
         let server = Server {
             gatherer,
+            reloader: Arc::clone(&reloader),
             telemetry_path: shared.telemetry_path,
             timeout_offset: shared.timeout_offset,
             stopping: AtomicBool::new(false),
@@ -122,6 +131,7 @@ fn start<E: Exporter>(matches: &ArgMatches) -> Result<(), BoxError> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = reloads => {}
             }
         };
         server::serve(Arc::new(server), listeners, stop).await;

@@ -17,6 +17,7 @@ pub mod health;
 mod logging;
 pub mod negotiate;
 mod process;
+mod reload;
 mod server;
 pub mod snapshot;
 mod stream;

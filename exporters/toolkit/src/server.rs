@@ -7,6 +7,7 @@
 //! | `/health` | the verdict with its reasons as JSON: 200, or 503 while it is `down` |
 //! | `/-/healthy` | 200 while the process runs |
 //! | `/-/ready` | 200 while it accepts scrapes, 503 once it is stopping |
+//! | `/-/reload` | POST or PUT reads the files again: 200 once they are in force, 500 with the reason when they are not |
 //! | `/` | a page with links to these |
 //!
 //! TLS and users (`--web.config.file`) will wrap the accepted connection in [`serve_connection`]; reload (`/-/reload`) will be one more path;
@@ -35,6 +36,7 @@ use crate::exporter::Exporter;
 use crate::gather::{Exposition, GatherError, Gatherer};
 use crate::health::Verdict;
 use crate::negotiate;
+use crate::reload::Reloader;
 use crate::stream::WriteDeadline;
 
 /// Open connections at the most; more wait in the kernel's queue. A dozen Prometheus servers keep a dozen.
@@ -62,6 +64,7 @@ const SCRAPE_TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 
 pub(crate) struct Server<E: Exporter> {
     pub(crate) gatherer: Arc<Gatherer<E>>,
+    pub(crate) reloader: Arc<Reloader<E>>,
     pub(crate) telemetry_path: String,
     pub(crate) timeout_offset: Duration,
     pub(crate) stopping: AtomicBool,
@@ -152,14 +155,18 @@ type Body = Response<Full<Bytes>>;
 
 impl<E: Exporter> Server<E> {
     async fn answer(&self, request: Request<Incoming>) -> Body {
+        let path = request.uri().path();
+        if path == "/-/reload" {
+            return match *request.method() {
+                Method::POST | Method::PUT => self.reload().await,
+                _ => not_allowed("POST, PUT"),
+            };
+        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return not_allowed("GET, HEAD");
         }
         let query: Vec<(String, String)> =
             form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
-        let path = request.uri().path();
         if path == self.telemetry_path {
             return self.metrics(request.headers(), &query).await;
         }
@@ -182,6 +189,13 @@ impl<E: Exporter> Server<E> {
         match self.gatherer.scrape(collectors, self.deadline(headers)).await {
             Ok(exposition) => page(exposition, headers).await,
             Err(error) => gather_error(&error),
+        }
+    }
+
+    async fn reload(&self) -> Body {
+        match self.reloader.reload().await {
+            Ok(()) => text(StatusCode::OK, "reloaded\n"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
 
@@ -282,6 +296,12 @@ fn gather_error(error: &GatherError) -> Body {
         GatherError::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
     };
     text(status, format!("{error}\n"))
+}
+
+fn not_allowed(allowed: &'static str) -> Body {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed} are served here\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Body {
