@@ -8,6 +8,7 @@ use tracing::{error, info};
 
 use crate::exporter::Exporter;
 use crate::gather::{Gatherer, with_sources};
+use crate::web_config::Web;
 
 /// How long the one who asks waits for the files: a hung network file system must not hold its connection for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,13 +30,14 @@ pub(crate) enum ReloadError {
 
 pub(crate) struct Reloader<E: Exporter> {
     gatherer: Arc<Gatherer<E>>,
+    web: Arc<Web>,
     /// One reload at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<E: Exporter> Reloader<E> {
-    pub(crate) fn new(gatherer: Arc<Gatherer<E>>) -> Self {
-        Self { gatherer, turn: Arc::default() }
+    pub(crate) fn new(gatherer: Arc<Gatherer<E>>, web: Arc<Web>) -> Self {
+        Self { gatherer, web, turn: Arc::default() }
     }
 
     /// `Ok` once the new files are in force; after an error the old ones still are.
@@ -44,15 +46,13 @@ impl<E: Exporter> Reloader<E> {
             error!(error = %ReloadError::Busy, "reload refused");
             return Err(ReloadError::Busy);
         };
-        let gatherer = Arc::clone(&self.gatherer);
+        let (gatherer, web) = (Arc::clone(&self.gatherer), Arc::clone(&self.web));
         // A task of its own: it goes on, and notes and logs its end, when the one who asked has left.
         let reload = tokio::spawn(async move {
             let _turn = turn;
             let read = {
                 let gatherer = Arc::clone(&gatherer);
-                tokio::task::spawn_blocking(move || {
-                    gatherer.reload_exporter().map_err(|error| ReloadError::Refused(with_sources(&*error)))
-                })
+                tokio::task::spawn_blocking(move || all_or_nothing(&*gatherer, &web))
             };
             let result = read.await.unwrap_or(Err(ReloadError::Aborted));
             gatherer.reloaded(result.is_ok());
@@ -68,4 +68,14 @@ impl<E: Exporter> Reloader<E> {
             Err(_) => Err(ReloadError::Late),
         }
     }
+}
+
+fn all_or_nothing<E: Exporter>(gatherer: &Gatherer<E>, web: &Web) -> Result<(), ReloadError> {
+    let config = web.read().map_err(|error| ReloadError::Refused(error.to_string()))?;
+    // The last that can fail, as it is in force at once.
+    gatherer.reload_exporter().map_err(|error| ReloadError::Refused(with_sources(&*error)))?;
+    if let Some(config) = config {
+        web.put_in_force(config);
+    }
+    Ok(())
 }
