@@ -1,4 +1,5 @@
 //! Reloading: an exporter reads its files again at SIGHUP and at POST /-/reload, and says truthfully how that went.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
