@@ -196,11 +196,8 @@ impl Pair {
 }
 
 /// Flags of the peer that ours lacks.
-const FLAGS_OF_THE_PEER: &[(&str, &str)] = &[
-    ("--collect.engine_tokudb_status", "no server that is maintained has TokuDB"),
-    ("--web.config.file", "to come"),
-    ("--web.systemd-socket", "to come"),
-];
+const FLAGS_OF_THE_PEER: &[(&str, &str)] =
+    &[("--collect.engine_tokudb_status", "no server that is maintained has TokuDB")];
 
 #[tokio::test]
 async fn a_service_file_changes_only_the_binary() {

@@ -205,6 +205,7 @@ impl Web {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Access;
 
     const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/web_config");
 
@@ -251,6 +252,20 @@ mod tests {
             let config = WebConfig::parse(text, Path::new("")).unwrap();
             assert!(config.tls.is_none() && config.users.is_none() && config.headers.is_empty(), "{text:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_example_in_the_readme_works() {
+        let readme = include_str!("../README.md");
+        let example = readme.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+        let config = WebConfig::parse(example, Path::new(DIRECTORY)).unwrap();
+        assert!(config.tls.is_some() && config.rate_limit.is_some() && config.headers.len() == 5);
+        // prometheus:scrape
+        let authorization = HeaderValue::from_static("Basic cHJvbWV0aGV1czpzY3JhcGU=");
+        assert_eq!(config.users.unwrap().access(Some(&authorization)).await, Access::Granted);
+        // What is commented out is right as well.
+        let commented_out = example.replace("\n  # ", "\n  ");
+        WebConfig::parse(&commented_out, Path::new(DIRECTORY)).unwrap();
     }
 
     #[test]
