@@ -18,13 +18,14 @@ use tokio::time::timeout;
 
 use crate::web_config::Wrong;
 
-/// Right passwords that are remembered. Each is a user's own, so only their number of users fills it.
+/// Right passwords that are remembered: as many users as a file like this is for. bcrypt sees 72 bytes, so that longer ones have no end of
+/// right spellings, which must not fill the memory.
 const REMEMBERED: usize = 100;
 
 /// Checks that may wait for the one that runs. At a cost of 10, some 50 ms, the last of them waits for a second and a half.
 const WAITING: usize = 32;
 
-/// Below Prometheus' own default timeout of a scrape.
+/// How long a request waits for its turn, and then for its check, at the most; with a cost of 16 it takes most of the second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Each step doubles the time: 16 takes some 4 s, and a check can't be ended once it has begun.
@@ -104,11 +105,15 @@ impl Users {
             let _turn = turn;
             bcrypt::verify(&password, &hash).unwrap_or(false)
         });
-        if !check.await.unwrap_or(false) || known.is_none() {
-            return Access::Denied;
+        match timeout(PATIENCE, check).await {
+            Ok(Ok(true)) if known.is_some() => {
+                self.remember(&credentials);
+                Access::Granted
+            }
+            Ok(_) => Access::Denied,
+            // All threads of the pool hang in a file system.
+            Err(_) => Access::Busy,
         }
-        self.remember(&credentials);
-        Access::Granted
     }
 
     /// Each comparison takes the same time, whatever it finds; the key keeps the memory from being a list of fast hashes.
