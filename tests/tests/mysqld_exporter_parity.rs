@@ -66,6 +66,7 @@ const OURS_ONLY: &[(&str, &str)] = &[
     ("mysql_info_schema_innodb_tablespace_", "the peer asks MariaDB for columns that only MySQL has"),
     ("mysql_replication_lag_seconds", "the peer's lag is absent while replication doesn't run"),
     ("mysql_exporter_collector_success", "since mysqld_exporter 0.15"),
+    ("mysqld_exporter_config_last_reload_", "since mysqld_exporter 0.15"),
     ("mysql_exporter_dropped_samples_total", "where the peer answers 500"),
     ("mysql_exporter_collector_duration_seconds{collector=collect.health}", "the peer judges nothing"),
 ];
