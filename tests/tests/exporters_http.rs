@@ -184,8 +184,15 @@ async fn flags_and_their_environment_variables() -> Result<(), Error> {
 
     for (name, _, target, _) in EXPORTERS {
         let help = Program::new(name).arg("--help").run(10 * SECOND).await?.stdout;
-        for flag in ["--web.listen-address", "--web.telemetry-path", "--log.format", "--collector.", "--timeout-offset"]
-        {
+        for flag in [
+            "--web.listen-address",
+            "--web.telemetry-path",
+            "--web.config.file",
+            "--web.systemd-socket",
+            "--log.format",
+            "--collector.",
+            "--timeout-offset",
+        ] {
             assert!(help.contains(flag), "{name} --help does not tell of {flag}");
         }
         let wrong = Program::new(name).args(target).arg("--web.listen-address=256.0.0.1:x").run(10 * SECOND).await?;

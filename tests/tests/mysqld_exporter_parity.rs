@@ -91,6 +91,7 @@ const OTHER_LABELS: &[(&str, &str)] = &[
 /// Where the values are those of the one who looks.
 const OTHER_VALUES: &[(&str, &str)] = &[
     ("mysql_exporter_", "of the exporter itself"),
+    ("mysqld_exporter_config_last_reload_success_timestamp_seconds", "when it was started"),
     ("mysql_perf_schema_events_statements_lock_time_seconds_total", "of MariaDB the peer says 0"),
     ("mysql_engine_innodb_read_views_open_inside_innodb", "ours asks two things at once, each in a read view"),
     ("mysql_sys_current_connections{user=exporter}", "the peer's connections are two of them"),
@@ -216,11 +217,8 @@ impl Pair {
 }
 
 /// Flags of the peer that ours lacks.
-const FLAGS_OF_THE_PEER: &[(&str, &str)] = &[
-    ("--collect.engine_tokudb_status", "no server that is maintained has TokuDB"),
-    ("--web.config.file", "to come"),
-    ("--web.systemd-socket", "to come"),
-];
+const FLAGS_OF_THE_PEER: &[(&str, &str)] =
+    &[("--collect.engine_tokudb_status", "no server that is maintained has TokuDB")];
 
 #[tokio::test]
 async fn a_service_file_changes_only_the_binary() {

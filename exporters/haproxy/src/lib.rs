@@ -10,10 +10,10 @@ mod state;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use exporter_toolkit::flags::{duration, read_secret};
+use exporter_toolkit::flags::duration;
 use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, Target, async_trait};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -76,7 +76,9 @@ pub struct HaproxyExporter {
     options: Arc<Options>,
     /// Keeps no connection: there is no bound on the targets that somebody may ask for.
     probe_http: Arc<HttpClients>,
-    target: Arc<HaproxyTarget>,
+    password_file: Option<PathBuf>,
+    /// Another one after each reload. A scrape that runs keeps the old one to its end.
+    target: Mutex<Arc<HaproxyTarget>>,
     /// Probes under way, by target, so that two of one target take turns.
     turns: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
@@ -106,18 +108,18 @@ impl Exporter for HaproxyExporter {
         });
         let mut source = Source::parse(&args.scrape_uri, Arc::new(HttpClients::new(verify, 1)))
             .map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
-        if let Some(file) = args.password_file {
-            let password =
-                read_secret(&file).map_err(|error| format!("--haproxy.password-file={}: {error}", file.display()))?;
-            if !source.set_password(&password) {
-                return Err(
-                    "--haproxy.password-file needs a user in --haproxy.scrape-uri: http://user@host/path;csv".into()
-                );
-            }
+        if let Some(file) = &args.password_file {
+            source.read_password(file)?;
         }
         let target = Arc::new(HaproxyTarget::new(source, Arc::new(Semaphore::new(1)), Arc::clone(&options)));
         let probe_http = Arc::new(HttpClients::new(verify, 0));
-        Ok(Self { options, probe_http, target, turns: Mutex::default() })
+        Ok(Self {
+            options,
+            probe_http,
+            password_file: args.password_file,
+            target: Mutex::new(target),
+            turns: Mutex::default(),
+        })
     }
 
     fn collectors() -> Vec<Box<dyn Collector<Session>>> {
@@ -129,7 +131,7 @@ impl Exporter for HaproxyExporter {
     }
 
     fn target(&self) -> Arc<HaproxyTarget> {
-        Arc::clone(&self.target)
+        Arc::clone(&self.main_target())
     }
 
     fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<HaproxyTarget, BoxError> {
@@ -137,13 +139,28 @@ impl Exporter for HaproxyExporter {
         let turn = self.turn(source.address());
         Ok(HaproxyTarget::new(source, turn, Arc::clone(&self.options)))
     }
+
+    /// Reads the password file.
+    fn reload(&self) -> Result<(), BoxError> {
+        let Some(file) = &self.password_file else { return Ok(()) };
+        let old = self.target();
+        let mut source = old.source.clone();
+        source.read_password(file)?;
+        *self.main_target() = Arc::new(old.with(source));
+        Ok(())
+    }
 }
 
 impl HaproxyExporter {
+    fn main_target(&self) -> MutexGuard<'_, Arc<HaproxyTarget>> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The one connection that a target may have at a time.
     fn turn(&self, address: &str) -> Arc<Semaphore> {
-        if address == self.target.source.address() {
-            return Arc::clone(&self.target.turn);
+        let main = self.target();
+        if address == main.source.address() {
+            return Arc::clone(&main.turn);
         }
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.retain(|_, turn| turn.strong_count() > 0);
@@ -167,6 +184,16 @@ pub struct HaproxyTarget {
 impl HaproxyTarget {
     fn new(source: Source, turn: Arc<Semaphore>, options: Arc<Options>) -> Self {
         Self { source, turn, options, failures: Arc::default() }
+    }
+
+    /// The same one by another password: its turn and its counters go on.
+    fn with(&self, source: Source) -> Self {
+        Self {
+            source,
+            turn: Arc::clone(&self.turn),
+            options: Arc::clone(&self.options),
+            failures: Arc::clone(&self.failures),
+        }
     }
 }
 

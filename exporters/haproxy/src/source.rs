@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use exporter_toolkit::flags::read_secret;
 use reqwest::{StatusCode, Url};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -34,6 +35,14 @@ pub enum UriError {
     Port,
     #[error("not a URL: {0}")]
     Url(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PasswordError {
+    #[error("--haproxy.password-file={file}: {source}", file = file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("--haproxy.password-file needs a user in --haproxy.scrape-uri: http://user@host/path;csv")]
+    NoUser,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -128,8 +137,13 @@ impl Source {
         Ok(Self { uri, address, http })
     }
 
+    pub(crate) fn read_password(&mut self, file: &Path) -> Result<(), PasswordError> {
+        let password = read_secret(file).map_err(|source| PasswordError::Read { file: file.to_owned(), source })?;
+        if self.set_password(&password) { Ok(()) } else { Err(PasswordError::NoUser) }
+    }
+
     /// The password of the user in an http URI.
-    pub(crate) fn set_password(&mut self, password: &str) -> bool {
+    fn set_password(&mut self, password: &str) -> bool {
         match &mut self.uri {
             Uri::Http(url) if !url.username().is_empty() => url.set_password(Some(password)).is_ok(),
             _ => false,

@@ -176,30 +176,30 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub(crate) fn load(args: Args) -> Result<Self, ConfigError> {
+    pub(crate) fn load(args: &Args) -> Result<Self, ConfigError> {
         let path = args.my_cnf.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if args.my_cnf.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(ConfigError::File { flag: "--config.my-cnf", path, source }),
         };
-        let password = match args.password_file {
-            Some(path) => Some(read_secret(&path).map_err(|source| ConfigError::File {
+        let password = match &args.password_file {
+            Some(path) => Some(read_secret(path).map_err(|source| ConfigError::File {
                 flag: "--mysqld.password-file",
-                path,
+                path: path.clone(),
                 source,
             })?),
             None => std::env::var(PASSWORD_VARIABLE).ok().filter(|password| !password.is_empty()),
         };
         let variable = |name: &str| std::env::var(name).ok();
         let mut sections = Sections::parse(&path, &text, &variable)?;
-        sections.default_to(CLIENT, "user", args.username);
+        sections.default_to(CLIENT, "user", args.username.clone());
         sections.default_to(CLIENT, "password", password);
         Ok(Self {
             thresholds: args.thresholds,
-            options: Arc::new(args.options),
+            options: Arc::new(args.options.clone()),
             connections: args.connections,
-            address: args.address,
+            address: args.address.clone(),
             insecure_skip_verify: args.insecure_skip_verify,
             path,
             sections,
@@ -387,7 +387,7 @@ mod tests {
         std::fs::write(file.path(), text).unwrap();
         let path = format!("--config.my-cnf={}", file.path().display());
         let command: Command = clap::Parser::parse_from(["test", &path].iter().chain(flags));
-        Config::load(command.args)
+        Config::load(&command.args)
     }
 
     fn error<T>(result: Result<T, ConfigError>) -> String {

@@ -14,7 +14,7 @@ mod session;
 mod value;
 mod version;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, Target, async_trait};
 use tokio::time::Instant;
@@ -22,19 +22,65 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::collectors::{Options, health};
 use crate::config::{Address, Args, Config};
+use crate::error::ConfigError;
 use crate::session::Session;
 
 /// Targets of `/probe` whose connections are kept for the next probe: as many as the toolkit gathers at once.
 const PROBE_CLIENTS: usize = 64;
 
 pub struct MysqlExporter {
+    args: Args,
+    /// Replaced as a whole by a reload. A scrape that runs keeps its client, and with it the old account, to its end.
+    loaded: Mutex<Loaded>,
+}
+
+/// What one reading of the files made.
+struct Loaded {
     config: Config,
     target: Arc<MysqlTarget>,
     /// By address and section, the one used last at the end.
-    probe_clients: Mutex<Vec<(ProbeKey, Arc<Client>)>>,
+    probe_clients: Vec<(ProbeKey, Arc<Client>)>,
 }
 
 type ProbeKey = (Address, String);
+
+impl Loaded {
+    fn read(args: &Args) -> Result<Self, ConfigError> {
+        let config = Config::load(args)?;
+        let client = Client::new(config.address()?, &config.account(config::CLIENT)?, config.connections);
+        let target = Arc::new(config.target(Arc::new(client)));
+        Ok(Self { config, target, probe_clients: Vec::new() })
+    }
+
+    fn probe(&mut self, target: &str, section: &str) -> Result<MysqlTarget, ConfigError> {
+        let key = (Address::parse(target)?, section.to_owned());
+        let entry = match self.probe_clients.iter().position(|(known, _)| *known == key) {
+            Some(position) => self.probe_clients.remove(position),
+            None => {
+                let client = Client::new(key.0.clone(), &self.config.account(section)?, self.config.connections);
+                if self.probe_clients.len() == PROBE_CLIENTS {
+                    self.probe_clients.remove(0);
+                }
+                (key, Arc::new(client))
+            }
+        };
+        let client = Arc::clone(&entry.1);
+        self.probe_clients.push(entry);
+        Ok(self.config.target(client))
+    }
+}
+
+impl Config {
+    fn target(&self, client: Arc<Client>) -> MysqlTarget {
+        MysqlTarget { client, thresholds: self.thresholds, options: Arc::clone(&self.options) }
+    }
+}
+
+impl MysqlExporter {
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Exporter for MysqlExporter {
     const PROGRAM: &'static str = "mysql-exporter";
@@ -47,14 +93,8 @@ impl Exporter for MysqlExporter {
     type Target = MysqlTarget;
 
     fn new(args: Args) -> Result<Self, BoxError> {
-        let config = Config::load(args)?;
-        let client = Client::new(config.address()?, &config.account(config::CLIENT)?, config.connections);
-        let target = Arc::new(MysqlTarget {
-            client: Arc::new(client),
-            thresholds: config.thresholds,
-            options: Arc::clone(&config.options),
-        });
-        Ok(Self { config, target, probe_clients: Mutex::default() })
+        let loaded = Mutex::new(Loaded::read(&args)?);
+        Ok(Self { args, loaded })
     }
 
     fn collectors() -> Vec<Box<dyn Collector<Session>>> {
@@ -66,31 +106,26 @@ impl Exporter for MysqlExporter {
     }
 
     fn target(&self) -> Arc<MysqlTarget> {
-        Arc::clone(&self.target)
+        Arc::clone(&self.loaded().target)
     }
 
-    fn build_info_name() -> String {
+    fn program_prefix() -> String {
         // The peer's, after its program and not after its namespace.
-        "mysqld_exporter_build_info".to_owned()
+        "mysqld_exporter".to_owned()
     }
 
     fn probe(&self, target: &str, query: &[(String, String)]) -> Result<MysqlTarget, BoxError> {
         let section = query.iter().find(|(name, _)| name == "auth_module").map_or(config::CLIENT, |(_, value)| value);
-        let key = (Address::parse(target)?, section.to_owned());
-        let mut clients = self.probe_clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match clients.iter().position(|(known, _)| *known == key) {
-            Some(position) => clients.remove(position),
-            None => {
-                let client = Client::new(key.0.clone(), &self.config.account(section)?, self.config.connections);
-                if clients.len() == PROBE_CLIENTS {
-                    clients.remove(0);
-                }
-                (key, Arc::new(client))
-            }
-        };
-        let client = Arc::clone(&entry.1);
-        clients.push(entry);
-        Ok(MysqlTarget { client, thresholds: self.config.thresholds, options: Arc::clone(&self.config.options) })
+        Ok(self.loaded().probe(target, section)?)
+    }
+
+    /// Reads the ini file and the password file.
+    fn reload(&self) -> Result<(), BoxError> {
+        let loaded = Loaded::read(&self.args)?;
+        let old = std::mem::replace(&mut *self.loaded(), loaded);
+        // Here, where the lock is free again: the last owner of a client closes its idle connections.
+        drop(old);
+        Ok(())
     }
 }
 

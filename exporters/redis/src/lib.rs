@@ -13,7 +13,7 @@ mod info;
 mod tls;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
 use tokio_rustls::TlsConnector;
@@ -64,10 +64,12 @@ pub enum ConfigError {
 }
 
 pub struct RedisExporter {
+    address: Address,
     credentials: Credentials,
     tls: TlsArgs,
     thresholds: Thresholds,
-    target: Arc<Client>,
+    /// Another one after each reload. A scrape that runs keeps the old one to its end.
+    target: Mutex<Arc<Client>>,
 }
 
 impl RedisExporter {
@@ -90,11 +92,12 @@ impl RedisExporter {
             password: environment("REDIS_PASSWORD").map(Secret::new),
             password_file: args.password_file.or_else(|| environment("REDIS_PASSWORD_FILE").map(PathBuf::from)),
         };
-        // A file that can't be read should stop the start, not the first scrape.
-        credentials.login(&address)?;
-        let tls = connector(&args.tls, &address)?;
-        let target = Arc::new(Client::new(address, credentials.clone(), tls, args.thresholds));
-        Ok(Self { credentials, tls: args.tls, thresholds: args.thresholds, target })
+        let target = main_target(&address, &credentials, &args.tls, args.thresholds)?;
+        Ok(Self { address, credentials, tls: args.tls, thresholds: args.thresholds, target: Mutex::new(target) })
+    }
+
+    fn main_target(&self) -> MutexGuard<'_, Arc<Client>> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn probe_target(&self, target: &str) -> Result<Client, ConfigError> {
@@ -105,6 +108,18 @@ impl RedisExporter {
         let tls = connector(&self.tls, &address)?;
         Ok(Client::new(address, self.credentials.clone(), tls, self.thresholds))
     }
+}
+
+/// Reads all files once: one that can't be read should stop the start or refuse a reload, and not fail the first scrape.
+fn main_target(
+    address: &Address,
+    credentials: &Credentials,
+    tls: &TlsArgs,
+    thresholds: Thresholds,
+) -> Result<Arc<Client>, ConfigError> {
+    credentials.login(address)?;
+    let tls = connector(tls, address)?;
+    Ok(Arc::new(Client::new(address.clone(), credentials.clone(), tls, thresholds)))
 }
 
 fn parse(name: &'static str, text: &str) -> Result<Address, ConfigError> {
@@ -140,11 +155,19 @@ impl Exporter for RedisExporter {
     }
 
     fn target(&self) -> Arc<Client> {
-        Arc::clone(&self.target)
+        Arc::clone(&self.main_target())
     }
 
     fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<Client, BoxError> {
         Ok(self.probe_target(target)?)
+    }
+
+    /// Passwords are read at each login, and probes log in each time; this makes the main target, whose connection stays, do it anew, with the
+    /// certificates as they are now.
+    fn reload(&self) -> Result<(), BoxError> {
+        let target = main_target(&self.address, &self.credentials, &self.tls, self.thresholds)?;
+        *self.main_target() = target;
+        Ok(())
     }
 }
 

@@ -1,29 +1,42 @@
 //! The command line: the flags that all exporters share, one switch a collector, and an environment variable for each flag.
 
+use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::info;
 
-use crate::exporter::{BoxError, Collector, Exporter, Target};
+use crate::exporter::{BoxError, Collector, Exporter};
 use crate::family::DEFAULT_SAMPLE_LIMIT;
 use crate::flags::duration;
 use crate::gather::Gatherer;
 use crate::logging::{self, Level, LogFormat};
+use crate::reload::Reloader;
 use crate::server::{self, Server};
+use crate::web_config::Web;
 
 #[derive(clap::Args, Debug)]
 struct SharedArgs {
     /// Address to listen on; `:9104` is every interface. May be given several times
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',', help_heading = "Web")]
     listen_address: Vec<String>,
+
+    /// Listen on the sockets that systemd passes instead, as the .socket unit says
+    #[arg(long = "web.systemd-socket", help_heading = "Web")]
+    systemd_socket: bool,
+
+    /// File with TLS, users, headers and a rate limit, in the YAML of the Go exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
+    config_file: Option<OsString>,
 
     /// Path of the series
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", help_heading = "Web")]
@@ -90,38 +103,50 @@ fn start<E: Exporter>(matches: &ArgMatches) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let served = runtime.block_on(async {
         let exporter = E::new(E::Args::from_arg_matches(matches)?)?;
-        let addresses = match shared.listen_address.as_slice() {
-            [] => vec![format!(":{}", E::DEFAULT_PORT)],
-            addresses => addresses.to_vec(),
+        // `--web.config.file=` is how service files of Go's exporters say that there is none.
+        let config_file = shared.config_file.filter(|file| !file.is_empty());
+        let web = Arc::new(Web::load(config_file.map(PathBuf::from))?);
+        let listeners = if shared.systemd_socket {
+            server::inherited()?
+        } else {
+            let default = [format!(":{}", E::DEFAULT_PORT)];
+            listen(if shared.listen_address.is_empty() { &default } else { &shared.listen_address }).await?
         };
-        let mut listeners = Vec::new();
-        for address in addresses {
-            let listener = server::bind(&address).await;
-            listeners.push(listener.map_err(|error| format!("--web.listen-address={address}: can't listen: {error}"))?);
-        }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let target = exporter.target();
+        let mut hangup = signal(SignalKind::hangup())?;
         let gatherer = Arc::new(Gatherer::new(exporter, enabled, shared.sample_limit));
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
             revision = crate::REVISION,
-            target = target.address(),
+            target = gatherer.target_address(),
             listen = ?server::addresses(&listeners),
+            tls = web.config().tls.is_some(),
+            users = web.config().users.is_some(),
             collectors = collectors.join(","),
             "started"
         );
+        let reloader = Arc::new(Reloader::new(Arc::clone(&gatherer), Arc::clone(&web)));
+        let reloads = async {
+            while hangup.recv().await.is_some() {
+                // The log has how it went.
+                let _ = reloader.reload().await;
+            }
+        };
         let server = Server {
             gatherer,
+            reloader: Arc::clone(&reloader),
             telemetry_path: shared.telemetry_path,
             timeout_offset: shared.timeout_offset,
-            stopping: AtomicBool::new(false),
+            web,
+            stopping: watch::Sender::new(false),
         };
         let stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = reloads => {}
             }
         };
         server::serve(Arc::new(server), listeners, stop).await;
@@ -130,6 +155,15 @@ fn start<E: Exporter>(matches: &ArgMatches) -> Result<(), BoxError> {
     // Dropping the runtime would wait, without a deadline, for threads that hang in the file system or in a name server.
     runtime.shutdown_background();
     served
+}
+
+async fn listen(addresses: &[String]) -> Result<Vec<TcpListener>, BoxError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = server::bind(address).await;
+        listeners.push(listener.map_err(|error| format!("--web.listen-address={address}: can't listen: {error}"))?);
+    }
+    Ok(listeners)
 }
 
 fn command<E: Exporter>() -> Command {

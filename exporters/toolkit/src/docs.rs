@@ -30,7 +30,7 @@ pub fn metrics_markdown<E: Exporter>() -> String {
     section(
         &mut page,
         "The exporter itself",
-        "On every page; build, counters and `process_*` not on `/probe`.",
+        "On every page; build, reloads, counters and `process_*` not on `/probe`.",
         &families,
     );
     page.push_str("\n## Health checks\n\n| Check | Essential | What it says |\n|---|---|---|\n");

@@ -52,9 +52,15 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// The target of `/probe?target=…`, with the query's other parameters.
     fn probe(&self, target: &str, query: &[(String, String)]) -> Result<Self::Target, BoxError>;
 
-    /// `mysql_exporter_build_info`, unless a peer has another name for it.
-    fn build_info_name() -> String {
-        format!("{}_exporter_build_info", Self::NAMESPACE)
+    /// Reads again what [`Self::new`] read from files (passwords, certificates, an ini file), at SIGHUP and at POST `/-/reload`. `Ok` is: all
+    /// of it is in force for sessions that open from now on. An error changes nothing. It runs on a thread where it may block.
+    fn reload(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// What the names of the series about the program itself begin with, its build and its reloads, unless a peer has another word for it.
+    fn program_prefix() -> String {
+        format!("{}_exporter", Self::NAMESPACE)
     }
 }
 

@@ -5,8 +5,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
-/// A file of passwords is at most this large: a path to something else, a log or a device, must not fill the memory.
-const MAX_SECRET_BYTES: u64 = 1 << 20;
+/// A file of passwords or certificates is at most this large: a path to something else, a log or a device, must not fill the memory.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A threshold: a number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
@@ -28,12 +28,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// The text of a password file, without the line end that editors leave.
 pub fn read_secret(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = File::open(path)?.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > MAX_SECRET_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB, which is no password"));
-    }
+    let mut text = read_text(path)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(text)
+}
+
+/// The text of a small file.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB: is it the right file?"));
+    }
     Ok(text)
 }
 

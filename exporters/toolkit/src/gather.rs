@@ -9,7 +9,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -43,6 +43,8 @@ pub(crate) struct Key {
     pub(crate) probe: Option<String>,
     /// Indices of the collectors to run.
     pub(crate) collectors: Vec<usize>,
+    /// Reloads before it: a scrape that comes after one must not be answered with the account before it.
+    reloads: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +67,14 @@ pub(crate) struct OwnFamilies {
     pub(crate) scrapes: Desc,
     pub(crate) dropped: Desc,
     pub(crate) build_info: Desc,
+    pub(crate) reload_successful: Desc,
+    pub(crate) reload_success_time: Desc,
 }
 
 impl OwnFamilies {
     pub(crate) fn of<E: Exporter>() -> Self {
         let ns = E::NAMESPACE;
+        let program = E::program_prefix();
         Self {
             up: Desc::dynamic(
                 Kind::Gauge,
@@ -103,16 +108,46 @@ impl OwnFamilies {
             ),
             build_info: Desc::dynamic(
                 Kind::Info,
-                E::build_info_name(),
+                format!("{program}_build_info"),
                 "The exporter's version and the revision that it was built from.",
                 &["version", "revision"],
+            ),
+            reload_successful: Desc::dynamic(
+                Kind::Gauge,
+                format!("{program}_config_last_reload_successful"),
+                "1 if the last start or reload put its files in force, 0 if it failed and those before it still are.",
+                &[],
+            ),
+            reload_success_time: Desc::dynamic(
+                Kind::Gauge,
+                format!("{program}_config_last_reload_success_timestamp_seconds"),
+                "When the files in force were read, as a Unix time.",
+                &[],
             ),
         }
     }
 
-    pub(crate) fn all(&self) -> [&Desc; 6] {
-        [&self.up, &self.collector_success, &self.collector_duration, &self.scrapes, &self.dropped, &self.build_info]
+    pub(crate) fn all(&self) -> [&Desc; 8] {
+        [
+            &self.up,
+            &self.collector_success,
+            &self.collector_duration,
+            &self.scrapes,
+            &self.dropped,
+            &self.build_info,
+            &self.reload_successful,
+            &self.reload_success_time,
+        ]
     }
+}
+
+/// How the reloads went; the start is the first success.
+#[derive(Clone, Copy)]
+struct Reloads {
+    /// Since the start.
+    successes: u64,
+    last_successful: bool,
+    last_success: SystemTime,
 }
 
 /// What a gather has so far.
@@ -197,6 +232,7 @@ pub(crate) struct Gatherer<E: Exporter> {
     running: Mutex<HashMap<Key, Running>>,
     scrapes: AtomicU64,
     dropped: Mutex<Dropped>,
+    reloads: Mutex<Reloads>,
     /// What was logged last of the main target, by subject, so that only changes are logged. Bounded by the collectors and checks there are.
     logged: Mutex<HashMap<String, CheckStatus>>,
 }
@@ -215,12 +251,28 @@ impl<E: Exporter> Gatherer<E> {
             running: Mutex::default(),
             scrapes: AtomicU64::new(0),
             dropped: Mutex::default(),
+            reloads: Mutex::new(Reloads { successes: 0, last_successful: true, last_success: SystemTime::now() }),
             logged: Mutex::default(),
         }
     }
 
     pub(crate) fn target_address(&self) -> String {
         self.exporter.target().address().to_owned()
+    }
+
+    /// Lets the exporter read its files again. It blocks.
+    pub(crate) fn reload_exporter(&self) -> Result<(), BoxError> {
+        self.exporter.reload()
+    }
+
+    /// Notes how a reload ended.
+    pub(crate) fn reloaded(&self, successful: bool) {
+        let mut reloads = lock(&self.reloads);
+        reloads.last_successful = successful;
+        if successful {
+            reloads.successes += 1;
+            reloads.last_success = SystemTime::now();
+        }
     }
 
     pub(crate) fn enabled_names(&self) -> impl Iterator<Item = &'static str> {
@@ -256,7 +308,7 @@ impl<E: Exporter> Gatherer<E> {
         collectors: Vec<usize>,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        self.join(Key { probe: None, collectors }, deadline, || Ok(self.exporter.target())).await
+        self.join(self.key(None, collectors), deadline, || Ok(self.exporter.target())).await
     }
 
     /// A target of `/probe`.
@@ -269,8 +321,12 @@ impl<E: Exporter> Gatherer<E> {
     ) -> Result<Arc<Exposition>, GatherError> {
         let probe =
             form_urlencoded::Serializer::new(String::new()).append_pair("target", target).extend_pairs(query).finish();
-        self.join(Key { probe: Some(probe), collectors }, deadline, || self.exporter.probe(target, query).map(Arc::new))
+        self.join(self.key(Some(probe), collectors), deadline, || self.exporter.probe(target, query).map(Arc::new))
             .await
+    }
+
+    fn key(&self, probe: Option<String>, collectors: Vec<usize>) -> Key {
+        Key { probe, collectors, reloads: lock(&self.reloads).successes }
     }
 
     async fn join(
@@ -429,6 +485,11 @@ impl<E: Exporter> Gatherer<E> {
         if key.probe.is_none() {
             out.push(&self.own.build_info, &[env!("CARGO_PKG_VERSION"), crate::REVISION], 1.0);
             out.push(&self.own.scrapes, &[], self.scrapes.load(Ordering::Relaxed) as f64);
+            let reloads = *lock(&self.reloads);
+            out.push(&self.own.reload_successful, &[], f64::from(reloads.last_successful));
+            if let Ok(since) = reloads.last_success.duration_since(UNIX_EPOCH) {
+                out.push(&self.own.reload_success_time, &[], since.as_secs_f64());
+            }
             process::write(&mut out);
             let dropped = *lock(&self.dropped);
             for (reason, count) in
@@ -509,7 +570,7 @@ async fn bounded<T>(
 }
 
 /// The error and what caused it, each said once: many libraries print their cause in their own text too.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -4,6 +4,7 @@
 //! The toolkit owns the rest: flags, HTTP, deadlines, one gather for concurrent scrapes, partial results, the snapshot, both encoders, health.
 //! `CONTRIBUTING.md` walks through a new exporter.
 
+mod auth;
 pub mod check;
 mod cli;
 mod compress;
@@ -17,10 +18,14 @@ pub mod health;
 mod logging;
 pub mod negotiate;
 mod process;
+mod rate_limit;
+mod reload;
 mod server;
 pub mod snapshot;
 mod stream;
 pub mod testing;
+mod tls;
+mod web_config;
 
 pub use async_trait::async_trait;
 pub use check::{CheckDef, CheckStatus};

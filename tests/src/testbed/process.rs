@@ -212,6 +212,11 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
+    /// SIGHUP: read the files again.
+    pub fn hang_up(&self) -> Result<(), Error> {
+        self.signal(Signal::HUP)
+    }
+
     /// Stops it if it runs, and starts the same command again: same ports, same data.
     pub async fn restart(&mut self) -> Result<(), Error> {
         if self.is_running() {
