@@ -72,6 +72,7 @@ const OURS_ONLY: &[(&str, &str)] = &[
     ("mysql_slave_status_seconds_behind_master", OLD_NAMES),
     ("mysql_slave_status_slave_io_running", OLD_NAMES),
     ("mysql_slave_status_slave_sql_running", OLD_NAMES),
+    ("mysqld_exporter_config_last_reload_", "the peer declares them and never registers them"),
     ("mysql_exporter_scrapes_total", "the peer's last release with it is 0.14"),
     ("mysql_exporter_dropped_samples_total", "where the peer answers 500"),
     ("mysql_exporter_collector_success{collector=collect.health}", "the peer judges nothing"),
@@ -91,7 +92,6 @@ const OTHER_LABELS: &[(&str, &str)] = &[
 /// Where the values are those of the one who looks.
 const OTHER_VALUES: &[(&str, &str)] = &[
     ("mysql_exporter_", "of the exporter itself"),
-    ("mysqld_exporter_config_last_reload_success_timestamp_seconds", "when it was started"),
     ("mysql_perf_schema_events_statements_lock_time_seconds_total", "of MariaDB the peer says 0"),
     ("mysql_engine_innodb_read_views_open_inside_innodb", "ours asks two things at once, each in a read view"),
     ("mysql_sys_current_connections{user=exporter}", "the peer's connections are two of them"),

@@ -4,7 +4,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use medassist_tests::Error;
-use medassist_tests::testbed::{HaProxy, MariaDb, Page, Port, Program, Redis, Reply, RunningProgram, eventually, http};
+use medassist_tests::testbed::{
+    Database, HaProxy, Page, Port, Program, Redis, Reply, RunningProgram, eventually, http,
+};
 use reqwest::Method;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,7 +74,7 @@ async fn every_exporter_reloads_and_says_when() -> Result<(), Error> {
 
 #[tokio::test]
 async fn mysql_exporter_takes_a_new_account_by_reload() -> Result<(), Error> {
-    let db = MariaDb::start().await?;
+    let db = Database::start().await?;
     db.sql("CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'one'; CREATE USER second@'127.0.0.1' IDENTIFIED BY 'two'")?;
     let directory = tempfile::tempdir().unwrap();
     let (ini, password) = (directory.path().join("my.cnf"), directory.path().join("password"));
@@ -146,7 +148,7 @@ async fn mysql_exporter_takes_a_new_account_by_reload() -> Result<(), Error> {
 
 #[tokio::test]
 async fn a_scrape_that_runs_keeps_the_old_account_and_the_next_one_has_the_new() -> Result<(), Error> {
-    let db = MariaDb::start().await?;
+    let db = Database::start().await?;
     db.sql("CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'one'; CREATE USER second@'127.0.0.1' IDENTIFIED BY 'two'")?;
     let directory = tempfile::tempdir().unwrap();
     let ini = directory.path().join("my.cnf");
