@@ -96,7 +96,15 @@ impl Flavour {
             std::fs::rename(&partial, template).map_err(Error::file("cannot rename", &partial))?;
         }
         drop(lock);
-        copy_directory(template, data)
+        copy_directory(template, data)?;
+        // MySQL's name for itself, which it makes anew: a replica refuses a source of its own name.
+        let own_name = data.join("auto.cnf");
+        match std::fs::remove_file(&own_name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file("cannot remove", &own_name)(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -365,7 +365,9 @@ async fn a_replica(flavour: Flavour) {
     eventually(PATIENCE, "the replica runs", async || {
         let [_, ours, _] = pair.pages().await?;
         let lag = ours.matching("mysql_slave_status_seconds_behind_master", &of(""));
-        if lag.len() == 1 { Ok(()) } else { Err(Error::Series(format!("lag: {lag:?}"))) }
+        // MySQL 9.7 has a lag before it has a connection.
+        let connected = ours.matching("mysql_slave_status_slave_io_running", &of(""))[0].value == 1.0;
+        if connected && lag.len() == 1 { Ok(()) } else { Err(Error::Series(format!("lag: {lag:?}"))) }
     })
     .await
     .unwrap();
