@@ -58,7 +58,6 @@ impl Client {
         let options = OptsBuilder::default()
             .user(Some(account.user.as_str()))
             .pass(account.password.as_deref())
-            .ssl_opts(account.tls.clone())
             .enable_cleartext_plugin(account.cleartext)
             .stmt_cache_size(0)
             // Given, so that mysql_async doesn't ask the server for them on each connect; nor for its socket, to connect again by that.
@@ -66,7 +65,8 @@ impl Client {
             .wait_timeout(Some(28_800))
             .prefer_socket(false);
         let options = match &address {
-            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
+            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port).ssl_opts(account.tls.clone()),
+            // Without TLS: mysql_async would announce it to the server and then go on in the clear.
             Address::Unix(path) => options.socket(Some(path)),
         };
         Self {
