@@ -27,6 +27,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The version by a SHOW statement: a Galera node outside the primary component refuses SELECT, but not SHOW.
 const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
 
+/// The first statement of a connection, lest any of the exporter's own get into a slow log: which settings a server knows is asked only then.
+const QUIET_STATEMENT: &str = "SET long_query_time=31536000";
+
 /// How long the statements of one scrape may take: here, and at the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -205,6 +208,11 @@ impl Lease<'_> {
             return Ok(());
         }
         if connection.statement_seconds.is_none() {
+            match connection.conn.query_drop(QUIET_STATEMENT).await {
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => debug!(target = %self.client.address, QUIET_STATEMENT, %error, "setting refused"),
+                Ok(()) => {}
+            }
             let row: Option<(String, String)> = connection.conn.query_first(VERSION_STATEMENT).await?;
             connection.version = Version::parse(&row.map(|(_, version)| version).unwrap_or_default());
         }
