@@ -44,6 +44,8 @@ pub(crate) struct Client {
     options: Opts,
     settings: ConnectionSettings,
     permits: Semaphore,
+    /// One of the connections at the most is for statements that open tables, see [`Client::query_tables`].
+    tables: Semaphore,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -78,6 +80,7 @@ impl Client {
             options: options.into(),
             settings,
             permits: Semaphore::new(settings.max_open_connections),
+            tables: Semaphore::new(1),
             idle: Mutex::default(),
         }
     }
@@ -94,12 +97,35 @@ impl Client {
         version.ok_or_else(|| self.no_answer("a ping", Instant::now()))
     }
 
+    /// As [`Client::query`], for a statement that opens the application's tables and so waits for whoever holds one of them: one such waits at a
+    /// time, so that the other connection is there for everything else.
+    pub(crate) async fn query_tables(&self, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
+        let started = Instant::now();
+        let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
+        let _turn =
+            timeout_at(limits.deadline, self.tables.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        self.run(statement, limits, true).await
+    }
+
     /// Runs one statement and reads its whole answer.
     pub(crate) async fn query(&self, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
+        self.run(statement, limits, false).await
+    }
+
+    async fn run(&self, statement: Cow<'static, str>, limits: Limits, opens_tables: bool) -> Result<Rows, Error> {
         let mut lease = self.lease(limits, FRESH).await?;
         let started = Instant::now();
         let deadline = self.settings.statement_deadline(started, limits.deadline);
-        match timeout_at(deadline, lease.read(&statement)).await {
+        let answer = async {
+            let mut rows = lease.read(&statement).await?;
+            if let Ok(rows) = &mut rows
+                && opens_tables
+            {
+                rows.skipped_locked = lease.skipped_locked().await?;
+            }
+            Ok::<_, mysql_async::Error>(rows)
+        };
+        match timeout_at(deadline, answer).await {
             Ok(Ok(Ok(rows))) => {
                 lease.give_back();
                 Ok(rows)
@@ -249,6 +275,17 @@ impl Lease<'_> {
             }
         }
         Ok(Ok(rows))
+    }
+
+    /// Whether the answer that was read lacks tables that somebody else held for longer than `lock_wait_timeout`: it warns of them, no more.
+    async fn skipped_locked(&mut self) -> mysql_async::Result<bool> {
+        let Some(connection) = &mut self.connection else { return Ok(false) };
+        if connection.conn.get_warnings() == 0 {
+            return Ok(false);
+        }
+        let warnings: Vec<(String, u16, String)> = connection.conn.query("SHOW WARNINGS").await?;
+        // ER_LOCK_WAIT_TIMEOUT
+        Ok(warnings.iter().any(|(_, code, _)| *code == 1205))
     }
 
     /// Keeps the connection, whose last answer was read to its end, for the next statement.

@@ -35,7 +35,7 @@ pub(crate) enum Error {
     Certificates { address: String, reason: String },
     #[error("{address} did not complete {} within {:.2} s: it hangs, is overloaded or out of reach", short(what), waited.as_secs_f64())]
     NoAnswer { address: String, what: Cow<'static, str>, waited: Duration },
-    #[error("both connections to {address} were in use for {:.2} s: a statement of another scrape hangs", waited.as_secs_f64())]
+    #[error("no connection to {address} was free for {:.2} s: another statement hangs", waited.as_secs_f64())]
     Busy { address: String, waited: Duration },
     #[error("{address} does not allow {} ({reason}): grant the exporter's user what {GRANTS} lists", short(statement))]
     NotAllowed { address: String, statement: Cow<'static, str>, reason: String },

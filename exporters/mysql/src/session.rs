@@ -89,6 +89,11 @@ impl Session {
         self.client.query(statement.into(), self.limits).await
     }
 
+    /// A statement that opens the application's tables, and so may hang where nothing else does.
+    pub(crate) async fn query_tables(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
+        self.client.query_tables(statement.into(), self.limits).await
+    }
+
     /// An error is shared as well: what the server refused once it isn't asked for again in this scrape.
     async fn shared<'a>(&'a self, cell: &'a Shared, statement: &'static str) -> Result<&'a Answer, Arc<Error>> {
         let answer = cell.get_or_init(async || {
