@@ -8,7 +8,7 @@ use futures::future::join_all;
 use medassist_tests::Error;
 use medassist_tests::database::Flavour;
 use medassist_tests::launch::{self, Launch};
-use medassist_tests::testbed::mysql::{self, PATIENCE, check_status, exporter, get_page, get_within, scrape};
+use medassist_tests::testbed::mysql::{self, PATIENCE, check_status, exporter, get_page, get_within, packet, scrape};
 use medassist_tests::testbed::{Behaviour, Database, Fake, Page, Port, Program, RunningProgram, eventually, http};
 
 const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
@@ -431,12 +431,6 @@ async fn every_series_stands_in_metrics_md() {
         .filter(|name| !listed.contains(name.as_str()) && !patterns.iter().any(|pattern| name.starts_with(pattern)))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
-}
-
-/// A packet of MySQL's protocol: length, sequence number, payload.
-fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
-    [&length[..3], &[sequence], payload].concat()
 }
 
 /// Status: autocommit. No rows, no warnings.

@@ -119,3 +119,9 @@ pub async fn up(exporter: &RunningProgram, value: f64) -> Result<Page, Error> {
     })
     .await
 }
+
+/// A packet of MySQL's protocol: length, sequence number, payload.
+pub fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
+    [&length[..3], &[sequence], payload].concat()
+}
