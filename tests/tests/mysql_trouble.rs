@@ -192,6 +192,35 @@ async fn a_table_that_is_held_on_mysql() {
     a_table_that_is_held(Flavour::MySql).await;
 }
 
+/// One that computes takes no notice of a client that left: nothing but the limit that its session was given ends it.
+async fn a_statement_without_end(flavour: Flavour) {
+    let db = server(flavour, &[]).await;
+    let topics = ["a", "b", "c", "d"].map(|name| format!("mysql.help_topic {name}")).join(", ");
+    db.sql(&format!(
+        "DROP TABLE heartbeat.heartbeat; CREATE VIEW heartbeat.heartbeat AS
+         SELECT COUNT(a.name > b.name) AS server_id, MAX(CONCAT(c.name, d.name)) AS ts FROM {topics};
+         GRANT SELECT ON heartbeat.heartbeat TO exporter@'127.0.0.1'"
+    ))
+    .unwrap();
+    let exporter = start(&db, &[]).await;
+    for _ in 0..2 {
+        let page = scrape_within(&exporter, 1.0).await.unwrap();
+        expect_the_rest(&page);
+        expect_failed(&page, &[HEARTBEAT]);
+    }
+    until_threads(&db, "command = 'Query'", 0).await;
+}
+
+#[tokio::test]
+async fn a_statement_without_end_on_mariadb() {
+    a_statement_without_end(Flavour::MariaDb).await;
+}
+
+#[tokio::test]
+async fn a_statement_without_end_on_mysql() {
+    a_statement_without_end(Flavour::MySql).await;
+}
+
 /// A scrape that hangs in the collector `heartbeat`, and the thread that does so on the server.
 async fn hanging_scrape(db: &Database, exporter: &RunningProgram) -> (JoinHandle<Page>, u64) {
     let url = exporter.url("/metrics");
