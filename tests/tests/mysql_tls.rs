@@ -176,6 +176,40 @@ async fn a_client_certificate_is_shown_to_mysql_9_7() {
     a_client_certificate_is_shown(Flavour::MySql).await;
 }
 
+/// A certificate lasts months and an exporter as long; who renews the files needs not know of it.
+#[tokio::test]
+async fn renewed_files_count_without_a_restart() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let db = server(Flavour::MariaDb, &authority).await;
+    require(&db, "X509");
+    let (right, wrong) = (authority.issue("client"), other.issue("client"));
+    let own = Identity { certificate: other.file("own.pem"), key: other.file("own.key") };
+    let trusted = other.file("trusted.pem");
+    let copy = |from: &Identity, authority: &Authority| {
+        std::fs::copy(&from.certificate, &own.certificate).unwrap();
+        std::fs::copy(&from.key, &own.key).unwrap();
+        std::fs::copy(authority.file("ca.pem"), &trusted).unwrap();
+    };
+    copy(&wrong, &authority);
+    let tls = format!("{}ssl-ca={}\ntls-server-name=db.test\n", own.show(), trusted.display());
+    let exporter = start(&db, &format!("[client]\nuser=exporter\npassword=secret\n{tls}"), &[]).await;
+    for (identity, trusted, up) in
+        [(&wrong, &authority, 0.0), (&right, &other, 0.0), (&right, &authority, 1.0), (&wrong, &other, 1.0)]
+    {
+        copy(identity, trusted);
+        // The last one finds the connections of before, which are let be.
+        mysql::scrape(&exporter).await.unwrap().expect("mysql_up", &[], up).unwrap();
+    }
+    let threads = db.sql("SELECT id FROM information_schema.processlist WHERE user = 'exporter'").unwrap();
+    for thread in threads.lines() {
+        db.sql(&format!("KILL {thread}")).unwrap();
+    }
+    mysql::scrape(&exporter).await.unwrap().expect("mysql_up", &[], 0.0).unwrap();
+    std::fs::remove_file(&own.key).unwrap();
+    let reason = mysql::reason(&mysql::health(&exporter).await.unwrap(), "connect");
+    assert!(reason.contains("cannot begin TLS with") && reason.contains("No such file"), "{reason}");
+}
+
 /// What a server makes for itself names nobody, and so nobody can be sure of it.
 #[tokio::test]
 async fn the_certificate_that_mysql_makes_for_itself() {

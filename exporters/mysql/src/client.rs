@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -42,6 +42,8 @@ pub(crate) struct Client {
     address: String,
     user: String,
     options: Opts,
+    /// Not in the options, which would keep the files' first contents for ever: for each connection they are read anew.
+    tls: Option<SslOpts>,
     settings: ConnectionSettings,
     permits: Semaphore,
     /// One of the connections at the most is for statements that open tables, see [`Client::query_tables`].
@@ -70,14 +72,16 @@ impl Client {
             .wait_timeout(Some(28_800))
             .prefer_socket(false);
         let options = match &address {
-            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port).ssl_opts(account.tls.clone()),
-            // Without TLS: mysql_async would announce it to the server and then go on in the clear.
+            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
             Address::Unix(path) => options.socket(Some(path)),
         };
+        // Without TLS over a socket: mysql_async would announce it to the server and then go on in the clear.
+        let tls = account.tls.clone().filter(|_| matches!(address, Address::Tcp { .. }));
         Self {
             address: address.to_string(),
             user: account.user.clone(),
             options: options.into(),
+            tls,
             settings,
             permits: Semaphore::new(settings.max_open_connections),
             tables: Semaphore::new(1),
@@ -166,7 +170,8 @@ impl Client {
         }
         let setup = async {
             if lease.connection.is_none() {
-                let conn = Conn::new(self.options.clone()).await?;
+                let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
+                let conn = Conn::new(options).await?;
                 lease.connection = Some(Connection {
                     conn,
                     version: Version::parse(""),

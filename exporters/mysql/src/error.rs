@@ -66,6 +66,12 @@ impl Error {
                 ) => Self::Plugin { address, user: user.to_owned(), reason },
                 // It comes of our own files, though rustls may speak of the peer's certificate.
                 mysql_async::Error::Io(IoError::Tls(_)) => Self::Certificates { address, reason },
+                // Of a unix socket it would be the socket that isn't there.
+                mysql_async::Error::Io(IoError::Io(error))
+                    if error.kind() == std::io::ErrorKind::NotFound && !address.starts_with("unix://") =>
+                {
+                    Self::Certificates { address, reason }
+                }
                 _ if is_tls(error) => Self::Tls { address, reason },
                 _ => Self::Connect { address, reason },
             },
