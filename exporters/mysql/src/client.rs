@@ -1,7 +1,7 @@
 //! The bounded way to a server: at most two connections, kept for the next scrape, every wait under the scrape's deadline.
 
 use std::borrow::Cow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::config::{Account, Address, ConnectionSettings};
-use crate::error::Error;
+use crate::error::{Error, is_without_room};
 use crate::rows::{MAX_BYTES, Rows, TooLarge};
 use crate::version::Version;
 
@@ -49,6 +49,8 @@ pub(crate) struct Client {
     /// One of the connections at the most is for statements that open tables, see [`Client::query_tables`].
     tables: Semaphore,
     idle: Mutex<Vec<Connection>>,
+    /// Counts the connections that there are: each holds a clone.
+    open: Arc<()>,
 }
 
 /// A connection between two answers.
@@ -58,6 +60,7 @@ struct Connection {
     /// The server's limit that it was set to; `None`: not set up yet.
     statement_seconds: Option<u64>,
     last_used: Instant,
+    _open: Arc<()>,
 }
 
 impl Client {
@@ -86,6 +89,7 @@ impl Client {
             permits: Semaphore::new(settings.max_open_connections),
             tables: Semaphore::new(1),
             idle: Mutex::default(),
+            open: Arc::default(),
         }
     }
 
@@ -171,13 +175,16 @@ impl Client {
         let setup = async {
             if lease.connection.is_none() {
                 let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
-                let conn = Conn::new(options).await?;
-                lease.connection = Some(Connection {
-                    conn,
-                    version: Version::parse(""),
-                    statement_seconds: None,
-                    last_used: Instant::now(),
-                });
+                match Conn::new(options).await {
+                    Ok(conn) => lease.connection = Some(self.connection(conn)),
+                    Err(error) if is_without_room(&error) => {
+                        lease.connection = self.existing().await;
+                        if lease.connection.is_none() {
+                            return Err(error);
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             lease.set_up(self.settings.statement_seconds(limits.statement_seconds)).await
         };
@@ -186,6 +193,27 @@ impl Client {
             Ok(Err(error)) => Err(Error::connecting(&self.address, &self.user, &error)),
             Err(_) => Err(self.no_answer("the connection", started)),
         }
+    }
+
+    fn connection(&self, conn: Conn) -> Connection {
+        Connection {
+            conn,
+            version: Version::parse(""),
+            statement_seconds: None,
+            last_used: Instant::now(),
+            _open: Arc::clone(&self.open),
+        }
+    }
+
+    /// Where the server has no room for a second connection the first has to do for all. While another statement has it, that one's permit is
+    /// waited for; without one there is nothing to wait for.
+    async fn existing(&self) -> Option<Connection> {
+        let idle = self.take_idle();
+        if idle.is_some() || Arc::strong_count(&self.open) == 1 {
+            return idle;
+        }
+        let _turn = self.permits.acquire().await.ok()?;
+        self.take_idle()
     }
 
     fn no_answer(&self, what: impl Into<Cow<'static, str>>, started: Instant) -> Error {

@@ -54,8 +54,7 @@ impl Error {
             Some(1044 | 1045 | 1698 | 3118 | 4151 | 1862) => {
                 Self::AccessDenied { address, user: user.to_owned(), reason }
             }
-            // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
-            Some(1040 | 1203 | 1226) => Self::NoConnectionLeft { address, reason },
+            _ if is_without_room(error) => Self::NoConnectionLeft { address, reason },
             // ER_SECURE_TRANSPORT_REQUIRED
             Some(3159) => Self::Tls { address, reason },
             _ => match error {
@@ -107,6 +106,12 @@ fn code(error: &mysql_async::Error) -> Option<u16> {
         mysql_async::Error::Server(error) => Some(error.code),
         _ => None,
     }
+}
+
+/// The server has as many connections, of all users or of this one, as it may.
+pub(crate) fn is_without_room(error: &mysql_async::Error) -> bool {
+    // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
+    matches!(code(error), Some(1040 | 1203 | 1226))
 }
 
 fn is_tls(error: &mysql_async::Error) -> bool {
