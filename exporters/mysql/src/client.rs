@@ -21,9 +21,6 @@ const IDLE_LIMIT: Duration = Duration::from_secs(240);
 /// Where there is no next scrape the server closes it. It is longer, lest both do it at the same moment.
 pub(crate) const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
 
-/// A connection that answered within this time needs no ping before its next statement.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// The version by a SHOW statement: a Galera node outside the primary component refuses SELECT, but not SHOW.
 const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
 
@@ -33,6 +30,8 @@ const QUIET_STATEMENT: &str = "SET long_query_time=31536000";
 /// How long the statements of one scrape may take: here, and at the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// A connection that has answered since then needs no ping before its next statement.
+    pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     /// Seconds, for the server's own limit.
     pub(crate) statement_seconds: u64,
@@ -121,7 +120,7 @@ impl Client {
     }
 
     async fn run(&self, statement: Cow<'static, str>, limits: Limits, opens_tables: bool) -> Result<Rows, Error> {
-        let mut lease = self.lease(limits, FRESH).await?;
+        let mut lease = self.lease(limits, limits.started.elapsed()).await?;
         let started = Instant::now();
         let deadline = self.settings.statement_deadline(started, limits.deadline);
         let answer = async {

@@ -109,7 +109,7 @@ fn limits(now: Instant, deadline: Instant) -> Limits {
     let left = deadline.saturating_duration_since(now);
     // Whole seconds, rounded up: the same for each scrape of one scraper, whatever few milliseconds went by.
     let statement_seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    Limits { deadline: now + (left - MARGIN.min(left / 10)), statement_seconds: statement_seconds.max(1) }
+    Limits { started: now, deadline: now + (left - MARGIN.min(left / 10)), statement_seconds: statement_seconds.max(1) }
 }
 
 #[cfg(test)]
