@@ -93,12 +93,18 @@ impl Flavour {
             };
             let launch = as_root(launch).path("--datadir", &partial).args(self.sizes());
             run(&mut launch.wrapped(&[]), "the installation of a database", "")?;
-            // MySQL's name for the server, of which no two may replicate from each other; each makes its own at its first start.
-            let _ = std::fs::remove_file(partial.join("auto.cnf"));
             std::fs::rename(&partial, template).map_err(Error::file("cannot rename", &partial))?;
         }
         drop(lock);
-        copy_directory(template, data)
+        copy_directory(template, data)?;
+        // MySQL's name for itself, which it makes anew: a replica refuses a source of its own name.
+        let own_name = data.join("auto.cnf");
+        match std::fs::remove_file(&own_name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file("cannot remove", &own_name)(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,74 +2,27 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
 use medassist_tests::Error;
+use medassist_tests::database::Flavour;
 use medassist_tests::launch::{self, Launch};
-use medassist_tests::testbed::{
-    Behaviour, Database, Fake, Page, Port, Program, Reply, RunningProgram, eventually, http,
-};
+use medassist_tests::testbed::mysql::{self, PATIENCE, check_status, exporter, get_page, get_within, packet, scrape};
+use medassist_tests::testbed::{Behaviour, Database, Fake, Page, Port, Program, RunningProgram, eventually, http};
 
-const README: &str = include_str!("../../exporters/mysql/README.md");
 const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
 
-/// For a server that must answer; a hung one is asked with less.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// MariaDB with the user that the README tells to make.
 async fn server(args: &[&str]) -> Database {
-    let db = Database::start_with(args).await.unwrap();
-    let grants = README.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
-    db.sql(&grants.replace("'a-password'", "'secret'")).unwrap();
-    db
-}
-
-fn exporter(address: impl std::fmt::Display) -> Program {
-    Program::exporter("mysql-exporter")
-        .arg(format!("--mysqld.address={address}"))
-        .arg("--mysqld.username=exporter")
-        .env("MYSQLD_EXPORTER_PASSWORD", "secret")
-}
-
-async fn scrape(exporter: &RunningProgram) -> Result<Page, Error> {
-    get_page(exporter, "/metrics").await
-}
-
-async fn get_page(exporter: &RunningProgram, path: &str) -> Result<Page, Error> {
-    let reply = http::get(&exporter.url(path)).await?;
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    Page::parse(&reply.text())
-}
-
-/// With Prometheus' word how long it waits. The test waits longer: what a busy machine adds on the way is not the exporter's.
-async fn get_within(exporter: &RunningProgram, path: &str, seconds: f64) -> Result<Reply, Error> {
-    let header = ("x-prometheus-scrape-timeout-seconds", &*seconds.to_string());
-    http::get_within(&exporter.url(path), &[header], PATIENCE).await
+    mysql::server(Flavour::MariaDb, args).await.unwrap()
 }
 
 async fn health(exporter: &RunningProgram) -> serde_json::Value {
-    http::get(&exporter.url("/health")).await.unwrap().json()
+    mysql::health(exporter).await.unwrap()
 }
 
-fn check_status(page: &Page, check: &str) -> Option<String> {
-    page.matching("mysql_health_check_status", &[("check", check)])
-        .iter()
-        .find(|sample| sample.value == 1.0)
-        .map(|sample| sample.labels["status"].clone())
-}
-
-/// Waits for a page on which the server is down, or not.
 async fn up(exporter: &RunningProgram, value: f64) -> Page {
-    let what = format!("mysql_up is {value}");
-    eventually(PATIENCE, &what, async || {
-        let page = scrape(exporter).await?;
-        page.expect("mysql_up", &[], value)?;
-        Ok::<_, Error>(page)
-    })
-    .await
-    .unwrap()
+    mysql::up(exporter, value).await.unwrap()
 }
 
 #[tokio::test]
@@ -255,9 +208,10 @@ async fn no_connection_is_left(fake: &Fake, behaviour: &Behaviour) {
 
 #[tokio::test]
 async fn a_server_that_hangs_in_the_middle_of_an_answer() {
-    // A login, the answers to the two statements of a new connection, and then the columns and one row of an answer that never ends.
+    // A login, the answers to the three statements of a new connection, and then the columns and one row of an answer that never ends.
     let mut script = greeting();
     script.extend(packet(2, OK));
+    script.extend(packet(1, OK));
     script.extend(columns());
     script.extend(packet(5, &row("version", "5.5.0")));
     script.extend(packet(6, EOF));
@@ -340,22 +294,13 @@ async fn connections_without_headroom() {
     let db = server(&["--max-connections=10"]).await;
     let exporter = exporter(db.address()).start().await.unwrap();
     up(&exporter, 1.0).await;
-    let taken: Vec<_> = join_all((0..8).map(|_| connection(db.address()))).await;
+    let taken: Vec<_> = join_all((0..8).map(async |_| mysql::connection(&db).await.unwrap())).await;
     let page = scrape(&exporter).await.unwrap();
     let connected = page.value("mysql_global_status_threads_connected", &[]).unwrap();
     let status = if connected >= 10.0 { "fail" } else { "warn" };
     assert_eq!(check_status(&page, "connections").as_deref(), Some(status), "{connected} of 10");
     page.expect("mysql_health_status", &[("status", "degraded")], 1.0).unwrap();
     drop(taken);
-}
-
-async fn connection(address: SocketAddr) -> mysql_async::Conn {
-    let options = mysql_async::OptsBuilder::default()
-        .ip_or_hostname(address.ip().to_string())
-        .tcp_port(address.port())
-        .user(Some("root"))
-        .prefer_socket(false);
-    mysql_async::Conn::new(options).await.unwrap()
 }
 
 #[tokio::test]
@@ -486,12 +431,6 @@ async fn every_series_stands_in_metrics_md() {
         .filter(|name| !listed.contains(name.as_str()) && !patterns.iter().any(|pattern| name.starts_with(pattern)))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
-}
-
-/// A packet of MySQL's protocol: length, sequence number, payload.
-fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
-    [&length[..3], &[sequence], payload].concat()
 }
 
 /// Status: autocommit. No rows, no warnings.

@@ -1,9 +1,9 @@
-//! The collectors of `mysql-exporter` that are off by default, on a real MariaDB, with the grants that the README lists for them.
+//! The collectors of `mysql-exporter` that are off by default, with the grants that the README lists for them.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
-use medassist_tests::testbed::{Database, Page, Program, http};
+use medassist_tests::database::Flavour;
+use medassist_tests::testbed::{Database, Page, mysql};
 
-const README: &str = include_str!("../../exporters/mysql/README.md");
 const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
 
 const COLLECTORS: [&str; 15] = [
@@ -25,24 +25,20 @@ const COLLECTORS: [&str; 15] = [
 ];
 
 async fn page(db: &Database, flags: &[&str]) -> Page {
-    let exporter = Program::exporter("mysql-exporter")
-        .arg(format!("--mysqld.address={}", db.address()))
-        .arg("--mysqld.username=exporter")
+    let exporter = mysql::exporter(db.address())
         .args(COLLECTORS.map(|collector| format!("--collect.{collector}")))
         .arg("--collect.sys.user_summary")
         .args(flags)
-        .env("MYSQLD_EXPORTER_PASSWORD", "secret")
         .start()
         .await
         .unwrap();
-    Page::parse(&http::get(&exporter.url("/metrics")).await.unwrap().text()).unwrap()
+    mysql::scrape(&exporter).await.unwrap()
 }
 
-/// The README's user, who may see what the block of SQL that begins so allows.
-fn create_user(db: &Database, beginnings: &[&str]) {
-    for beginning in beginnings {
-        let block = README.split("```sql\n").find(|block| block.starts_with(beginning)).unwrap();
-        db.sql(&block.split("```").next().unwrap().replace("'a-password'", "'secret'")).unwrap();
+/// The README's user, who may see what the blocks of SQL with these words allow.
+fn create_user(db: &Database, blocks: &[&str]) {
+    for words in blocks {
+        db.sql(&mysql::grants(words).unwrap()).unwrap();
     }
 }
 
@@ -132,4 +128,52 @@ async fn what_is_turned_off_is_no_error_and_databases_can_be_chosen() {
     page.expect("mysql_info_schema_table_rows", &[("schema", "app"), ("table", "a")], 0.0).unwrap();
     assert!(!page.matching("mysql_info_schema_table_rows", &[("schema", "mysql")]).is_empty());
     assert!(page.matching("mysql_info_schema_table_rows", &[("schema", "other")]).is_empty());
+}
+
+/// The collectors of performance_schema, too.
+#[tokio::test]
+async fn every_collector_with_its_grants_on_mysql() {
+    let db = mysql::server(Flavour::MySql, &["--log-bin", "--server-id=1"]).await.unwrap();
+    db.sql(
+        "CREATE DATABASE app; USE app; CREATE TABLE a (id TINYINT UNSIGNED AUTO_INCREMENT PRIMARY KEY); INSERT INTO a VALUES (1), (2);
+         ANALYZE TABLE a; CREATE DATABASE heartbeat;
+         CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY);
+         INSERT INTO heartbeat.heartbeat VALUES ('2026-11-22T19:00:00.500000', 7)",
+    )
+    .unwrap();
+    create_user(&db, &["GRANT SELECT ON performance_schema.*"]);
+    // The README: of these lines MySQL has the first in REPLICATION CLIENT, and the second is REPLICATION SLAVE.
+    let further = mysql::grants("GRANT BINLOG MONITOR").unwrap();
+    let (_, further) = further.split_once('\n').unwrap();
+    db.sql(&further.replace("REPLICATION MASTER ADMIN", "REPLICATION SLAVE")).unwrap();
+    let performance_schema: Vec<_> = METRICS
+        .lines()
+        .filter_map(|line| line.strip_prefix("## Collector `perf_schema.")?.split('`').next())
+        .map(|collector| format!("--collect.perf_schema.{collector}"))
+        .collect();
+    assert_eq!(performance_schema.len(), 12, "{performance_schema:?}");
+    let flags: Vec<_> =
+        performance_schema.iter().map(String::as_str).chain(["--collect.mysql.user.privileges"]).collect();
+    let page = page(&db, &flags).await;
+    let collectors = page.matching("mysql_exporter_collector_success", &[]).len();
+    assert!(collectors >= 7 + COLLECTORS.len() + 1 + performance_schema.len(), "{collectors}");
+    assert!(mysql::failed(&page).is_empty(), "{:?}", mysql::failed(&page));
+
+    let table = [("schema", "app"), ("table", "a")];
+    page.expect("mysql_info_schema_table_rows", &table, 2.0).unwrap();
+    page.expect("mysql_info_schema_auto_increment_column", &[table.as_slice(), &[("column", "id")]].concat(), 3.0)
+        .unwrap();
+    page.expect("mysql_binlog_files", &[], 1.0).unwrap();
+    page.expect("mysql_mysql_process_priv", &[("mysql_user", "exporter"), ("hostmask", "127.0.0.1")], 1.0).unwrap();
+    for family in [
+        "mysql_heartbeat_stored_timestamp_seconds",
+        "mysql_info_schema_innodb_metrics_buffer_pool_pages",
+        "mysql_info_schema_innodb_tablespace_file_size_bytes",
+        "mysql_info_schema_processlist_threads",
+        "mysql_engine_innodb_read_views_open_inside_innodb",
+        "mysql_sys_statements_total",
+        "mysql_perf_schema_events_statements_total",
+    ] {
+        assert!(page.has(family), "{family}");
+    }
 }

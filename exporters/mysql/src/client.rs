@@ -1,18 +1,18 @@
 //! The bounded way to a server: at most two connections, kept for the next scrape, every wait under the scrape's deadline.
 
 use std::borrow::Cow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::config::{Account, Address, ConnectionSettings};
-use crate::error::Error;
+use crate::error::{Error, is_without_room};
 use crate::history::History;
 use crate::rows::{MAX_BYTES, Rows, TooLarge};
 use crate::version::Version;
@@ -22,15 +22,17 @@ const IDLE_LIMIT: Duration = Duration::from_secs(240);
 /// Where there is no next scrape the server closes it. It is longer, lest both do it at the same moment.
 pub(crate) const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
 
-/// A connection that answered within this time needs no ping before its next statement.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// The version by a SHOW statement: a Galera node outside the primary component refuses SELECT, but not SHOW.
 const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
+
+/// The first statement of a connection, lest any of the exporter's own get into a slow log: which settings a server knows is asked only then.
+const QUIET_STATEMENT: &str = "SET long_query_time=31536000";
 
 /// How long the statements of one scrape may take: here, and at the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// A connection that has answered since then needs no ping before its next statement.
+    pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     /// Seconds, for the server's own limit.
     pub(crate) statement_seconds: u64,
@@ -40,10 +42,16 @@ pub(crate) struct Client {
     address: String,
     user: String,
     options: Opts,
+    /// Not in the options, which would keep the files' first contents for ever: for each connection they are read anew.
+    tls: Option<SslOpts>,
     settings: ConnectionSettings,
     permits: Semaphore,
+    /// One of the connections at the most is for statements that open tables, see [`Client::query_tables`].
+    tables: Semaphore,
     idle: Mutex<Vec<Connection>>,
     history: History,
+    /// Counts the connections that there are: each holds a clone.
+    open: Arc<()>,
 }
 
 /// A connection between two answers.
@@ -53,6 +61,7 @@ struct Connection {
     /// The server's limit that it was set to; `None`: not set up yet.
     statement_seconds: Option<u64>,
     last_used: Instant,
+    _open: Arc<()>,
 }
 
 impl Client {
@@ -60,7 +69,6 @@ impl Client {
         let options = OptsBuilder::default()
             .user(Some(account.user.as_str()))
             .pass(account.password.as_deref())
-            .ssl_opts(account.tls.clone())
             .enable_cleartext_plugin(account.cleartext)
             .stmt_cache_size(0)
             // Given, so that mysql_async doesn't ask the server for them on each connect; nor for its socket, to connect again by that.
@@ -71,14 +79,19 @@ impl Client {
             Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
             Address::Unix(path) => options.socket(Some(path)),
         };
+        // Without TLS over a socket: mysql_async would announce it to the server and then go on in the clear.
+        let tls = account.tls.clone().filter(|_| matches!(address, Address::Tcp { .. }));
         Self {
             address: address.to_string(),
             user: account.user.clone(),
             options: options.into(),
+            tls,
             settings,
             permits: Semaphore::new(settings.max_open_connections),
+            tables: Semaphore::new(1),
             idle: Mutex::default(),
             history: History::default(),
+            open: Arc::default(),
         }
     }
 
@@ -99,12 +112,35 @@ impl Client {
         version.ok_or_else(|| self.no_answer("a ping", Instant::now()))
     }
 
+    /// As [`Client::query`], for a statement that opens the application's tables and so waits for whoever holds one of them: one such waits at a
+    /// time, so that the other connection is there for everything else.
+    pub(crate) async fn query_tables(&self, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
+        let started = Instant::now();
+        let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
+        let _turn =
+            timeout_at(limits.deadline, self.tables.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        self.run(statement, limits, true).await
+    }
+
     /// Runs one statement and reads its whole answer.
     pub(crate) async fn query(&self, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
-        let mut lease = self.lease(limits, FRESH).await?;
+        self.run(statement, limits, false).await
+    }
+
+    async fn run(&self, statement: Cow<'static, str>, limits: Limits, opens_tables: bool) -> Result<Rows, Error> {
+        let mut lease = self.lease(limits, limits.started.elapsed()).await?;
         let started = Instant::now();
         let deadline = self.settings.statement_deadline(started, limits.deadline);
-        match timeout_at(deadline, lease.read(&statement)).await {
+        let answer = async {
+            let mut rows = lease.read(&statement).await?;
+            if let Ok(rows) = &mut rows
+                && opens_tables
+            {
+                rows.skipped_locked = lease.skipped_locked().await?;
+            }
+            Ok::<_, mysql_async::Error>(rows)
+        };
+        match timeout_at(deadline, answer).await {
             Ok(Ok(Ok(rows))) => {
                 lease.give_back();
                 Ok(rows)
@@ -145,13 +181,17 @@ impl Client {
         }
         let setup = async {
             if lease.connection.is_none() {
-                let conn = Conn::new(self.options.clone()).await?;
-                lease.connection = Some(Connection {
-                    conn,
-                    version: Version::parse(""),
-                    statement_seconds: None,
-                    last_used: Instant::now(),
-                });
+                let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
+                match Conn::new(options).await {
+                    Ok(conn) => lease.connection = Some(self.connection(conn)),
+                    Err(error) if is_without_room(&error) => {
+                        lease.connection = self.existing().await;
+                        if lease.connection.is_none() {
+                            return Err(error);
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             lease.set_up(self.settings.statement_seconds(limits.statement_seconds)).await
         };
@@ -160,6 +200,27 @@ impl Client {
             Ok(Err(error)) => Err(Error::connecting(&self.address, &self.user, &error)),
             Err(_) => Err(self.no_answer("the connection", started)),
         }
+    }
+
+    fn connection(&self, conn: Conn) -> Connection {
+        Connection {
+            conn,
+            version: Version::parse(""),
+            statement_seconds: None,
+            last_used: Instant::now(),
+            _open: Arc::clone(&self.open),
+        }
+    }
+
+    /// Where the server has no room for a second connection the first has to do for all. While another statement has it, that one's permit is
+    /// waited for; without one there is nothing to wait for.
+    async fn existing(&self) -> Option<Connection> {
+        let idle = self.take_idle();
+        if idle.is_some() || Arc::strong_count(&self.open) == 1 {
+            return idle;
+        }
+        let _turn = self.permits.acquire().await.ok()?;
+        self.take_idle()
     }
 
     fn no_answer(&self, what: impl Into<Cow<'static, str>>, started: Instant) -> Error {
@@ -213,6 +274,11 @@ impl Lease<'_> {
             return Ok(());
         }
         if connection.statement_seconds.is_none() {
+            match connection.conn.query_drop(QUIET_STATEMENT).await {
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => debug!(target = %self.client.address, QUIET_STATEMENT, %error, "setting refused"),
+                Ok(()) => {}
+            }
             let row: Option<(String, String)> = connection.conn.query_first(VERSION_STATEMENT).await?;
             connection.version = Version::parse(&row.map(|(_, version)| version).unwrap_or_default());
         }
@@ -249,6 +315,17 @@ impl Lease<'_> {
             }
         }
         Ok(Ok(rows))
+    }
+
+    /// Whether the answer that was read lacks tables that somebody else held for longer than `lock_wait_timeout`: it warns of them, no more.
+    async fn skipped_locked(&mut self) -> mysql_async::Result<bool> {
+        let Some(connection) = &mut self.connection else { return Ok(false) };
+        if connection.conn.get_warnings() == 0 {
+            return Ok(false);
+        }
+        let warnings: Vec<(String, u16, String)> = connection.conn.query("SHOW WARNINGS").await?;
+        // ER_LOCK_WAIT_TIMEOUT
+        Ok(warnings.iter().any(|(_, code, _)| *code == 1205))
     }
 
     /// Keeps the connection, whose last answer was read to its end, for the next statement.

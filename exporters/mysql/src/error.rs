@@ -10,7 +10,8 @@ const GRANTS: &str = "exporters/mysql/README.md";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
-        "{address} refuses user {user:?} ({reason}): check --mysqld.username, the password, and from which hosts the user may connect"
+        "{address} refuses user {user:?} ({reason}): check --mysqld.username, the password, from which hosts the user may connect, and whether it \
+         must with TLS (REQUIRE)"
     )]
     AccessDenied { address: String, user: String, reason: String },
     #[error(
@@ -20,12 +21,21 @@ pub(crate) enum Error {
     #[error("cannot connect to {address} ({reason}): is the server running there?")]
     Connect { address: String, reason: String },
     #[error(
-        "no TLS with {address} ({reason}): check ssl-ca and tls-server-name in --config.my-cnf, and the server's certificate"
+        "{address} identifies user {user:?} in a way that doesn't work here ({reason}): use caching_sha2_password, mysql_native_password, \
+         ed25519 or parsec; cleartext needs enable-cleartext-plugin in --config.my-cnf"
+    )]
+    Plugin { address: String, user: String, reason: String },
+    #[error(
+        "no TLS with {address} ({reason}): check tls, ssl-ca, ssl-cert and tls-server-name in --config.my-cnf, and the server's certificate"
     )]
     Tls { address: String, reason: String },
+    #[error(
+        "cannot begin TLS with {address} ({reason}): check tls-server-name and the files ssl-ca, ssl-cert and ssl-key in --config.my-cnf (PEM, X.509 version 3)"
+    )]
+    Certificates { address: String, reason: String },
     #[error("{address} did not complete {} within {:.2} s: it hangs, is overloaded or out of reach", short(what), waited.as_secs_f64())]
     NoAnswer { address: String, what: Cow<'static, str>, waited: Duration },
-    #[error("both connections to {address} were in use for {:.2} s: a statement of another scrape hangs", waited.as_secs_f64())]
+    #[error("no connection to {address} was free for {:.2} s: another statement hangs", waited.as_secs_f64())]
     Busy { address: String, waited: Duration },
     #[error("{address} does not allow {} ({reason}): grant the exporter's user what {GRANTS} lists", short(statement))]
     NotAllowed { address: String, statement: Cow<'static, str>, reason: String },
@@ -44,10 +54,26 @@ impl Error {
             Some(1044 | 1045 | 1698 | 3118 | 4151 | 1862) => {
                 Self::AccessDenied { address, user: user.to_owned(), reason }
             }
-            // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
-            Some(1040 | 1203 | 1226) => Self::NoConnectionLeft { address, reason },
-            _ if is_tls(error) => Self::Tls { address, reason },
-            _ => Self::Connect { address, reason },
+            _ if is_without_room(error) => Self::NoConnectionLeft { address, reason },
+            // ER_SECURE_TRANSPORT_REQUIRED
+            Some(3159) => Self::Tls { address, reason },
+            _ => match error {
+                mysql_async::Error::Driver(
+                    DriverError::UnknownAuthPlugin { .. }
+                    | DriverError::CleartextPluginDisabled
+                    | DriverError::MysqlOldPasswordDisabled,
+                ) => Self::Plugin { address, user: user.to_owned(), reason },
+                // It comes of our own files, though rustls may speak of the peer's certificate.
+                mysql_async::Error::Io(IoError::Tls(_)) => Self::Certificates { address, reason },
+                // Of a unix socket it would be the socket that isn't there.
+                mysql_async::Error::Io(IoError::Io(error))
+                    if error.kind() == std::io::ErrorKind::NotFound && !address.starts_with("unix://") =>
+                {
+                    Self::Certificates { address, reason }
+                }
+                _ if is_tls(error) => Self::Tls { address, reason },
+                _ => Self::Connect { address, reason },
+            },
         }
     }
 
@@ -82,9 +108,14 @@ fn code(error: &mysql_async::Error) -> Option<u16> {
     }
 }
 
+/// The server has as many connections, of all users or of this one, as it may.
+pub(crate) fn is_without_room(error: &mysql_async::Error) -> bool {
+    // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
+    matches!(code(error), Some(1040 | 1203 | 1226))
+}
+
 fn is_tls(error: &mysql_async::Error) -> bool {
     match error {
-        mysql_async::Error::Io(IoError::Tls(_)) => true,
         // How the handshake reports a certificate that it rejects.
         mysql_async::Error::Io(IoError::Io(error)) => error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()),
         mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => true,

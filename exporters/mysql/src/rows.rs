@@ -10,6 +10,8 @@ pub(crate) struct Rows {
     text: String,
     /// Where each cell's text ends, and whether there is one at all; row by row.
     cells: Vec<Cell>,
+    /// The server left out tables that others held.
+    pub(crate) skipped_locked: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -95,6 +95,11 @@ impl Session {
         self.client.query(statement.into(), self.limits).await
     }
 
+    /// A statement that opens the application's tables, and so may hang where nothing else does.
+    pub(crate) async fn query_tables(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
+        self.client.query_tables(statement.into(), self.limits).await
+    }
+
     /// An error is shared as well: what the server refused once it isn't asked for again in this scrape.
     async fn shared<'a>(&'a self, cell: &'a Shared, statement: &'static str) -> Result<&'a Answer, Arc<Error>> {
         let answer = cell.get_or_init(async || {
@@ -110,7 +115,7 @@ fn limits(now: Instant, deadline: Instant) -> Limits {
     let left = deadline.saturating_duration_since(now);
     // Whole seconds, rounded up: the same for each scrape of one scraper, whatever few milliseconds went by.
     let statement_seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    Limits { deadline: now + (left - MARGIN.min(left / 10)), statement_seconds: statement_seconds.max(1) }
+    Limits { started: now, deadline: now + (left - MARGIN.min(left / 10)), statement_seconds: statement_seconds.max(1) }
 }
 
 #[cfg(test)]

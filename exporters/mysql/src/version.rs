@@ -51,8 +51,6 @@ impl Version {
         let mut settings = vec![
             // The server itself closes a connection that nobody scrapes over any more.
             format!("wait_timeout={}", crate::client::SERVER_IDLE_LIMIT.as_secs()),
-            // The scrapes' own statements are no news in the slow log.
-            "long_query_time=31536000".to_owned(),
         ];
         // Neither an ALTER TABLE nor somebody's lock on the canary's row may hold the scrape.
         if let Some(seconds) = wanted.lock_wait_timeout() {
@@ -95,15 +93,15 @@ mod tests {
             let parsed = Version::parse(version);
             assert_eq!(parsed.replication_statement(), statement, "{version}");
             let settings = parsed.session_settings(&ConnectionSettings::given(&[]), 10);
-            assert_eq!(settings.get(2).map(String::as_str), Some("lock_wait_timeout=2"));
-            assert_eq!(settings.get(4).map(String::as_str), limit, "{version}");
+            assert_eq!(settings.get(1).map(String::as_str), Some("lock_wait_timeout=2"));
+            assert_eq!(settings.get(3).map(String::as_str), limit, "{version}");
         }
     }
 
     #[test]
     fn the_peers_flags_set_what_they_set_there() {
         let set = |flags: &[&str]| {
-            Version::parse("10.11.6-MariaDB").session_settings(&ConnectionSettings::given(flags), 10)[2..].join(" ")
+            Version::parse("10.11.6-MariaDB").session_settings(&ConnectionSettings::given(flags), 10)[1..].join(" ")
         };
         let limit = "max_statement_time=10";
         let waits = |seconds| format!("lock_wait_timeout={seconds} innodb_lock_wait_timeout={seconds}");

@@ -37,6 +37,7 @@
 
 pub mod fake;
 pub mod http;
+pub mod mysql;
 pub mod page;
 pub mod port;
 pub mod process;

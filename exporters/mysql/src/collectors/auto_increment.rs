@@ -11,6 +11,7 @@ pub(super) const COLUMNS: Table = Table {
     help: "AUTO_INCREMENT columns: the next value, and the greatest that fits.",
     by_default: false,
     switches: &[],
+    opens_tables: true,
     // Compared as bytes: on a file system that knows case, `Orders` and `orders` are two tables. First `columns`, as few of them match.
     statement: "SELECT c.table_schema, c.table_name, c.column_name, t.auto_increment, \
                 POW(2, CASE c.data_type WHEN 'tinyint' THEN 7 WHEN 'smallint' THEN 15 WHEN 'mediumint' THEN 23 \

@@ -9,6 +9,7 @@ pub(super) const INNODB_CMP: Table = Table {
     help: "Compression of InnoDB pages, from information_schema.innodb_cmp.",
     by_default: true,
     switches: &[],
+    opens_tables: false,
     statement: "SELECT page_size, compress_ops, compress_ops_ok, compress_time, uncompress_ops, uncompress_time \
                 FROM information_schema.innodb_cmp",
     labels: 1,
@@ -57,6 +58,7 @@ pub(super) const INNODB_CMPMEM: Table = Table {
     help: "Compressed InnoDB pages in the buffer pool, from information_schema.innodb_cmpmem.",
     by_default: true,
     switches: &[],
+    opens_tables: false,
     statement: "SELECT page_size, buffer_pool_instance, pages_used, pages_free, relocation_ops, relocation_time \
                 FROM information_schema.innodb_cmpmem",
     labels: 2,

@@ -11,6 +11,7 @@ pub(super) const REPLICA_HOSTS: Table = Table {
     help: "Amazon Aurora's replicas, from information_schema.replica_host_status; nothing on other servers.",
     by_default: false,
     switches: &[],
+    opens_tables: false,
     // A cluster has at most 16 of them.
     statement: "SELECT server_id, IF(session_id = 'MASTER_SESSION_ID', 'writer', 'reader'), cpu, \
                 master_slave_latency_in_microseconds, replica_lag_in_milliseconds, log_stream_speed_in_kib_per_second, \

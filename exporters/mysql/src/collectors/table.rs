@@ -6,12 +6,16 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 use crate::rows::Rows;
 use crate::session::Session;
 
+pub(super) const SKIPPED: &str = "another statement holds tables, and they were left out; SHOW PROCESSLIST tells which waits, and performance_schema.metadata_locks for whom";
+
 pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) by_default: bool,
     /// Variables of which one has to be on, or else there is nothing to see; with none it is always asked.
     pub(super) switches: &'static [&'static str],
+    /// Whether it may wait for a table of the application, and so must leave a connection to others.
+    pub(super) opens_tables: bool,
     pub(super) statement: &'static str,
     pub(super) labels: usize,
     /// The families in the order of the columns, and what a column's numbers are divided by.
@@ -40,10 +44,14 @@ impl Collector<Session> for Table {
         if !is_on(session, self.switches).await? {
             return Ok(());
         }
-        match session.query(self.statement).await {
+        let answer = match self.opens_tables {
+            true => session.query_tables(self.statement).await,
+            false => session.query(self.statement).await,
+        };
+        match answer {
             Ok(rows) => {
                 self.write(&rows, out);
-                Ok(())
+                if rows.skipped_locked { Err(SKIPPED.into()) } else { Ok(()) }
             }
             // A server that has no such thing.
             Err(error) if error.is_unknown_table() => Ok(()),

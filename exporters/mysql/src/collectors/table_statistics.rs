@@ -10,6 +10,7 @@ pub(super) const TABLES: Table = Table {
     help: "Rows read and changed, by table, from information_schema.table_statistics; needs userstat=1 (MariaDB, Percona Server).",
     by_default: false,
     switches: SWITCHES,
+    opens_tables: false,
     statement: "SELECT table_schema, table_name, rows_read, rows_changed, rows_changed_x_indexes \
                 FROM information_schema.table_statistics LIMIT 100000",
     labels: 2,
@@ -46,6 +47,7 @@ pub(super) const SCHEMAS: Table = Table {
     help: "Rows read and changed, by schema, from information_schema.table_statistics; needs userstat=1 (MariaDB, Percona Server).",
     by_default: false,
     switches: SWITCHES,
+    opens_tables: false,
     statement: "SELECT table_schema, SUM(rows_read), SUM(rows_changed), SUM(rows_changed_x_indexes) \
                 FROM information_schema.table_statistics GROUP BY table_schema LIMIT 100000",
     labels: 1,

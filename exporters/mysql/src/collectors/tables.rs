@@ -2,7 +2,8 @@
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use crate::rows::Rows;
+use super::table::SKIPPED;
+use crate::rows::{Row, Rows};
 use crate::session::Session;
 
 const VERSION: Desc = Desc::gauge(
@@ -54,9 +55,23 @@ impl Collector<Session> for Tables {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        write(&session.query(statement(&session.options().tables.databases)).await?, out);
-        Ok(())
+        let rows = session.query_tables(statement(&session.options().tables.databases)).await?;
+        write(&rows, out);
+        match rows.iter().find(is_unread) {
+            None => Ok(()),
+            Some(_) if rows.skipped_locked => Err(SKIPPED.into()),
+            Some(row) => {
+                let [schema, table] = [0, 1].map(|column| row.get(column).unwrap_or_default());
+                Err(format!("the server can't open {schema}.{table}, which CHECK TABLE may explain").into())
+            }
+        }
     }
+}
+
+/// Of a table that it could not open, as an ALTER or a RENAME holds it, MariaDB has NULL in each column, and MySQL has -1 rows and else 0.
+fn is_unread(row: &Row<'_>) -> bool {
+    let is = |column, text| row.get(column) == Some(text);
+    is(2, "BASE TABLE") && (is(3, "NONE") || is(7, "4294967295"))
 }
 
 /// One statement, where mysqld_exporter has one a database. Its limit is above the cap of samples in a family, which counts what it drops.
@@ -84,7 +99,7 @@ fn literal(text: &str) -> String {
 }
 
 fn write(rows: &Rows, out: &mut Families) {
-    for row in rows.iter() {
+    for row in rows.iter().filter(|row| !is_unread(row)) {
         let text = |column| row.get(column).unwrap_or_default();
         let (schema, table) = (text(0), text(1));
         if let Some(version) = row.number(6) {
@@ -122,6 +137,22 @@ mysql_info_schema_table_size{schema="app",table="t",component="index_length"} 81
 mysql_info_schema_table_version{schema="app",table="t",type="BASE TABLE",engine="InnoDB",row_format="Dynamic",create_options=""} 10
 "#
         );
+    }
+
+    #[test]
+    fn a_table_that_was_not_opened_has_no_zeros() {
+        let mut rows = Rows::new((0..11).map(|column| column.to_string()));
+        for row in [
+            ["app", "mariadb", "BASE TABLE", "NONE", "NONE", "NONE", "0", "0", "0", "0", "0"],
+            ["app", "mysql", "BASE TABLE", "InnoDB", "Dynamic", "", "10", "4294967295", "0", "0", "0"],
+        ] {
+            rows.push(row.iter().map(|cell| Some(cell.as_bytes()))).unwrap();
+        }
+        assert_eq!(super::super::page(write, &rows), "");
+        let mut view = Rows::new((0..11).map(|column| column.to_string()));
+        let row = ["app", "v", "VIEW", "NONE", "NONE", "NONE", "0", "0", "0", "0", "0"];
+        view.push(row.iter().map(|cell| Some(cell.as_bytes()))).unwrap();
+        assert!(super::super::page(write, &view).contains(r#"table_rows{schema="app",table="v"} 0"#));
     }
 
     #[test]

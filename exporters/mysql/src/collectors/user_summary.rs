@@ -13,6 +13,7 @@ pub(super) const USER_SUMMARY: Table = Table {
     help: "What each user does, from sys.x$user_summary.",
     by_default: false,
     switches: &[],
+    opens_tables: false,
     // The view puts those first who waited longest.
     statement: "SELECT user, statements, statement_latency, table_scans, file_ios, file_io_latency, current_connections, \
                 total_connections, unique_hosts, current_memory, total_memory_allocated FROM sys.x$user_summary LIMIT 10000",
