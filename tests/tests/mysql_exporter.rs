@@ -33,7 +33,7 @@ async fn a_well_server() {
 
     page.expect("mysql_up", &[], 1.0).unwrap();
     let collectors = page.matching("mysql_exporter_collector_success", &[]);
-    assert_eq!(collectors.len(), 8);
+    assert_eq!(collectors.len(), 9);
     assert!(collectors.iter().all(|sample| sample.value == 1.0), "{:#}", health(&exporter).await);
 
     page.expect("mysql_global_variables_max_connections", &[], 77.0).unwrap();

@@ -6,51 +6,23 @@ use std::time::Duration;
 
 use medassist_tests::Error;
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::{Database, Page, Program, RunningProgram, eventually, http};
+use medassist_tests::testbed::mysql::{self, PATIENCE, connection, grants, scrape};
+use medassist_tests::testbed::{Database, RunningProgram, eventually};
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder};
 
-const README: &str = include_str!("../../exporters/mysql/README.md");
-const PATIENCE: Duration = Duration::from_secs(20);
 const FLAVOURS: [Flavour; 3] = [Flavour::MariaDb, Flavour::MariaDb11, Flavour::MySql];
 
-/// A block of SQL of the README, by what comes before it.
-fn block(after: &str) -> String {
-    let (_, rest) = README.split_once(after).unwrap();
-    rest.split("```sql\n").nth(1).unwrap().split("```").next().unwrap().replace("'a-password'", "'secret'")
-}
-
-/// A server with the user that the README tells to make.
 async fn server(flavour: Flavour, args: &[&str]) -> Database {
-    let db = Database::start_as(flavour, args).await.unwrap();
-    db.sql(&block(if flavour.is_mariadb() { "MariaDB 10.5 and later:" } else { "MySQL, and MariaDB before 10.5:" }))
-        .unwrap();
-    db
+    mysql::server(flavour, args).await.unwrap()
 }
 
 async fn exporter(db: &Database, flags: &[&str]) -> RunningProgram {
-    Program::exporter("mysql-exporter")
-        .arg(format!("--mysqld.address={}", db.address()))
-        .arg("--mysqld.username=exporter")
-        .args(flags)
-        .env("MYSQLD_EXPORTER_PASSWORD", "secret")
-        .start()
-        .await
-        .unwrap()
-}
-
-/// Somebody's session, over the unix socket as root.
-async fn session(db: &Database) -> Conn {
-    Conn::new(OptsBuilder::default().socket(db.socket().to_str()).user(Some("root"))).await.unwrap()
-}
-
-async fn page(exporter: &RunningProgram) -> Page {
-    Page::parse(&http::get(&exporter.url("/metrics")).await.unwrap().text()).unwrap()
+    mysql::exporter(db.address()).args(flags).start().await.unwrap()
 }
 
 /// The check's status and reason; `None` where it is absent.
 async fn check(exporter: &RunningProgram, name: &str) -> Option<(String, String)> {
-    let report = http::get(&exporter.url("/health")).await.unwrap().json();
+    let report = mysql::health(exporter).await.unwrap();
     let checks = report["checks"].as_array().unwrap().clone();
     let check = checks.iter().find(|check| check["name"] == name)?;
     Some((check["status"].as_str().unwrap().to_owned(), check["reason"].as_str().unwrap().to_owned()))
@@ -76,8 +48,10 @@ async fn a_server_that_is_well() {
     for flavour in FLAVOURS {
         let db = server(flavour, &[]).await;
         let exporter = exporter(&db, &[]).await;
-        let page = page(&exporter).await;
-        for name in ["connect", "query", "connections", "read_only", "transactions", "metadata_locks", "history"] {
+        let page = scrape(&exporter).await.unwrap();
+        for name in
+            ["connect", "login", "query", "connections", "read_only", "transactions", "metadata_locks", "history"]
+        {
             let (status, reason) = check(&exporter, name).await.unwrap();
             assert_eq!(status, "ok", "{flavour:?}: {name}: {reason}");
         }
@@ -99,13 +73,13 @@ async fn a_transaction_that_stays_open() {
         let db = server(flavour, &[]).await;
         db.sql("CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY)").unwrap();
         let exporter = exporter(&db, &["--health.transaction-warn=1", "--health.transaction-fail=2"]).await;
-        let mut session = session(&db).await;
+        let mut session = connection(&db).await.unwrap();
         session.query_drop("BEGIN").await.unwrap();
         session.query_drop("INSERT INTO app.t VALUES (1)").await.unwrap();
         let reason = until(&exporter, "transactions", "fail").await;
         let thread = format!("in thread {}: it keeps locks", session.id());
         assert!(reason.starts_with("of 1 open transactions") && reason.contains(&thread), "{flavour:?}: {reason}");
-        let page = page(&exporter).await;
+        let page = scrape(&exporter).await.unwrap();
         page.expect("mysql_transactions_open", &[], 1.0).unwrap();
         let began = page.value("mysql_transactions_oldest_start_timestamp_seconds", &[]).unwrap();
         let age = db.sql("SELECT UNIX_TIMESTAMP()").unwrap().trim().parse::<f64>().unwrap() - began;
@@ -121,7 +95,7 @@ async fn a_statement_that_waits_for_a_metadata_lock() {
         let db = server(flavour, &[]).await;
         db.sql("CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY)").unwrap();
         let exporter = exporter(&db, &["--health.metadata-lock-warn=1"]).await;
-        let (mut reader, mut alter) = (session(&db).await, session(&db).await);
+        let (mut reader, mut alter) = (connection(&db).await.unwrap(), connection(&db).await.unwrap());
         reader.query_drop("BEGIN").await.unwrap();
         reader.query_drop("SELECT * FROM app.t").await.unwrap();
         let thread = alter.id();
@@ -129,7 +103,7 @@ async fn a_statement_that_waits_for_a_metadata_lock() {
         let reason = until(&exporter, "metadata_locks", "warn").await;
         let expected = format!("1 statements wait for a metadata lock, thread {thread} for ");
         assert!(reason.starts_with(&expected), "{flavour:?}: {reason}");
-        page(&exporter).await.expect("mysql_metadata_lock_waits", &[], 1.0).unwrap();
+        scrape(&exporter).await.unwrap().expect("mysql_metadata_lock_waits", &[], 1.0).unwrap();
         reader.query_drop("COMMIT").await.unwrap();
         altering.await.unwrap().unwrap();
         until(&exporter, "metadata_locks", "ok").await;
@@ -140,7 +114,7 @@ async fn a_statement_that_waits_for_a_metadata_lock() {
 async fn a_canary_is_written() {
     for flavour in FLAVOURS {
         let db = server(flavour, &[]).await;
-        db.sql(&block("any number of exporters")).unwrap();
+        db.sql(&grants("CREATE TABLE mysql_exporter.canary").unwrap()).unwrap();
         let exporters = [exporter(&db, &["--collector.canary"]).await, exporter(&db, &["--collector.canary"]).await];
         for exporter in &exporters {
             assert_eq!(
@@ -148,7 +122,7 @@ async fn a_canary_is_written() {
                 ["a", "write", "took"]
             );
         }
-        let page = page(&exporters[0]).await;
+        let page = scrape(&exporters[0]).await.unwrap();
         let written = page.value("mysql_canary_newest_timestamp_seconds", &[]).unwrap();
         let age = db.sql("SELECT UNIX_TIMESTAMP(NOW(6))").unwrap().trim().parse::<f64>().unwrap() - written;
         assert!((0.0..60.0).contains(&age), "{flavour:?}: {age}");
@@ -159,13 +133,13 @@ async fn a_canary_is_written() {
         db.sql("SET GLOBAL read_only=ON").unwrap();
         let reason = until(&exporters[0], "write", "fail").await;
         assert!(reason.contains("read-only"), "{flavour:?}: {reason}");
-        let report = http::get(&exporters[0].url("/health")).await.unwrap().json();
+        let report = mysql::health(&exporters[0]).await.unwrap();
         assert_eq!(report["status"], "down");
         db.sql("SET GLOBAL read_only=OFF").unwrap();
         until(&exporters[0], "write", "ok").await;
 
         // Somebody holds all rows: the scrape waits no longer than it may.
-        let mut holder = session(&db).await;
+        let mut holder = connection(&db).await.unwrap();
         holder.query_drop("BEGIN").await.unwrap();
         holder.query_drop("SELECT * FROM mysql_exporter.canary FOR UPDATE").await.unwrap();
         let reason = until(&exporters[0], "write", "fail").await;
@@ -203,12 +177,12 @@ async fn a_canary_is_read_on_a_replica_and_what_is_written_there_is_errant() {
                 ))
                 .unwrap();
         }
-        source.sql(&block("any number of exporters")).unwrap();
+        source.sql(&grants("CREATE TABLE mysql_exporter.canary").unwrap()).unwrap();
         let at_source = exporter(&source, &["--collector.canary"]).await;
         let at_replica = exporter(&replica, &["--collector.canary"]).await;
         until(&at_source, "write", "ok").await;
         let page = eventually(PATIENCE, "the canary is replicated", async || {
-            let page = page(&at_replica).await;
+            let page = scrape(&at_replica).await?;
             page.value("mysql_canary_newest_timestamp_seconds", &[])?;
             Ok::<_, Error>(page)
         })
@@ -219,12 +193,12 @@ async fn a_canary_is_read_on_a_replica_and_what_is_written_there_is_errant() {
         until(&at_replica, "replication", "ok").await;
         assert_eq!(until(&at_replica, "errant_transactions", "ok").await, "no transaction of its own");
         page.expect("mysql_replication_own_transactions", &[], 0.0).unwrap();
-        assert!(!self::page(&at_source).await.has("mysql_replication_own_transactions"));
+        assert!(!scrape(&at_source).await.unwrap().has("mysql_replication_own_transactions"));
 
         replica.sql("CREATE DATABASE errant; CREATE DATABASE errant2").unwrap();
         let reason = until(&at_replica, "errant_transactions", "warn").await;
         assert!(reason.starts_with("2 transactions were written on this replica itself"), "{flavour:?}: {reason}");
-        self::page(&at_replica).await.expect("mysql_replication_own_transactions", &[], 2.0).unwrap();
+        scrape(&at_replica).await.unwrap().expect("mysql_replication_own_transactions", &[], 2.0).unwrap();
     }
 }
 
@@ -277,14 +251,14 @@ async fn what_grows_and_what_is_too_small() {
     let exporter = exporter(&db, &[]).await;
     let mut sessions = Vec::new();
     for _ in 0..50 {
-        sessions.push(session(&db).await);
+        sessions.push(connection(&db).await.unwrap());
     }
     for name in ["table_cache", "temp_tables"] {
         assert_eq!(check(&exporter, name).await, None);
     }
     let reasons = eventually(6 * PATIENCE, "all three warn", async || {
         // The load, which goes on however long it takes.
-        sessions.push(session(&db).await);
+        sessions.push(connection(&db).await.unwrap());
         db.sql(&statements).unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut reasons = Vec::new();
@@ -298,6 +272,9 @@ async fn what_grows_and_what_is_too_small() {
     })
     .await
     .unwrap();
+    // Of the connections of the beginning one at least has been made anew.
+    let logins = scrape(&exporter).await.unwrap().value("mysql_exporter_logins_total", &[("result", "ok")]).unwrap();
+    assert!(logins >= 3.0, "{logins}");
     let [connections, table_cache, temp_tables] = &reasons[..] else { panic!("{reasons:?}") };
     assert!(connections.contains("more each minute: none is left in "), "{connections}");
     assert!(table_cache.ends_with("are opened a second: raise table_open_cache"), "{table_cache}");

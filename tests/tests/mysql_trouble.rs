@@ -387,6 +387,9 @@ async fn a_server_without_room(flavour: Flavour) {
         expect_the_rest(&page);
         expect_failed(&page, &[]);
     }
+    assert_eq!(mysql::check_status(&scrape(&exporter).await.unwrap(), "login").as_deref(), Some("fail"));
+    let told = reason(&health(&exporter).await.unwrap(), "login");
+    assert!(told.starts_with("the newest login failed: ") && told.contains("error 1040"), "{told}");
     drop((fillers, one_more));
 }
 

@@ -60,6 +60,9 @@ const NOT_MEASURED: &str = "MariaDB has no such column, and the peer says 0";
 /// What ours has and the peer hasn't.
 const OURS_ONLY: &[(&str, &str)] = &[
     ("mysql_health_", "the peer judges nothing"),
+    ("mysql_exporter_login", "the peer logs in for each scrape"),
+    ("mysql_exporter_collector_success{collector=collect.logins}", "the peer logs in for each scrape"),
+    ("mysql_exporter_collector_duration_seconds{collector=collect.logins}", "the peer logs in for each scrape"),
     ("mysql_transactions_", "the peer doesn't look"),
     ("mysql_metadata_lock_", "the peer doesn't look"),
     ("mysql_innodb_history_list_length", "under one name on each flavour"),

@@ -14,6 +14,7 @@ use tracing::debug;
 use crate::config::{Account, Address, ConnectionSettings};
 use crate::error::{Error, is_without_room};
 use crate::history::History;
+use crate::logins::Logins;
 use crate::rows::{MAX_BYTES, Rows, TooLarge};
 use crate::version::Version;
 
@@ -21,6 +22,10 @@ use crate::version::Version;
 const IDLE_LIMIT: Duration = Duration::from_secs(240);
 /// Where there is no next scrape the server closes it. It is longer, lest both do it at the same moment.
 pub(crate) const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
+
+/// After so long a connection is made anew, if there is another one: so the login is measured, and its failure seen before it is needed. mysqld_exporter
+/// logs in twice a scrape.
+const RENEWED_AFTER: Duration = Duration::from_secs(60);
 
 /// The version by a SHOW statement: a Galera node outside the primary component refuses SELECT, but not SHOW.
 const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
@@ -50,6 +55,7 @@ pub(crate) struct Client {
     tables: Semaphore,
     idle: Mutex<Vec<Connection>>,
     history: History,
+    logins: Logins,
     /// Counts the connections that there are: each holds a clone.
     open: Arc<()>,
 }
@@ -60,6 +66,7 @@ struct Connection {
     version: Version,
     /// The server's limit that it was set to; `None`: not set up yet.
     statement_seconds: Option<u64>,
+    made: Instant,
     last_used: Instant,
     _open: Arc<()>,
 }
@@ -91,6 +98,7 @@ impl Client {
             tables: Semaphore::new(1),
             idle: Mutex::default(),
             history: History::default(),
+            logins: Logins::default(),
             open: Arc::default(),
         }
     }
@@ -98,6 +106,10 @@ impl Client {
     /// What earlier scrapes of this server saw.
     pub(crate) fn history(&self) -> &History {
         &self.history
+    }
+
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -169,7 +181,9 @@ impl Client {
         let mut lease = Lease { client: self, connection: None, _permit: permit };
         while let Some(connection) = self.take_idle() {
             let unused = connection.last_used.elapsed();
-            if unused > IDLE_LIMIT {
+            // Itself and the client's own beside: without a third there is no other connection, and a full server would not give this one back.
+            let is_due = connection.made.elapsed() > RENEWED_AFTER && Arc::strong_count(&self.open) > 2;
+            if unused > IDLE_LIMIT || is_due {
                 goodbye(connection.conn);
                 continue;
             }
@@ -179,26 +193,41 @@ impl Client {
             }
             lease.close();
         }
-        let setup = async {
-            if lease.connection.is_none() {
-                let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
-                match Conn::new(options).await {
-                    Ok(conn) => lease.connection = Some(self.connection(conn)),
-                    Err(error) if is_without_room(&error) => {
-                        lease.connection = self.existing().await;
-                        if lease.connection.is_none() {
-                            return Err(error);
-                        }
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            lease.set_up(self.settings.statement_seconds(limits.statement_seconds)).await
-        };
-        match timeout_at(limits.deadline, setup).await {
+        match timeout_at(limits.deadline, self.make_ready(&mut lease, limits)).await {
             Ok(Ok(())) => Ok(lease),
             Ok(Err(error)) => Err(Error::connecting(&self.address, &self.user, &error)),
-            Err(_) => Err(self.no_answer("the connection", started)),
+            Err(_) => {
+                let error = self.no_answer("the connection", started);
+                if lease.connection.is_none() {
+                    self.logins.failed(error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn make_ready(&self, lease: &mut Lease<'_>, limits: Limits) -> mysql_async::Result<()> {
+        if lease.connection.is_none() {
+            lease.connection = match self.log_in().await {
+                Err(error) if is_without_room(&error) => Some(self.existing().await.ok_or(error)?),
+                result => Some(result?),
+            };
+        }
+        lease.set_up(self.settings.statement_seconds(limits.statement_seconds)).await
+    }
+
+    async fn log_in(&self) -> mysql_async::Result<Connection> {
+        let started = Instant::now();
+        let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
+        match Conn::new(options).await {
+            Ok(conn) => {
+                self.logins.succeeded(started.elapsed());
+                Ok(self.connection(conn))
+            }
+            Err(error) => {
+                self.logins.failed(Error::connecting(&self.address, &self.user, &error).to_string());
+                Err(error)
+            }
         }
     }
 
@@ -207,6 +236,7 @@ impl Client {
             conn,
             version: Version::parse(""),
             statement_seconds: None,
+            made: Instant::now(),
             last_used: Instant::now(),
             _open: Arc::clone(&self.open),
         }

@@ -8,6 +8,7 @@ mod collectors;
 mod config;
 mod error;
 mod history;
+mod logins;
 mod replication;
 mod rows;
 mod session;

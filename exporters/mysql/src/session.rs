@@ -12,6 +12,7 @@ use crate::collectors::Options;
 use crate::collectors::health::Thresholds;
 use crate::error::Error;
 use crate::history::History;
+use crate::logins::Summary;
 use crate::rows::Rows;
 use crate::version::Version;
 
@@ -65,6 +66,10 @@ impl Session {
     /// What earlier scrapes of this server saw.
     pub(crate) fn history(&self) -> &History {
         self.client.history()
+    }
+
+    pub(crate) fn logins(&self) -> Summary {
+        self.client.logins().summary()
     }
 
     /// The flags of single collectors.

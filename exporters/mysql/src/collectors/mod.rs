@@ -12,6 +12,7 @@ mod heartbeat;
 mod innodb_compression;
 mod innodb_metrics;
 mod innodb_tablespaces;
+mod logins;
 mod perf_schema;
 mod processlist;
 mod query_response_time;
@@ -63,6 +64,7 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(query_response_time::QueryResponseTime),
         Box::new(health::Health),
         Box::new(transactions::Transactions),
+        Box::new(logins::Logins),
         Box::new(canary::Canary),
         Box::new(processlist::Processlist),
         Box::new(tables::Tables),

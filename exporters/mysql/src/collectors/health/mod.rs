@@ -1,5 +1,5 @@
 //! Is this server well, and if not, why. It asks nothing of its own: the checks judge the answers that the other collectors write as series. Checks
-//! that need a statement of their own are with that statement's collector: `transactions`, `canary`.
+//! of something else are with its collector: `transactions`, `canary`, `logins`.
 
 mod certificate;
 mod connections;
@@ -18,7 +18,7 @@ use crate::replication::{channels, own_transactions};
 use crate::rows::Rows;
 use crate::session::{Answer, Session};
 
-pub(crate) static CHECKS: [CheckDef; 12] = [
+pub(crate) static CHECKS: [CheckDef; 13] = [
     CheckDef {
         name: "query",
         help: "Whether the server answers a statement, and in time (--health.query-warn).",
@@ -84,6 +84,11 @@ pub(crate) static CHECKS: [CheckDef; 12] = [
         help: "Whether the server takes a write, and in time (--health.write-warn), by the collector canary; absent without it and on a replica.",
         essential: true,
     },
+    CheckDef {
+        name: "login",
+        help: "Whether the exporter's newest login worked; connections are kept, and each is made anew after a minute.",
+        essential: false,
+    },
 ];
 static QUERY: &CheckDef = &CHECKS[0];
 static CONNECTIONS: &CheckDef = &CHECKS[1];
@@ -97,6 +102,7 @@ pub(super) static TRANSACTIONS: &CheckDef = &CHECKS[8];
 pub(super) static METADATA_LOCKS: &CheckDef = &CHECKS[9];
 pub(super) static HISTORY: &CheckDef = &CHECKS[10];
 pub(super) static WRITE: &CheckDef = &CHECKS[11];
+pub(super) static LOGIN: &CheckDef = &CHECKS[12];
 
 /// What a check found, and the sentence with the numbers.
 type Finding = (CheckStatus, String);
