@@ -25,16 +25,21 @@ impl Format {
 }
 
 pub fn encode(snapshot: &Snapshot, format: Format) -> Vec<u8> {
-    let size = snapshot.families.iter().map(|family| family.encoded_size()).sum::<usize>() + 8;
-    let mut out = Vec::with_capacity(size);
+    let mut out = Vec::new();
+    encode_into(&mut out, snapshot, format);
+    out
+}
+
+/// Into a buffer that may be an earlier page's.
+pub(crate) fn encode_into(out: &mut Vec<u8>, snapshot: &Snapshot, format: Format) {
+    out.reserve(snapshot.families.iter().map(|family| family.encoded_size()).sum::<usize>() + 8);
     for family in &snapshot.families {
-        encode_header(&mut out, snapshot, family, format);
-        encode_rows(&mut out, family);
+        encode_header(out, snapshot, family, format);
+        encode_rows(out, family);
     }
     if format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");
     }
-    out
 }
 
 fn encode_header(out: &mut Vec<u8>, snapshot: &Snapshot, family: &Family, format: Format) {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::check::{CheckResult, CheckStatus};
-use crate::encode::{Format, encode};
+use crate::encode::Format;
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::{Desc, Dropped, Families, Kind, Part};
 use crate::health::{CollectorOutcome, Report};
@@ -204,8 +204,7 @@ impl Exposition {
                 Compression::Gzip => 1,
                 Compression::Zstd => 2,
             };
-        let make =
-            move |exposition: &Self| Bytes::from(compress::compress(encode(&exposition.snapshot, format), compression));
+        let make = move |exposition: &Self| Bytes::from(compress::body(&exposition.snapshot, format, compression));
         let encoded = self.encoded[index].get_or_init(async || {
             // 10,000 samples are about a millisecond of encoding and 5 of gzip: more than that would hold up /-/healthy and other scrapes.
             if self.snapshot.sample_count() < 10_000 {

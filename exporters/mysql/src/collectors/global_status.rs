@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::value::{family_name, parse};
 
 const PREFIX: &str = "mysql_global_status_";
-const GENERIC_HELP: &str = "The variable of this name in SHOW GLOBAL STATUS.";
+const GENERIC_HELP: &str = "Variable of SHOW GLOBAL STATUS.";
 
 /// Variables that are one family with a label: by the beginning of their names.
 const GROUPS: [(&str, Desc); 5] = [

@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::value::{family_name, parse};
 
 const PREFIX: &str = "mysql_global_variables_";
-const GENERIC_HELP: &str = "The variable of this name in SHOW GLOBAL VARIABLES.";
+const GENERIC_HELP: &str = "Variable of SHOW GLOBAL VARIABLES.";
 
 const VERSION: Desc = Desc::info(
     "mysql_version_info",
