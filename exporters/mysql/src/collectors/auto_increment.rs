@@ -18,7 +18,7 @@ pub(super) const COLUMNS: Table = Table {
                 WHEN 'int' THEN 31 WHEN 'bigint' THEN 63 END + (c.column_type LIKE '% unsigned')) - 1 \
                 FROM information_schema.columns c STRAIGHT_JOIN information_schema.tables t \
                 ON CAST(c.table_schema AS BINARY) = t.table_schema AND CAST(c.table_name AS BINARY) = t.table_name \
-                WHERE c.extra = 'auto_increment' AND t.auto_increment IS NOT NULL LIMIT 100000",
+                WHERE c.extra = 'auto_increment' AND t.auto_increment IS NOT NULL LIMIT 200000",
     labels: 3,
     families: &[
         (

@@ -53,8 +53,8 @@ impl Collector<Session> for InnodbTablespaces {
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         // All columns: which there are depends on the version, and there are at most 15.
         let statement = match session.version().is_mysql_since((8, 0, 0)) {
-            true => "SELECT * FROM information_schema.innodb_tablespaces LIMIT 100000",
-            false => "SELECT * FROM information_schema.innodb_sys_tablespaces LIMIT 100000",
+            true => "SELECT * FROM information_schema.innodb_tablespaces LIMIT 200000",
+            false => "SELECT * FROM information_schema.innodb_sys_tablespaces LIMIT 200000",
         };
         write(&session.query(statement).await?, out);
         Ok(())

@@ -12,7 +12,7 @@ pub(super) const TABLES: Table = Table {
     switches: SWITCHES,
     opens_tables: false,
     statement: "SELECT table_schema, table_name, rows_read, rows_changed, rows_changed_x_indexes \
-                FROM information_schema.table_statistics LIMIT 100000",
+                FROM information_schema.table_statistics LIMIT 200000",
     labels: 2,
     families: &[
         (
@@ -49,7 +49,7 @@ pub(super) const SCHEMAS: Table = Table {
     switches: SWITCHES,
     opens_tables: false,
     statement: "SELECT table_schema, SUM(rows_read), SUM(rows_changed), SUM(rows_changed_x_indexes) \
-                FROM information_schema.table_statistics GROUP BY table_schema LIMIT 100000",
+                FROM information_schema.table_statistics GROUP BY table_schema LIMIT 200000",
     labels: 1,
     families: &[
         (

@@ -88,7 +88,7 @@ fn statement(databases: &str) -> String {
         "SELECT table_schema, table_name, table_type, IFNULL(engine, 'NONE'), IFNULL(row_format, 'NONE'), \
          IFNULL(create_options, 'NONE'), IFNULL(version, 0), IFNULL(table_rows, 0), IFNULL(data_length, 0), \
          IFNULL(index_length, 0), IFNULL(data_free, 0) \
-         FROM information_schema.tables WHERE table_schema {condition} LIMIT 100000"
+         FROM information_schema.tables WHERE table_schema {condition} LIMIT 200000"
     )
 }
 

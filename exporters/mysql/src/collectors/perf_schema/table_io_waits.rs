@@ -74,6 +74,6 @@ mod tests {
     fn the_statement_has_a_bound() {
         let statement = TABLE_IO_WAITS.statement("");
         assert!(statement.starts_with("SELECT OBJECT_SCHEMA, OBJECT_NAME, COUNT_FETCH, COUNT_INSERT,"));
-        assert!(statement.ends_with(" LIMIT 50001"));
+        assert!(statement.ends_with(" LIMIT 100001"));
     }
 }
