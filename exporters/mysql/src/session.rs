@@ -30,8 +30,8 @@ pub struct Session {
     status: Shared,
     variables: Shared,
     replication: Shared,
-    /// Whose turn it is to ask for one of these: the server makes them under locks that they share, and at the same time they take it 1.4 times the
-    /// processor time and no less of the clock's. The other connection is for what is small meanwhile.
+    /// Whose turn it is to ask for one of the two large answers: the server makes them under locks that they share, and at the same time they take
+    /// it 1.4 times the processor time and no less of the clock's. The other connection is for what is small meanwhile.
     turn: Mutex<()>,
 }
 
@@ -87,17 +87,17 @@ impl Session {
 
     /// `SHOW GLOBAL STATUS`, asked once a scrape.
     pub(crate) async fn status(&self) -> Result<&Answer, Arc<Error>> {
-        self.shared(&self.status, "SHOW GLOBAL STATUS").await
+        shared(&self.status, self.in_turn("SHOW GLOBAL STATUS")).await
     }
 
     /// `SHOW GLOBAL VARIABLES`, asked once a scrape.
     pub(crate) async fn variables(&self) -> Result<&Answer, Arc<Error>> {
-        self.shared(&self.variables, "SHOW GLOBAL VARIABLES").await
+        shared(&self.variables, self.in_turn("SHOW GLOBAL VARIABLES")).await
     }
 
     /// The replication status, asked once a scrape; a row for each server that this one replicates from.
     pub(crate) async fn replication(&self) -> Result<&Answer, Arc<Error>> {
-        self.shared(&self.replication, self.version.replication_statement()).await
+        shared(&self.replication, self.timed(self.version.replication_statement())).await
     }
 
     pub(crate) async fn query(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
@@ -109,16 +109,26 @@ impl Session {
         self.client.query_tables(statement.into(), self.limits).await
     }
 
-    /// An error is shared as well: what the server refused once it isn't asked for again in this scrape.
-    async fn shared<'a>(&'a self, cell: &'a Shared, statement: &'static str) -> Result<&'a Answer, Arc<Error>> {
-        let answer = cell.get_or_init(async || {
-            let _turn = self.turn.lock().await;
-            let started = Instant::now();
-            let rows = self.query(statement).await.map_err(Arc::new)?;
-            Ok(Answer { rows, took: started.elapsed() })
-        });
-        answer.await.as_ref().map_err(Arc::clone)
+    async fn in_turn(&self, statement: &'static str) -> Result<Answer, Error> {
+        let turn = self.turn.lock().await;
+        let answer = self.timed(statement).await;
+        drop(turn);
+        // The next in turn asks before this answer is worked on, so that the server works meanwhile.
+        tokio::task::yield_now().await;
+        answer
     }
+
+    async fn timed(&self, statement: &'static str) -> Result<Answer, Error> {
+        let started = Instant::now();
+        let rows = self.query(statement).await?;
+        Ok(Answer { rows, took: started.elapsed() })
+    }
+}
+
+/// An error is shared as well: what the server refused once it isn't asked for again in this scrape.
+async fn shared(cell: &Shared, answer: impl Future<Output = Result<Answer, Error>>) -> Result<&Answer, Arc<Error>> {
+    let answer = cell.get_or_init(async || answer.await.map_err(Arc::new));
+    answer.await.as_ref().map_err(Arc::clone)
 }
 
 fn limits(now: Instant, deadline: Instant) -> Limits {

@@ -46,8 +46,8 @@ fn date(text: &str) -> Option<f64> {
 pub(crate) fn family_name(prefix: &str, name: &str) -> String {
     let mut family = String::with_capacity(prefix.len() + name.len());
     family.push_str(prefix);
-    // Nearly every name is one already but for its case: a thousand of them a scrape.
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    // Nearly every name is one already but for its case: a thousand of them a scrape. Without an early exit many bytes are compared at once.
+    if name.bytes().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (byte == b'_'))) {
         family.push_str(name);
         if let Some(own) = family.get_mut(prefix.len()..) {
             own.make_ascii_lowercase();

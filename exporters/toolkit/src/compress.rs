@@ -57,6 +57,7 @@ fn gzipped(gzip: &mut Compress, page: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
+    use std::sync::Arc;
 
     use super::*;
     use crate::encode::encode;
@@ -66,7 +67,7 @@ mod tests {
         const DESC: Desc = Desc::gauge("a", "A.", &["number"]);
         let mut out = Families::default();
         (0..samples).for_each(|i| out.push(&DESC, &[&i.to_string()], i as f64));
-        Snapshot::assemble([&out.finish()]).0
+        Snapshot::assemble([Arc::new(out.finish())]).0
     }
 
     #[test]

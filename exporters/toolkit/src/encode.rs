@@ -32,8 +32,8 @@ pub fn encode(snapshot: &Snapshot, format: Format) -> Vec<u8> {
 
 /// Into a buffer that may be an earlier page's.
 pub(crate) fn encode_into(out: &mut Vec<u8>, snapshot: &Snapshot, format: Format) {
-    out.reserve(snapshot.families.iter().map(|family| family.encoded_size()).sum::<usize>() + 8);
-    for family in &snapshot.families {
+    out.reserve(snapshot.families().map(Family::encoded_size).sum::<usize>() + 8);
+    for family in snapshot.families() {
         encode_header(out, snapshot, family, format);
         encode_rows(out, family);
     }
@@ -187,6 +187,8 @@ fn push_help(out: &mut Vec<u8>, help: &str, format: Format) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::family::{Desc, Families, HistogramValue, SummaryValue};
 
@@ -213,7 +215,7 @@ mod tests {
         out.push(&Desc::info("k_info", "Info.", &["a"]), &["1"], 1.0);
         out.push(&Desc::counter("l_total", "Counter.", &[]), &[], u64::MAX as f64);
         out.push(&Desc::gauge("l_created", "Gauge.", &[]), &[], 9_007_199_254_740_994.0);
-        Snapshot::assemble([&out.finish()]).0
+        Snapshot::assemble([Arc::new(out.finish())]).0
     }
 
     #[test]
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn the_size_estimate_holds_the_page() {
         let snapshot = all_types();
-        let estimate: usize = snapshot.families.iter().map(|family| family.encoded_size()).sum::<usize>() + 8;
+        let estimate: usize = snapshot.families().map(Family::encoded_size).sum::<usize>() + 8;
         let actual = encode(&snapshot, Format::OpenMetrics).len();
         assert!(actual <= estimate && estimate <= 3 * actual, "{actual} bytes, estimated {estimate}");
     }

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -179,7 +178,8 @@ impl Family {
         let rows = match kind {
             Kind::Histogram => Rows::Histogram(Vec::new()),
             Kind::Summary => Rows::Summary(Vec::new()),
-            _ => Rows::Scalar(Vec::new()),
+            // Without labels there is one sample; a thousand families are such on a page of MySQL's.
+            _ => Rows::Scalar(Vec::with_capacity(usize::from(labels.is_empty()))),
         };
         Self { name, help, kind, before_value, text: String::new(), rows, valid, limit, dropped: Dropped::default() }
     }
@@ -400,17 +400,17 @@ fn push_escaped(out: &mut String, value: &str) {
 }
 
 fn is_metric_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| b.is_ascii_alphabetic() || b == b'_' || b == b':' || (i > 0 && b.is_ascii_digit()))
+    is_name(name, |b| b == b':')
 }
 
 fn is_label_name(name: &str) -> bool {
-    !name.starts_with("__")
-        && !name.is_empty()
-        && name.bytes().enumerate().all(|(i, b)| b.is_ascii_alphabetic() || b == b'_' || (i > 0 && b.is_ascii_digit()))
+    !name.starts_with("__") && is_name(name, |_| false)
+}
+
+fn is_name(name: &str, also: impl Fn(u8) -> bool) -> bool {
+    // Without an early exit, as above.
+    name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+        && name.bytes().fold(true, |valid, b| valid & (b.is_ascii_alphanumeric() | (b == b'_') | also(b)))
 }
 
 /// Samples in one family at the most, unless the operator sets another cap: a database host with 20,000 tables has 60,000 of their sizes.
@@ -448,13 +448,16 @@ impl Families {
 
     /// The family of this declaration, to push samples to.
     pub fn family(&mut self, desc: &Desc) -> &mut Family {
-        match self.find(&desc.name) {
+        let hash = self.hasher.hash_one(desc.name.as_ref());
+        match self.find(hash, &desc.name) {
             Some(index) => &mut self.list[index],
-            None => self.add(Family::new(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels, self.limit)),
+            None => {
+                self.add(hash, Family::new(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels, self.limit))
+            }
         }
     }
 
-    /// As [`Self::family`], for label names that are known at run time only.
+    /// As [`Self::family`], for names that are known at run time only; nothing is cloned.
     pub fn family_with_labels(
         &mut self,
         name: Cow<'static, str>,
@@ -462,20 +465,20 @@ impl Families {
         kind: Kind,
         labels: &[&str],
     ) -> &mut Family {
-        match self.find(&name) {
+        let hash = self.hasher.hash_one(name.as_ref());
+        match self.find(hash, &name) {
             Some(index) => &mut self.list[index],
-            None => self.add(Family::new(name, help, kind, labels, self.limit)),
+            None => self.add(hash, Family::new(name, help, kind, labels, self.limit)),
         }
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
-        self.by_name.find(self.hasher.hash_one(name), |&index| self.list[index].name == name).copied()
+    fn find(&self, hash: u64, name: &str) -> Option<usize> {
+        self.by_name.find(hash, |&index| self.list[index].name == name).copied()
     }
 
-    fn add(&mut self, family: Family) -> &mut Family {
+    fn add(&mut self, hash: u64, family: Family) -> &mut Family {
         let Self { list, by_name, hasher, .. } = self;
         let index = list.len();
-        let hash = hasher.hash_one(family.name.as_ref());
         by_name.insert_unique(hash, index, |&index| hasher.hash_one(list[index].name.as_ref()));
         list.push(family);
         &mut list[index]
@@ -494,21 +497,18 @@ impl Families {
     /// Sorts and checks: afterwards nothing changes any more.
     pub fn finish(mut self) -> Part {
         let mut dropped = self.dropped;
-        let mut families = Vec::with_capacity(self.list.len());
-        for mut family in self.list.drain(..) {
+        self.list.retain_mut(|family| {
             dropped.add(family.finish());
-            if family.rows.len() > 0 {
-                families.push(Arc::new(family));
-            }
-        }
-        Part { families, checks: self.checks, dropped }
+            family.rows.len() > 0
+        });
+        Part { families: self.list, checks: self.checks, dropped }
     }
 }
 
 /// One collector's finished contribution to a scrape.
 #[derive(Debug, Default)]
 pub struct Part {
-    pub(crate) families: Vec<Arc<Family>>,
+    pub(crate) families: Vec<Family>,
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) dropped: Dropped,
 }

@@ -497,8 +497,9 @@ impl<E: Exporter> Gatherer<E> {
                 out.push(&self.own.dropped, &[reason], count as f64);
             }
         }
-        let own = out.finish();
-        let (snapshot, dropped) = Snapshot::assemble(all_finished.iter().map(|finished| &*finished.part).chain([&own]));
+        let own = Arc::new(out.finish());
+        let parts = all_finished.iter().map(|finished| Arc::clone(&finished.part));
+        let (snapshot, dropped) = Snapshot::assemble(parts.chain([own]));
         (Exposition::new(snapshot, report, up), dropped)
     }
 

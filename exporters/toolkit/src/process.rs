@@ -48,6 +48,8 @@ pub(crate) fn write(out: &mut Families) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::encode::{Format, encode};
     use crate::snapshot::Snapshot;
@@ -56,7 +58,7 @@ mod tests {
     fn this_process_is_seen() {
         let mut out = Families::default();
         write(&mut out);
-        let page = String::from_utf8(encode(&Snapshot::assemble([&out.finish()]).0, Format::Text)).unwrap();
+        let page = String::from_utf8(encode(&Snapshot::assemble([Arc::new(out.finish())]).0, Format::Text)).unwrap();
         for family in FAMILIES {
             let line = page.lines().find(|line| line.starts_with(&format!("{} ", family.name)));
             let value: f64 = line.and_then(|line| line.rsplit(' ').next()).unwrap().parse().unwrap();

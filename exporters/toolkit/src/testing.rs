@@ -1,5 +1,7 @@
 //! For the tests of collectors.
 
+use std::sync::Arc;
+
 use crate::check::CheckStatus;
 use crate::encode::{Format, encode};
 use crate::family::Families;
@@ -7,7 +9,7 @@ use crate::snapshot::Snapshot;
 
 /// What a collector wrote, as a page of the text format without its help texts. Panics where a sample would be dropped.
 pub fn page(families: Families) -> String {
-    let (snapshot, dropped) = Snapshot::assemble([&families.finish()]);
+    let (snapshot, dropped) = Snapshot::assemble([Arc::new(families.finish())]);
     assert_eq!(dropped.total(), 0, "{dropped:?}");
     let page = encode(&snapshot, Format::Text);
     let page = String::from_utf8_lossy(&page);

@@ -126,7 +126,7 @@ fn write(rows: &Rows, out: &mut Families) {
                 change => out.push(&PAGE_CHANGES, &[change], value),
             }
         } else {
-            out.push(&Desc::dynamic(Kind::Untyped, name, GENERIC_HELP, &[]), &[], value);
+            out.family_with_labels(name.into(), GENERIC_HELP.into(), Kind::Untyped, &[]).push(&[], value);
         }
     }
     galera(rows, out);

@@ -170,6 +170,6 @@ fn through_the_toolkit(families: &[Vec<Sample>]) -> Vec<u8> {
             family.push(&[&sample.schema, &sample.table], sample.value);
         }
     }
-    let part = out.finish();
-    encode(&Snapshot::assemble([&part]).0, Format::Text)
+    let part = Arc::new(out.finish());
+    encode(&Snapshot::assemble([part]).0, Format::Text)
 }
