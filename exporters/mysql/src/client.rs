@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
@@ -50,7 +50,7 @@ pub(crate) struct Client {
     /// Not in the options, which would keep the files' first contents for ever: for each connection they are read anew.
     tls: Option<SslOpts>,
     settings: ConnectionSettings,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     /// One of the connections at the most is for statements that open tables, see [`Client::query_tables`].
     tables: Semaphore,
     idle: Mutex<Vec<Connection>>,
@@ -94,7 +94,7 @@ impl Client {
             options: options.into(),
             tls,
             settings,
-            permits: Semaphore::new(settings.max_open_connections),
+            permits: Arc::new(Semaphore::new(settings.max_open_connections)),
             tables: Semaphore::new(1),
             idle: Mutex::default(),
             history: History::default(),
@@ -117,16 +117,25 @@ impl Client {
     }
 
     /// Makes sure that the server answers now, and returns its version.
-    pub(crate) async fn ping(&self, limits: Limits) -> Result<Version, Error> {
-        let lease = self.lease(limits, Duration::ZERO).await?;
+    pub(crate) async fn ping(self: &Arc<Self>, limits: Limits) -> Result<Version, Error> {
+        let lease = self.lease_trusted(limits, Duration::ZERO).await?;
         let version = lease.connection.as_ref().map(|connection| connection.version);
         lease.give_back();
         version.ok_or_else(|| self.no_answer("a ping", Instant::now()))
     }
 
+    /// Runs one statement and reads its whole answer.
+    pub(crate) async fn query(self: &Arc<Self>, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
+        self.run(statement, limits, false).await
+    }
+
     /// As [`Client::query`], for a statement that opens the application's tables and so waits for whoever holds one of them: one such waits at a
     /// time, so that the other connection is there for everything else.
-    pub(crate) async fn query_tables(&self, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
+    pub(crate) async fn query_tables(
+        self: &Arc<Self>,
+        statement: Cow<'static, str>,
+        limits: Limits,
+    ) -> Result<Rows, Error> {
         let started = Instant::now();
         let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
         let _turn =
@@ -134,27 +143,43 @@ impl Client {
         self.run(statement, limits, true).await
     }
 
-    /// Runs one statement and reads its whole answer.
-    pub(crate) async fn query(&self, statement: Cow<'static, str>, limits: Limits) -> Result<Rows, Error> {
-        self.run(statement, limits, false).await
+    async fn run(
+        self: &Arc<Self>,
+        statement: Cow<'static, str>,
+        limits: Limits,
+        opens_tables: bool,
+    ) -> Result<Rows, Error> {
+        let mut lease = Some(self.lease(limits).await?);
+        let rows = self.ask(&mut lease, statement, limits, opens_tables).await;
+        if let Some(lease) = lease {
+            lease.give_back();
+        }
+        rows
     }
 
-    async fn run(&self, statement: Cow<'static, str>, limits: Limits, opens_tables: bool) -> Result<Rows, Error> {
-        let mut lease = self.lease(limits, limits.started.elapsed()).await?;
+    /// Asks over this connection, and takes it away if it can't be used any more.
+    pub(crate) async fn ask(
+        &self,
+        lease: &mut Option<Lease>,
+        statement: Cow<'static, str>,
+        limits: Limits,
+        opens_tables: bool,
+    ) -> Result<Rows, Error> {
         let started = Instant::now();
+        let Some(mut leased) = lease.take() else { return Err(self.no_answer(statement, started)) };
         let deadline = self.settings.statement_deadline(started, limits.deadline);
         let answer = async {
-            let mut rows = lease.read(&statement).await?;
+            let mut rows = leased.read(&statement).await?;
             if let Ok(rows) = &mut rows
                 && opens_tables
             {
-                rows.skipped_locked = lease.skipped_locked().await?;
+                rows.skipped_locked = leased.skipped_locked().await?;
             }
             Ok::<_, mysql_async::Error>(rows)
         };
         match timeout_at(deadline, answer).await {
             Ok(Ok(Ok(rows))) => {
-                lease.give_back();
+                *lease = Some(leased);
                 Ok(rows)
             }
             Ok(Ok(Err(TooLarge))) => {
@@ -163,7 +188,7 @@ impl Client {
             Ok(Err(error)) => {
                 // A refused statement is a whole answer.
                 if !error.is_fatal() {
-                    lease.give_back();
+                    *lease = Some(leased);
                 }
                 Err(Error::statement(&self.address, statement, &error))
             }
@@ -171,14 +196,20 @@ impl Client {
         }
     }
 
-    /// A connection that is ready for a statement. One that has been idle for longer than `trust` proves first that it is alive.
-    async fn lease(&self, limits: Limits, trust: Duration) -> Result<Lease<'_>, Error> {
+    /// A connection that is ready for a statement.
+    pub(crate) async fn lease(self: &Arc<Self>, limits: Limits) -> Result<Lease, Error> {
+        self.lease_trusted(limits, limits.started.elapsed()).await
+    }
+
+    /// One that has been idle for longer than `trust` proves first that it is alive.
+    async fn lease_trusted(self: &Arc<Self>, limits: Limits, trust: Duration) -> Result<Lease, Error> {
         let started = Instant::now();
         let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
-        let permit = timeout_at(limits.deadline, self.permits.acquire()).await.ok().and_then(Result::ok);
+        let permit =
+            timeout_at(limits.deadline, Arc::clone(&self.permits).acquire_owned()).await.ok().and_then(Result::ok);
         // A permit that a timed-out statement has just given back comes too late: a connection begun now could only be thrown away.
         let permit = permit.filter(|_| Instant::now() < limits.deadline).ok_or_else(busy)?;
-        let mut lease = Lease { client: self, connection: None, _permit: permit };
+        let mut lease = Lease { client: Arc::clone(self), connection: None, _permit: permit };
         while let Some(connection) = self.take_idle() {
             let unused = connection.last_used.elapsed();
             // Itself and the client's own beside: without a third there is no other connection, and a full server would not give this one back.
@@ -206,7 +237,7 @@ impl Client {
         }
     }
 
-    async fn make_ready(&self, lease: &mut Lease<'_>, limits: Limits) -> mysql_async::Result<()> {
+    async fn make_ready(&self, lease: &mut Lease, limits: Limits) -> mysql_async::Result<()> {
         if lease.connection.is_none() {
             lease.connection = match self.log_in().await {
                 Err(error) if is_without_room(&error) => Some(self.existing().await.ok_or(error)?),
@@ -282,13 +313,13 @@ fn goodbye(conn: Conn) {
 
 /// The right to use a connection, and the connection. Dropped before the answer was read, be it by an error, the deadline or a panic, it closes
 /// the connection: no other statement may meet the rest of that answer.
-struct Lease<'a> {
-    client: &'a Client,
+pub(crate) struct Lease {
+    client: Arc<Client>,
     connection: Option<Connection>,
-    _permit: SemaphorePermit<'a>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Lease<'_> {
+impl Lease {
     async fn is_alive(&mut self, deadline: Instant) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         // Half of the time is left for a new connection: the network may have forgotten this one without a word.
@@ -359,7 +390,7 @@ impl Lease<'_> {
     }
 
     /// Keeps the connection, whose last answer was read to its end, for the next statement.
-    fn give_back(mut self) {
+    pub(crate) fn give_back(mut self) {
         if let Some(mut connection) = self.connection.take() {
             connection.last_used = Instant::now();
             self.client.idle().push(connection);
@@ -377,7 +408,7 @@ impl Lease<'_> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.close();
     }

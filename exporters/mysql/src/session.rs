@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
-use crate::client::{Client, Limits};
+use crate::client::{Client, Lease, Limits};
 use crate::collectors::Options;
 use crate::collectors::health::Thresholds;
 use crate::error::Error;
@@ -31,8 +32,10 @@ pub struct Session {
     variables: Shared,
     replication: Shared,
     /// Whose turn it is to ask for one of the two large answers: the server makes them under locks that they share, and at the same time they take
-    /// it 1.4 times the processor time and no less of the clock's. The other connection is for what is small meanwhile.
-    turn: Mutex<()>,
+    /// it 1.4 times the processor time and no less of the clock's. The connection goes with the turn; the other one is for what is small meanwhile.
+    turn: Mutex<Option<Lease>>,
+    /// How many wait for their turn.
+    queue: AtomicUsize,
 }
 
 /// An answer and the time that it took.
@@ -60,6 +63,7 @@ impl Session {
             variables: Shared::new(),
             replication: Shared::new(),
             turn: Mutex::default(),
+            queue: AtomicUsize::new(0),
         })
     }
 
@@ -97,7 +101,7 @@ impl Session {
 
     /// The replication status, asked once a scrape; a row for each server that this one replicates from.
     pub(crate) async fn replication(&self) -> Result<&Answer, Arc<Error>> {
-        shared(&self.replication, self.timed(self.version.replication_statement())).await
+        shared(&self.replication, timed(self.query(self.version.replication_statement()))).await
     }
 
     pub(crate) async fn query(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
@@ -110,19 +114,33 @@ impl Session {
     }
 
     async fn in_turn(&self, statement: &'static str) -> Result<Answer, Error> {
-        let turn = self.turn.lock().await;
-        let answer = self.timed(statement).await;
+        self.queue.fetch_add(1, Ordering::Relaxed);
+        let mut turn = self.turn.lock().await;
+        self.queue.fetch_sub(1, Ordering::Relaxed);
+        let answer = timed(async {
+            let mut lease = match turn.take() {
+                Some(lease) => Some(lease),
+                None => Some(self.client.lease(self.limits).await?),
+            };
+            let rows = self.client.ask(&mut lease, statement.into(), self.limits, false).await;
+            match lease {
+                Some(lease) if self.queue.load(Ordering::Relaxed) == 0 => lease.give_back(),
+                lease => *turn = lease,
+            }
+            rows
+        })
+        .await;
         drop(turn);
         // The next in turn asks before this answer is worked on, so that the server works meanwhile.
         tokio::task::yield_now().await;
         answer
     }
+}
 
-    async fn timed(&self, statement: &'static str) -> Result<Answer, Error> {
-        let started = Instant::now();
-        let rows = self.query(statement).await?;
-        Ok(Answer { rows, took: started.elapsed() })
-    }
+async fn timed(rows: impl Future<Output = Result<Rows, Error>>) -> Result<Answer, Error> {
+    let started = Instant::now();
+    let rows = rows.await?;
+    Ok(Answer { rows, took: started.elapsed() })
 }
 
 /// An error is shared as well: what the server refused once it isn't asked for again in this scrape.

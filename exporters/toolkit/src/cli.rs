@@ -65,7 +65,7 @@ struct SharedArgs {
 
 /// The whole program: flags, logs, HTTP, until a signal ends it. Failure to start is one clear line and exit status 1.
 pub fn run<E: Exporter>() -> ExitCode {
-    match start::<E>(&command::<E>().get_matches()) {
+    match start::<E>(command::<E>().get_matches()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(E::PROGRAM, &*error);
@@ -82,8 +82,8 @@ fn print_error(program: &str, error: &dyn std::error::Error) {
     eprintln!("{program}: {error}");
 }
 
-fn start<E: Exporter>(matches: &ArgMatches) -> Result<(), BoxError> {
-    let shared = SharedArgs::from_arg_matches(matches)?;
+fn start<E: Exporter>(matches: ArgMatches) -> Result<(), BoxError> {
+    let shared = SharedArgs::from_arg_matches(&matches)?;
     if shared.print_metrics {
         std::io::stdout().write_all(crate::docs::metrics_markdown::<E>().as_bytes())?;
         return Ok(());
@@ -98,11 +98,12 @@ fn start<E: Exporter>(matches: &ArgMatches) -> Result<(), BoxError> {
     logging::init(shared.log_level, shared.log_format);
     // The first provider stays, and every TLS client of the exporter takes it from here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let enabled = enabled_collectors::<E>(matches);
+    let enabled = enabled_collectors::<E>(&matches);
     // A sidecar: one thread serves a thousand scrapes a second, and each further one would cost a memory arena.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let served = runtime.block_on(async {
-        let exporter = E::new(E::Args::from_arg_matches(matches)?)?;
+        let exporter = E::new(E::Args::from_arg_matches(&matches)?)?;
+        drop(matches);
         // `--web.config.file=` is how service files of Go's exporters say that there is none.
         let config_file = shared.config_file.filter(|file| !file.is_empty());
         let web = Arc::new(Web::load(config_file.map(PathBuf::from))?);

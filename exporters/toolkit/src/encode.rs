@@ -24,18 +24,35 @@ impl Format {
     }
 }
 
+/// The whole page.
 pub fn encode(snapshot: &Snapshot, format: Format) -> Vec<u8> {
-    let mut out = Vec::new();
-    encode_into(&mut out, snapshot, format);
+    let mut out = Vec::with_capacity(encoded_size(snapshot));
+    encode_in_chunks(&mut out, usize::MAX, snapshot, format, &mut |_| {});
     out
 }
 
-/// Into a buffer that may be an earlier page's.
-pub(crate) fn encode_into(out: &mut Vec<u8>, snapshot: &Snapshot, format: Format) {
-    out.reserve(snapshot.families().map(Family::encoded_size).sum::<usize>() + 8);
+/// About how many bytes the page has; a little too many.
+pub(crate) fn encoded_size(snapshot: &Snapshot) -> usize {
+    snapshot.families().map(Family::encoded_size).sum::<usize>() + 8
+}
+
+/// Hands the page on whenever `out` holds `size` bytes of it or little more; the last ones stay in it. A page of 20,000 tables has 12 MB, which
+/// need not be in memory at once.
+pub(crate) fn encode_in_chunks(
+    out: &mut Vec<u8>,
+    size: usize,
+    snapshot: &Snapshot,
+    format: Format,
+    take: &mut dyn FnMut(&mut Vec<u8>),
+) {
+    let mut hand_on = |out: &mut Vec<u8>| {
+        if out.len() >= size {
+            take(out);
+        }
+    };
     for family in snapshot.families() {
         encode_header(out, snapshot, family, format);
-        encode_rows(out, family);
+        encode_rows(out, family, &mut hand_on);
     }
     if format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");
@@ -92,12 +109,13 @@ fn short_name<'a>(snapshot: &Snapshot, name: &'a str, suffix: &str, rival: &str)
     (!taken).then_some(short)
 }
 
-fn encode_rows(out: &mut Vec<u8>, family: &Family) {
+fn encode_rows(out: &mut Vec<u8>, family: &Family, row_done: &mut impl FnMut(&mut Vec<u8>)) {
     let name = family.name.as_bytes();
     match &family.rows {
         Rows::Scalar(rows) => {
             for row in rows {
                 line(out, name, b"", family.labels(row), None, row.value);
+                row_done(out);
             }
         }
         Rows::Histogram(rows) => {
@@ -112,6 +130,7 @@ fn encode_rows(out: &mut Vec<u8>, family: &Family) {
                 line(out, name, b"_bucket", labels, Some(("le", f64::INFINITY)), value.count as f64);
                 line(out, name, b"_sum", labels, None, value.sum);
                 line(out, name, b"_count", labels, None, value.count as f64);
+                row_done(out);
             }
         }
         Rows::Summary(rows) => {
@@ -122,6 +141,7 @@ fn encode_rows(out: &mut Vec<u8>, family: &Family) {
                 }
                 line(out, name, b"_sum", labels, None, value.sum);
                 line(out, name, b"_count", labels, None, value.count as f64);
+                row_done(out);
             }
         }
     }
@@ -265,7 +285,7 @@ mod tests {
     #[test]
     fn the_size_estimate_holds_the_page() {
         let snapshot = all_types();
-        let estimate: usize = snapshot.families().map(Family::encoded_size).sum::<usize>() + 8;
+        let estimate = encoded_size(&snapshot);
         let actual = encode(&snapshot, Format::OpenMetrics).len();
         assert!(actual <= estimate && estimate <= 3 * actual, "{actual} bytes, estimated {estimate}");
     }

@@ -4,6 +4,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write as _;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use exporter_toolkit::encode::{Format, encode};
