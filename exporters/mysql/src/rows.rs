@@ -65,9 +65,13 @@ impl Rows {
         self.cells.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.cells.len().checked_div(self.columns.len()).unwrap_or(0)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
         let width = self.columns.len();
-        (0..self.cells.len().checked_div(width).unwrap_or(0)).map(move |row| Row { rows: self, first: row * width })
+        (0..self.len()).map(move |row| Row { rows: self, first: row * width })
     }
 
     /// Names and values: the first two columns.

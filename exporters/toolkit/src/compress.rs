@@ -22,7 +22,7 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> =
-        RefCell::new(Scratch { gzip: Compress::new_gzip(flate2::Compression::fast(), 13), chunk: Vec::new() });
+        RefCell::new(Scratch { gzip: Compress::new_gzip(flate2::Compression::fast(), 15), chunk: Vec::new() });
 }
 
 pub(crate) fn body(snapshot: &Snapshot, format: Format, compression: Compression) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use procfs::WithCurrentSystemInfo as _;
 use procfs::process::{LimitValue, Process};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::family::{Desc, Families};
 
@@ -16,32 +16,47 @@ const START: Desc = Desc::gauge("process_start_time_seconds", "When the exporter
 
 pub(crate) const FAMILIES: [Desc; 6] = [CPU, OPEN_FDS, MAX_FDS, VIRTUAL, RESIDENT, START];
 
-/// Writes what `/proc` shows; what it does not show (another system, a locked-down container) is absent.
+/// What is asked once: the directory stays open, and the rest does not change.
+struct Own {
+    process: Process,
+    /// The boot time that the kernel gives moves by a second now and then: the first answer is kept.
+    started: Option<f64>,
+    max_fds: Option<u64>,
+}
+
+impl Own {
+    fn look() -> Option<Self> {
+        let process = Process::myself().ok()?;
+        let started = || {
+            let ticks = process.stat().ok()?.starttime;
+            Some(procfs::boot_time_secs().ok()? as f64 + ticks as f64 / procfs::ticks_per_second() as f64)
+        };
+        let max_fds = || match process.limits().ok()?.max_open_files.soft_limit {
+            LimitValue::Value(max) => Some(max),
+            LimitValue::Unlimited => None,
+        };
+        Some(Self { started: started(), max_fds: max_fds(), process })
+    }
+}
+
+/// Writes what the kernel shows; what it does not show (another system, a locked-down container) is absent.
 pub(crate) fn write(out: &mut Families) {
-    let Ok(process) = Process::myself() else { return };
-    if let Ok(stat) = process.stat() {
-        out.push(&CPU, &[], (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64);
-        out.push(&VIRTUAL, &[], stat.vsize as f64);
-        out.push(&RESIDENT, &[], stat.rss_bytes().get() as f64);
-        // The boot time that the kernel gives moves by a second now and then: keep the first answer.
-        static STARTED: OnceLock<Option<f64>> = OnceLock::new();
-        let started = STARTED.get_or_init(|| {
-            let boot = procfs::boot_time_secs().ok()?;
-            Some(boot as f64 + stat.starttime as f64 / procfs::ticks_per_second() as f64)
-        });
-        if let Some(started) = started {
-            out.push(&START, &[], *started);
-        }
+    static OWN: OnceLock<Option<Own>> = OnceLock::new();
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    out.push(&CPU, &[], cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9);
+    let Some(Own { process, started, max_fds }) = OWN.get_or_init(Own::look) else { return };
+    if let Ok(memory) = process.statm() {
+        let page = procfs::page_size() as f64;
+        out.push(&VIRTUAL, &[], memory.size as f64 * page);
+        out.push(&RESIDENT, &[], memory.resident as f64 * page);
+    }
+    if let Some(started) = started {
+        out.push(&START, &[], *started);
     }
     if let Ok(open) = process.fd_count() {
         out.push(&OPEN_FDS, &[], open as f64);
     }
-    static MAX: OnceLock<Option<u64>> = OnceLock::new();
-    let max = MAX.get_or_init(|| match process.limits().ok()?.max_open_files.soft_limit {
-        LimitValue::Value(max) => Some(max),
-        LimitValue::Unlimited => None,
-    });
-    if let Some(max) = max {
+    if let Some(max) = max_fds {
         out.push(&MAX_FDS, &[], *max as f64);
     }
 }

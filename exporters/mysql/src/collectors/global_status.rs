@@ -111,6 +111,8 @@ impl Collector<Session> for GlobalStatus {
 }
 
 fn write(rows: &Rows, out: &mut Families) {
+    // Nearly each variable is a family of its own.
+    out.reserve(rows.len());
     for (variable, value) in rows.iter_pairs() {
         let Some(value) = parse(value) else { continue };
         let name = family_name(PREFIX, variable);
