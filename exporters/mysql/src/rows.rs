@@ -81,11 +81,16 @@ impl Rows {
 
     /// The value of a name; names of variables know no case.
     pub(crate) fn lookup(&self, name: &str) -> Option<&str> {
-        // Of some twenty names a scrape in a thousand rows: most differ in length already, which needs no look at the text.
-        let row = self
-            .iter()
-            .find(|row| row.len(0) == name.len() && row.get(0).is_some_and(|known| known.eq_ignore_ascii_case(name)))?;
-        row.get(1)
+        let mut start = 0;
+        for (index, row) in self.cells.chunks_exact(self.columns.len().max(1)).enumerate() {
+            let end = row.first()?.end as usize;
+            // Of some twenty names a scrape in a thousand rows: most differ in length already, which needs no look at the text.
+            if end - start == name.len() && self.text.get(start..end)?.eq_ignore_ascii_case(name) {
+                return Row { rows: self, first: index * row.len() }.get(1);
+            }
+            start = row.last()?.end as usize;
+        }
+        None
     }
 
     pub(crate) fn lookup_number(&self, name: &str) -> Option<f64> {
@@ -108,11 +113,6 @@ impl<'a> Row<'a> {
         let index = self.first + column;
         self.rows.cells.get(index).filter(|cell| !cell.null)?;
         self.rows.text.get(self.range(index))
-    }
-
-    /// How many bytes the cell of a column has; NULL has none.
-    fn len(&self, column: usize) -> usize {
-        self.range(self.first + column).len()
     }
 
     /// Where the text of a cell is.
