@@ -10,13 +10,14 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value, prelude::Queryable};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{
     address::Address,
     dependency::{Dependency, Probe, Verdict},
     problem::Problem,
     secret::Secret,
+    stall,
 };
 
 /// Three replicas stay far below the default `max_connections` of 151.
@@ -96,7 +97,7 @@ impl Deadline {
         doing: &'static str,
         work: impl Future<Output = mysql_async::Result<T>>,
     ) -> Result<T, DbError> {
-        match timeout_at(self.at, work).await {
+        match stall::deadline(self.at, work).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(source)) => {
                 if source.is_fatal() {

@@ -19,6 +19,7 @@ mod problem;
 mod router;
 mod secret;
 mod server;
+mod stall;
 mod trace;
 
 use std::{sync::Arc, time::Instant};

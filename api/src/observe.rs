@@ -11,9 +11,8 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tokio::time::timeout;
 
-use crate::{app::App, problem::Problem, router, trace::TraceId};
+use crate::{app::App, problem::Problem, router, stall, trace::TraceId};
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
@@ -28,7 +27,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let route = router::template(request.extensions().get::<MatchedPath>());
     let exchange = Exchange::begin(app, trace, method_label(request.method()), route);
 
-    let mut response = match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+    let mut response = match stall::deadline(tokio::time::Instant::now() + REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::unavailable(format!("no answer within {REQUEST_TIMEOUT:?}")).into_response(),
     };

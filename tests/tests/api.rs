@@ -319,6 +319,33 @@ async fn a_database_that_hangs_or_dies_costs_503s_and_nothing_else() -> Result<(
 }
 
 #[tokio::test]
+async fn a_replica_that_stood_still_ends_what_it_had_begun() -> Result<(), Error> {
+    let stores = Stores::start().await?;
+    let api = stores.healthy_replica(stores.replica("api1")).await?;
+    // The database holds the request, whose connection takes several round trips yet, until the replica stands still.
+    stores.db.pause()?;
+    let stall = async {
+        let metrics = api.url_of(1, "/metrics");
+        eventually(SOON, "the payment is begun", async || {
+            let page = http::get(&metrics).await?.text();
+            if page.contains("\nhttp_server_active_requests 1\n") { Ok(()) } else { Err(Error::Series(page)) }
+        })
+        .await?;
+        api.pause()?;
+        stores.db.resume()?;
+        // Longer than the replica waits for MySQL: its timer has run out when it goes on.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        api.resume()
+    };
+    let payment = payment(1);
+    let (reply, stalled) = tokio::join!(pay(&api, "stood-still", &payment), stall);
+    stalled?;
+    let reply = reply?;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_replica_that_starts_before_its_database_is_ready_and_migrates_later() -> Result<(), Error> {
     let mut stores = Stores::start().await?;
     stores.db.kill()?;
