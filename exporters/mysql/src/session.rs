@@ -32,7 +32,7 @@ pub struct Session {
     variables: Shared,
     replication: Shared,
     /// Whose turn it is to ask for one of the two large answers: the server makes them under locks that they share, and at the same time they take
-    /// it 1.4 times the processor time and no less of the clock's. The connection goes with the turn; the other one is for what is small meanwhile.
+    /// it 1.4 times the processor time and hardly less of the clock's. The connection goes with the turn; the other one is for what is small meanwhile.
     turn: Mutex<Option<Lease>>,
     /// How many wait for their turn.
     queue: AtomicUsize,
@@ -113,6 +113,7 @@ impl Session {
         self.client.query_tables(statement.into(), self.limits).await
     }
 
+    /// Asks over the connection of the one before in turn, and leaves it to the next if there is one.
     async fn in_turn(&self, statement: &'static str) -> Result<Answer, Error> {
         self.queue.fetch_add(1, Ordering::Relaxed);
         let mut turn = self.turn.lock().await;
