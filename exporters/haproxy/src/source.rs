@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use exporter_toolkit::flags::read_secret;
+use exporter_toolkit::resolve::{addresses, connect_to};
+use reqwest::dns::{Name, Resolve, Resolving};
 use reqwest::{StatusCode, Url};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::info::Info;
@@ -163,7 +166,7 @@ impl Source {
                 self.ask(stream, by).await
             }
             Uri::Tcp(address) => {
-                let stream = self.connected(by, TcpStream::connect(address)).await?;
+                let stream = self.connected(by, connect_to(address)).await?;
                 self.ask(stream, by).await
             }
             Uri::Http(url) => self.fetch(url, by).await,
@@ -318,6 +321,7 @@ impl HttpClients {
         let builder = reqwest::Client::builder()
             // HAProxy's page is next door; a proxy in the environment is meant for the internet.
             .no_proxy()
+            .dns_resolver(Names)
             .redirect(reqwest::redirect::Policy::limited(2))
             .pool_max_idle_per_host(self.idle);
         // Without TLS no certificates are looked for: a container without any is fine.
@@ -330,6 +334,19 @@ impl HttpClients {
         }
         let client = builder.build()?;
         Ok(cell.get_or_init(|| client))
+    }
+}
+
+/// The toolkit's way to a host's addresses.
+struct Names;
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            // The port is the URL's.
+            let addresses = addresses(name.as_str()).await?.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use exporter_toolkit::resolve::addresses;
 use futures::FutureExt as _;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
@@ -45,6 +46,8 @@ pub(crate) struct Limits {
 
 pub(crate) struct Client {
     address: String,
+    /// The name to look up before each connection; `None` for a socket.
+    host: Option<String>,
     user: String,
     options: Opts,
     /// Not in the options, which would keep the files' first contents for ever: for each connection they are read anew.
@@ -90,6 +93,10 @@ impl Client {
         let tls = account.tls.clone().filter(|_| matches!(address, Address::Tcp { .. }));
         Self {
             address: address.to_string(),
+            host: match address {
+                Address::Tcp { host, .. } => Some(host),
+                Address::Unix(_) => None,
+            },
             user: account.user.clone(),
             options: options.into(),
             tls,
@@ -249,8 +256,7 @@ impl Client {
 
     async fn log_in(&self) -> mysql_async::Result<Connection> {
         let started = Instant::now();
-        let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
-        match Conn::new(options).await {
+        match self.connect().await {
             Ok(conn) => {
                 self.logins.succeeded(started.elapsed());
                 Ok(self.connection(conn))
@@ -260,6 +266,15 @@ impl Client {
                 Err(error)
             }
         }
+    }
+
+    async fn connect(&self) -> mysql_async::Result<Conn> {
+        let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
+        let addresses = match &self.host {
+            Some(host) => Some(addresses(host).await?),
+            None => None,
+        };
+        Conn::new(options.resolved_ips(addresses)).await
     }
 
     fn connection(&self, conn: Conn) -> Connection {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 
+use exporter_toolkit::resolve::connect;
 use redis::{ErrorKind, Pipeline, RedisError, Value, parse_redis_value_async};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -166,7 +167,7 @@ impl Connection {
 async fn dial(attempt: &Attempt<'_>, host: &str, port: u16) -> Result<TcpStream, Error> {
     let failed = |source| Error::Connect { target: attempt.target(), source };
     let advice = "the host may be down, or a firewall drops the packets";
-    let stream = attempt.in_time("connecting", advice, TcpStream::connect((host, port))).await?.map_err(failed)?;
+    let stream = attempt.in_time("connecting", advice, connect(host, port)).await?.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
 }

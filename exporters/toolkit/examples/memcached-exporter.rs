@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use exporter_toolkit::resolve::connect_to;
 use exporter_toolkit::{BoxError, CheckDef, Collector, Desc, Exporter, Families, Target, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 const CONNECTIONS: Desc =
@@ -36,7 +36,7 @@ impl Target for Server {
     }
 
     async fn open(&self, _deadline: Instant) -> Result<String, BoxError> {
-        let stream = TcpStream::connect(&self.address).await;
+        let stream = connect_to(&self.address).await;
         // An error says what failed, on which target, and what to do.
         let mut stream = stream.map_err(|error| {
             format!(

@@ -20,6 +20,7 @@ pub mod negotiate;
 mod process;
 mod rate_limit;
 mod reload;
+pub mod resolve;
 mod server;
 pub mod snapshot;
 mod stream;

@@ -43,6 +43,7 @@ use crate::gather::{Exposition, GatherError, Gatherer};
 use crate::health::Verdict;
 use crate::negotiate;
 use crate::reload::Reloader;
+use crate::resolve::socket_addresses;
 use crate::stream::WriteDeadline;
 use crate::web_config::{Web, WebConfig};
 
@@ -90,7 +91,7 @@ pub(crate) async fn bind(address: &str) -> io::Result<TcpListener> {
             Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
             Ok(listener) => Ok(listener),
         },
-        None => TcpListener::bind(address).await,
+        None => TcpListener::bind(&*socket_addresses(address).await?).await,
     }
 }
 
