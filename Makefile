@@ -8,7 +8,7 @@ STACK_PROFILE ?= release
 target := $(or $(CARGO_TARGET_DIR),target)
 stack := $(target)/$(STACK_PROFILE)/stack
 cargo_profile := $(if $(filter debug,$(STACK_PROFILE)),dev,$(STACK_PROFILE))
-measured := mysql-exporter redis-exporter haproxy-exporter
+exporters := mysql-exporter redis-exporter haproxy-exporter backup-exporter
 # What the stack runs, and itself.
 programs := stack medassist-api mysql-exporter redis-exporter haproxy-exporter backup-exporter mysql-backup
 
@@ -61,13 +61,15 @@ lint: packages ## Check format, lints, rules and configuration
 	haproxy -c -q -f compose/haproxy/haproxy.cfg
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 
+.PHONY: dist
+dist: unpacked ## Build the exporters as they are shipped, into target/dist
+	@tests/install-packages.sh dist
+	exporters/build-dist.sh $(exporters)
+
 .PHONY: bench
-bench: unpacked ## Measure the exporters beside the Go ones, which it installs
+bench: dist ## Measure the exporters beside the Go ones, which it installs
 	@tests/install-packages.sh bench
-	# One by one, as they are shipped: built together, each would carry the features of libraries that only another one asks for.
-	for package in $(measured); do cargo build --locked --profile dist --package $$package; done
-	cargo build --locked --profile dist --bin bench
-	$(target)/dist/bench
+	$(target)/release/bench
 
 .PHONY: packages unpacked built one
 packages:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the suite builds with, runs on and tests against, from Debian and only what is missing. It asks nothing, and no
-# service runs afterwards that did not run before. With the argument `bench` it adds what only `make bench` compares with.
+# service runs afterwards that did not run before. With the argument `dist` it adds what only `make dist` needs, with `bench` what `make bench`
+# compares with.
 set -euo pipefail
 
 # command: package. A command that is there already, from wherever, is good enough.
@@ -30,11 +31,16 @@ declare -A needed=(
 )
 case ${1-} in
 '') ;;
+dist)
+    # Of the same LLVM as rustc's.
+    llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    needed[llvm-profdata-$llvm]=llvm-$llvm
+    ;;
 bench)
     needed+=([prometheus-redis-exporter]=prometheus-redis-exporter [mariadb-slap]=mariadb-client)
     ;;
 *)
-    echo "usage: $0 [bench]" >&2
+    echo "usage: $0 [dist|bench]" >&2
     exit 2
     ;;
 esac

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use medassist_tests::database::{Flavour, unpacked_program};
-use medassist_tests::launch::{Launch, Ready, run as run_command};
+use medassist_tests::launch::{Launch, Ready, run as run_command, target_directory};
 use medassist_tests::testbed::http;
 use medassist_tests::testbed::port::Port;
 use medassist_tests::testbed::process::{Directory, Process};
@@ -18,7 +18,7 @@ pub(crate) const SCRAPES: usize = 1000;
 const BATCH: usize = 50;
 
 /// What Prometheus 3 sends.
-const HEADERS: [(&str, &str); 3] = [
+pub(crate) const HEADERS: [(&str, &str); 3] = [
     (
         "accept",
         "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
@@ -108,7 +108,7 @@ async fn run_all(scrapes: usize) -> Result<()> {
     pair(
         scrapes,
         "redis-exporter",
-        Launch::built("redis-exporter")?.arg(format!("--redis.addr={address}")),
+        shipped("redis-exporter")?.arg(format!("--redis.addr={address}")),
         "prometheus-redis-exporter",
         Launch::installed(&["prometheus-redis-exporter"])?.arg(format!("--redis.addr={address}")),
         None,
@@ -122,7 +122,7 @@ async fn run_all(scrapes: usize) -> Result<()> {
     pair(
         scrapes,
         "haproxy-exporter",
-        Launch::built("haproxy-exporter")?
+        shipped("haproxy-exporter")?
             .args([format!("--haproxy.scrape-uri={uri}"), "--haproxy.names=exporter".to_owned()]),
         "prometheus-haproxy-exporter",
         Launch::installed(&["prometheus-haproxy-exporter"])?.arg(format!("--haproxy.scrape-uri={uri}")),
@@ -133,23 +133,36 @@ async fn run_all(scrapes: usize) -> Result<()> {
 }
 
 async fn mysql(scrapes: usize, database: &Database, flags: &[&str], with_client: bool) -> Result<()> {
-    let address = database.address();
-    database.sql("CREATE USER exporter@'127.0.0.1' IDENTIFIED BY 'bench'; GRANT ALL ON *.* TO exporter@'127.0.0.1'")?;
-    let launch = |launch: Launch| {
-        launch
-            .args([format!("--mysqld.address={address}"), "--mysqld.username=exporter".to_owned()])
-            .args(flags.iter().copied())
-            .env("MYSQLD_EXPORTER_PASSWORD", "bench")
-    };
+    let theirs = unpacked_program("unstable", "usr/bin/prometheus-mysqld-exporter")?;
     pair(
         scrapes,
         "mysql-exporter",
-        launch(Launch::built("mysql-exporter")?),
+        mysql_flags(shipped("mysql-exporter")?, database)?.args(flags.iter().copied()),
         "prometheus-mysqld-exporter",
-        launch(unpacked_program("unstable", "usr/bin/prometheus-mysqld-exporter")?),
-        with_client.then(|| Client { port: address.port() }),
+        mysql_flags(theirs, database)?.args(flags.iter().copied()),
+        with_client.then(|| Client { port: database.address().port() }),
     )
     .await
+}
+
+/// What `make dist` built.
+fn shipped(name: &str) -> Result<Launch> {
+    let path = target_directory()?.join("dist").join(name);
+    if path.is_file() {
+        Ok(Launch::new(path))
+    } else {
+        Err(format!("{} is not built: make dist", path.display()).into())
+    }
+}
+
+/// The flags that our exporter and its peer have in common, for a user who may do everything.
+pub(crate) fn mysql_flags(exporter: Launch, database: &Database) -> Result<Launch> {
+    database.sql(
+        "CREATE USER IF NOT EXISTS exporter@'127.0.0.1' IDENTIFIED BY 'bench'; GRANT ALL ON *.* TO exporter@'127.0.0.1'",
+    )?;
+    Ok(exporter
+        .args([format!("--mysqld.address={}", database.address()), "--mysqld.username=exporter".to_owned()])
+        .env("MYSQLD_EXPORTER_PASSWORD", "bench"))
 }
 
 /// 20,000 tables: a host of many tenants.
@@ -191,7 +204,7 @@ impl Client {
 }
 
 /// Ten backends of ten servers: a small site.
-fn haproxy_configuration() -> Result<String> {
+pub(crate) fn haproxy_configuration() -> Result<String> {
     let mut text = "defaults\n  mode http\n  timeout connect 1s\n  timeout client 5s\n  timeout server 5s\n".to_owned();
     let port = Port::lease()?;
     text += &format!("frontend fe\n  bind {}\n  default_backend be0\n", port.address());

@@ -4,8 +4,10 @@
 
 mod exporters;
 mod snapshot;
+mod train;
 mod usage;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +32,13 @@ enum What {
         #[arg(long, default_value_t = exporters::SCRAPES)]
         scrapes: usize,
     },
+    /// Scrapes exporters that count what runs in them, as exporters/build-dist.sh built them
+    Train {
+        /// Where they are
+        directory: PathBuf,
+        #[arg(required = true)]
+        exporters: Vec<train::Exporter>,
+    },
 }
 
 #[expect(clippy::print_stderr, reason = "a command for people")]
@@ -39,6 +48,7 @@ fn main() -> ExitCode {
         Some(What::Snapshot) => snapshot::run(),
         Some(What::SnapshotSide { side }) => snapshot::run_side(side),
         Some(What::Exporters { scrapes }) => exporters::run(scrapes),
+        Some(What::Train { directory, exporters }) => train::run(&directory, &exporters),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
