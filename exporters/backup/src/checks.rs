@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use exporter_toolkit::{CheckDef, CheckStatus, Families};
+use exporter_toolkit::{CheckDef, CheckStatus, Families, Finding};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Session;
@@ -42,8 +42,6 @@ const SIZE_MIN_BACKUPS: u64 = 5;
 /// A difference that the frame of a small dump makes.
 const SIZE_MIN_DIFFERENCE: f64 = 65_536.0;
 
-type Judgement = (CheckStatus, String);
-
 pub(crate) fn report_directories(session: &Session, out: &mut Families) {
     let directories = session.looks.iter().map(|look| {
         Some(match &look.outcome {
@@ -55,7 +53,7 @@ pub(crate) fn report_directories(session: &Session, out: &mut Families) {
 }
 
 pub(crate) fn report_backups(session: &Session, now: Timestamp, out: &mut Families) {
-    let judge = |judge: fn(&Job, &Scan, Timestamp) -> Option<Judgement>| {
+    let judge = |judge: fn(&Job, &Scan, Timestamp) -> Option<Finding>| {
         session.looks.iter().map(move |look| {
             let scan = look.outcome.as_ref().ok()?;
             let job = &look.scanner.job;
@@ -69,15 +67,15 @@ pub(crate) fn report_backups(session: &Session, now: Timestamp, out: &mut Famili
 }
 
 /// One check over all backups: the worst status, and the reasons of those that have it.
-fn report(check: &'static CheckDef, judgements: impl Iterator<Item = Option<Judgement>>, out: &mut Families) {
-    let judgements: Vec<_> = judgements.flatten().collect();
-    let Some(worst) = judgements.iter().map(|(status, _)| *status).max() else { return };
+fn report(check: &'static CheckDef, findings: impl Iterator<Item = Option<Finding>>, out: &mut Families) {
+    let findings: Vec<_> = findings.flatten().collect();
+    let Some(worst) = findings.iter().map(|(status, _)| *status).max() else { return };
     let reasons: Vec<_> =
-        judgements.iter().filter(|(status, _)| *status == worst).map(|(_, reason)| reason.as_str()).collect();
+        findings.iter().filter(|(status, _)| *status == worst).map(|(_, reason)| reason.as_str()).collect();
     out.check(check, worst, reasons.join("; "));
 }
 
-fn recovery_point(job: &Job, scan: &Scan, now: Timestamp) -> Option<Judgement> {
+fn recovery_point(job: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {
     let Some(complete) = &scan.complete else {
         return Some((CheckStatus::Fail, format!("no complete backup in {}", job.directory.display())));
     };
@@ -90,7 +88,7 @@ fn recovery_point(job: &Job, scan: &Scan, now: Timestamp) -> Option<Judgement> {
     Some((status, format!("a restore now would lose {} of data, the target is {}", Human(age), Human(job.rpo))))
 }
 
-fn last_run(_: &Job, scan: &Scan, now: Timestamp) -> Option<Judgement> {
+fn last_run(_: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {
     let ago = |time: &Timestamp| Human(Duration::try_from(now.duration_since(*time)).unwrap_or_default());
     Some(match scan.last_run.as_ref()? {
         LastRun::Ok { finished_at } => (CheckStatus::Ok, format!("ended well {} ago", ago(finished_at))),
@@ -99,7 +97,7 @@ fn last_run(_: &Job, scan: &Scan, now: Timestamp) -> Option<Judgement> {
     })
 }
 
-fn size(_: &Job, scan: &Scan, _: Timestamp) -> Option<Judgement> {
+fn size(_: &Job, scan: &Scan, _: Timestamp) -> Option<Finding> {
     let complete = scan.complete.as_ref()?;
     let (size, median) = (complete.newest.stored_bytes as f64, complete.median_bytes);
     if scan.files.complete < SIZE_MIN_BACKUPS {
@@ -110,7 +108,7 @@ fn size(_: &Job, scan: &Scan, _: Timestamp) -> Option<Judgement> {
     Some((status, format!("the newest complete backup has {size:.0} bytes, the median is {median:.0}")))
 }
 
-fn space(job: &Job, scan: &Scan, _: Timestamp) -> Option<Judgement> {
+fn space(job: &Job, scan: &Scan, _: Timestamp) -> Option<Finding> {
     let (available, complete) = (scan.available_bytes? as f64, scan.complete.as_ref()?);
     let needed = 1.5 * complete.newest.stored_bytes as f64;
     let status = if available < needed { CheckStatus::Warn } else { CheckStatus::Ok };
@@ -222,7 +220,7 @@ mod tests {
         assert_eq!(last_run(&job(), &Scan::default(), at(NOW)), None);
     }
 
-    fn last_run_of(scan: &Scan) -> Judgement {
+    fn last_run_of(scan: &Scan) -> Finding {
         last_run(&job(), scan, at(NOW)).unwrap()
     }
 }

@@ -31,6 +31,9 @@ impl CheckStatus {
     }
 }
 
+/// What a check found, and the sentence with the numbers.
+pub type Finding = (CheckStatus, String);
+
 #[derive(Clone, Debug)]
 pub struct CheckResult {
     pub check: &'static CheckDef,

@@ -10,7 +10,7 @@ use std::hash::BuildHasher as _;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 
-use crate::check::{CheckDef, CheckResult, CheckStatus};
+use crate::check::{CheckDef, CheckResult, CheckStatus, Finding};
 
 /// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -503,6 +503,13 @@ impl Families {
     /// Reports a health check. The reason is a sentence with the numbers in it.
     pub fn check(&mut self, check: &'static CheckDef, status: CheckStatus, reason: impl Into<String>) {
         self.checks.push(CheckResult { check, status, reason: reason.into() });
+    }
+
+    /// As [`Self::check`]; a check that could not be made is absent.
+    pub fn finding(&mut self, check: &'static CheckDef, finding: Option<Finding>) {
+        if let Some((status, reason)) = finding {
+            self.check(check, status, reason);
+        }
     }
 
     /// Sorts and checks: afterwards nothing changes any more.

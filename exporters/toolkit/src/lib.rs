@@ -29,7 +29,7 @@ mod tls;
 mod web_config;
 
 pub use async_trait::async_trait;
-pub use check::{CheckDef, CheckStatus};
+pub use check::{CheckDef, CheckStatus, Finding};
 pub use cli::run;
 pub use exporter::{BoxError, Collector, Exporter, Target};
 pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};

@@ -1,7 +1,7 @@
 //! Is the server well, and if not, why.
 
 use exporter_toolkit::CheckStatus::{Fail, Ok as Good, Warn};
-use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Desc, Families, Finding, async_trait};
 
 use crate::client::Session;
 
@@ -36,8 +36,6 @@ static REPLICATION: &CheckDef = &CHECKS[3];
 static CONNECTIONS: &CheckDef = &CHECKS[4];
 static REJECTED: &CheckDef = &CHECKS[5];
 
-type Finding = (CheckStatus, String);
-
 pub(super) struct Health;
 
 #[async_trait]
@@ -64,10 +62,7 @@ impl Collector<Session> for Health {
             (REJECTED, rejected(session)),
         ];
         for (check, finding) in findings {
-            // A check that could not be made is absent.
-            if let Some((status, reason)) = finding {
-                out.check(check, status, reason);
-            }
+            out.finding(check, finding);
         }
         Ok(())
     }
@@ -197,6 +192,8 @@ fn rejected(session: &Session) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use exporter_toolkit::CheckStatus;
 
     use super::*;
     use crate::client::session;

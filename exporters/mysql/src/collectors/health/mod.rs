@@ -7,7 +7,7 @@ mod pressure;
 mod replication;
 mod thresholds;
 
-use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, Finding, async_trait};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -104,9 +104,6 @@ pub(super) static HISTORY: &CheckDef = &CHECKS[10];
 pub(super) static WRITE: &CheckDef = &CHECKS[11];
 pub(super) static LOGIN: &CheckDef = &CHECKS[12];
 
-/// What a check found, and the sentence with the numbers.
-type Finding = (CheckStatus, String);
-
 pub(super) struct Health;
 
 #[async_trait]
@@ -129,39 +126,33 @@ impl Collector<Session> for Health {
             tokio::join!(session.status(), session.variables(), session.replication());
         match &status {
             Ok(answer) => {
-                report(out, QUERY, Some(query(answer, thresholds)));
-                report(out, CERTIFICATE, certificate::find(&answer.rows, Timestamp::now(), thresholds));
+                out.finding(QUERY, Some(query(answer, thresholds)));
+                out.finding(CERTIFICATE, certificate::find(&answer.rows, Timestamp::now(), thresholds));
             }
-            Err(error) => report(out, QUERY, Some((CheckStatus::Fail, error.to_string()))),
+            Err(error) => out.finding(QUERY, Some((CheckStatus::Fail, error.to_string()))),
         }
         if let (Ok(status), Ok(variables)) = (&status, &variables) {
             let (status, variables) = (&status.rows, &variables.rows);
             let trend = reading(status).and_then(|reading| session.history().trend(Instant::now(), reading));
-            report(out, CONNECTIONS, connections::find(status, variables, trend, thresholds));
-            report(out, TABLE_CACHE, pressure::table_cache(status, variables, trend, thresholds));
-            report(out, TEMP_TABLES, pressure::temp_tables(trend, thresholds));
+            out.finding(CONNECTIONS, connections::find(status, variables, trend, thresholds));
+            out.finding(TABLE_CACHE, pressure::table_cache(status, variables, trend, thresholds));
+            out.finding(TEMP_TABLES, pressure::temp_tables(trend, thresholds));
         }
         if let Ok(replication) = &replication {
             let worst = channels(&replication.rows).map(|channel| replication::find(channel, thresholds));
-            report(out, REPLICATION, worst.max_by_key(|(status, _)| *status));
+            out.finding(REPLICATION, worst.max_by_key(|(status, _)| *status));
             if let Ok(variables) = &variables {
                 let own = own_transactions(&replication.rows, &variables.rows);
                 let new = session.history().new_own_transactions(own);
                 let errant = own.zip(new).map(|(own, new)| {
                     replication::own_transactions(own, new, session.version().is_mariadb_since(0, 0))
                 });
-                report(out, ERRANT_TRANSACTIONS, errant);
-                report(out, READ_ONLY, replication::read_only(&variables.rows, !replication.rows.is_empty()));
+                out.finding(ERRANT_TRANSACTIONS, errant);
+                out.finding(READ_ONLY, replication::read_only(&variables.rows, !replication.rows.is_empty()));
             }
         }
         status.and(variables).and(replication)?;
         Ok(())
-    }
-}
-
-pub(super) fn report(out: &mut Families, check: &'static CheckDef, finding: Option<Finding>) {
-    if let Some((status, reason)) = finding {
-        out.check(check, status, reason);
     }
 }
 
