@@ -469,7 +469,7 @@ impl Families {
     }
 
     /// As [`Self::family`], for names that are known at run time only; nothing is cloned.
-    pub fn family_with_labels(
+    pub fn dynamic_family(
         &mut self,
         name: Cow<'static, str>,
         help: Cow<'static, str>,

@@ -128,7 +128,7 @@ fn write(rows: &Rows, out: &mut Families) {
                 change => out.push(&PAGE_CHANGES, &[change], value),
             }
         } else {
-            out.family_with_labels(name.into(), GENERIC_HELP.into(), Kind::Untyped, &[]).push(&[], value);
+            out.dynamic_family(name.into(), GENERIC_HELP.into(), Kind::Untyped, &[]).push(&[], value);
         }
     }
     galera(rows, out);

@@ -58,7 +58,7 @@ fn write(rows: &Rows, out: &mut Families) {
     for (variable, value) in rows.iter_pairs() {
         let Some(value) = parse(value) else { continue };
         let name = family_name(PREFIX, variable);
-        out.family_with_labels(name.into(), GENERIC_HELP.into(), Kind::Gauge, &[]).push(&[], value);
+        out.dynamic_family(name.into(), GENERIC_HELP.into(), Kind::Gauge, &[]).push(&[], value);
     }
     let text = |name| rows.lookup(name).filter(|text| !text.is_empty());
     let version = ["innodb_version", "version", "version_comment"].map(|name| text(name).unwrap_or_default());

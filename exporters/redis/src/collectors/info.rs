@@ -91,7 +91,7 @@ fn instance_info(info: &Info, out: &mut Families) {
     let mut labels = INSTANCE_LABELS.to_vec();
     labels.extend(VALKEY_LABELS.into_iter().filter(|label| info.get(label).is_some()));
     let values: Vec<&str> = labels.iter().map(|label| info.get(label).unwrap_or_default()).collect();
-    out.family_with_labels(Cow::Borrowed(INSTANCE_INFO), Cow::Borrowed(INSTANCE_INFO_HELP), Kind::Info, &labels)
+    out.dynamic_family(Cow::Borrowed(INSTANCE_INFO), Cow::Borrowed(INSTANCE_INFO_HELP), Kind::Info, &labels)
         .push(&values, 1.0);
 }
 

@@ -62,7 +62,7 @@ fn write(rows: &Rows, out: &mut Families) {
     let Desc { name, help, kind, .. } = MEMBER;
     for row in rows.iter() {
         let values: Vec<&str> = (0..names.len()).map(|column| row.get(column).unwrap_or_default()).collect();
-        out.family_with_labels(Cow::clone(&name), Cow::clone(&help), kind, &names).push(&values, 1.0);
+        out.dynamic_family(Cow::clone(&name), Cow::clone(&help), kind, &names).push(&values, 1.0);
     }
 }
 
