@@ -16,6 +16,7 @@ declare -A needed=(
     [mariadbd]=mariadb-server
     [redis-server]=redis-server
     [redis-cli]=redis-tools
+    [dnsmasq]=dnsmasq-base
     [haproxy]=haproxy
     [prometheus]=prometheus
     [openssl]=openssl

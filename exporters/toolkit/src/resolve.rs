@@ -86,9 +86,11 @@ fn with_port(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
     use std::time::Duration;
 
     use tokio::net::{TcpListener, UdpSocket};
+    use tokio::process::Command;
     use tokio::time::timeout;
 
     use super::*;
@@ -133,11 +135,54 @@ mod tests {
         }
     }
 
-    /// A name server with this answer, or with none.
+    /// As if /etc/resolv.conf named this one server; there it could have no port.
+    fn only_server(port: u16) -> (ResolverConfig, ResolverOpts) {
+        let mut server = NameServerConfig::udp(Ipv4Addr::LOCALHOST.into());
+        server.connections[0].port = port;
+        let mut options = ResolverOpts::default();
+        options.attempts = 1;
+        let search = vec!["example".parse().unwrap()];
+        (ResolverConfig::from_parts(None, search, vec![server]), options)
+    }
+
+    #[tokio::test]
+    async fn a_name_server_knows_the_rest() {
+        let port = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let server = Command::new("dnsmasq")
+            .args(["--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--no-resolv", "--no-hosts"])
+            .args(["--listen-address=127.0.0.1", "--bind-interfaces", "--local=/example/"])
+            .args(["--host-record=db.example,192.0.2.1,2001:db8::1", "--cname=primary.example,db.example"])
+            .arg(format!("--port={port}"))
+            // A user's PATH may lack the directory in which it is.
+            .env("PATH", "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let _server = server.expect("dnsmasq can be started");
+        let look_up = async |host| {
+            let (config, options) = only_server(port);
+            look_up(host, config, options).await.map(|mut found| {
+                found.sort();
+                found.iter().map(ToString::to_string).collect::<Vec<_>>()
+            })
+        };
+        let answers = async {
+            while look_up("db.example").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), answers).await.expect("dnsmasq answers");
+        for host in ["db.example", "db.example.", "DB", "primary"] {
+            assert_eq!(look_up(host).await.unwrap(), ["192.0.2.1", "2001:db8::1"], "{host}");
+        }
+        let error = look_up("other.example").await.unwrap_err();
+        assert!(matches!(error, ResolveError::Unknown { .. }), "{error}");
+    }
+
+    /// A name server that misbehaves.
     async fn name_server(answer: fn(&[u8]) -> Option<Vec<u8>>) -> (ResolverConfig, ResolverOpts) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut server = NameServerConfig::udp(Ipv4Addr::LOCALHOST.into());
-        server.connections[0].port = socket.local_addr().unwrap().port();
+        let server = only_server(socket.local_addr().unwrap().port());
         tokio::spawn(async move {
             let mut query = [0; 512];
             loop {
@@ -147,9 +192,7 @@ mod tests {
                 }
             }
         });
-        let mut options = ResolverOpts::default();
-        options.attempts = 1;
-        (ResolverConfig::from_parts(None, Vec::new(), vec![server]), options)
+        server
     }
 
     #[tokio::test]
