@@ -59,7 +59,8 @@ pub async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     }
     // Read at each lookup, which comes with a new connection, once a minute: what they say may have changed.
     let (config, options) = system_conf::read_system_conf().unwrap_or_else(|_| c_library_default());
-    Ok(look_up(host, config, options).await?)
+    // Boxed, lest it make everything that may come to a connection 2 kB larger.
+    Ok(Box::pin(look_up(host, config, options)).await?)
 }
 
 async fn look_up(host: &str, config: ResolverConfig, options: ResolverOpts) -> Result<Vec<IpAddr>, ResolveError> {
