@@ -38,9 +38,15 @@ build() {
 pgo=$target/pgo
 build "$pgo/counting" "-Cprofile-generate=$pgo/counts" "" "$@"
 cargo build --locked --release --bin bench
-rm -rf "$pgo/counts"
-"$target/release/bench" train "$pgo/counting/$host/dist" "$@"
-"$profdata" merge --output="$pgo/exporters.profdata" "$pgo/counts"
+# Not again for the same programs: other counts would mean to build everything again.
+counted=$(cd "$pgo/counting/$host/dist" && sha256sum "$@")
+if ! cmp -s "$pgo/counted" <<<"$counted"; then
+    echo "build-dist: scraping $*"
+    rm -rf "$pgo/counts" "$pgo/counted"
+    "$target/release/bench" train "$pgo/counting/$host/dist" "$@"
+    "$profdata" merge --output="$pgo/exporters.profdata" "$pgo/counts"
+    echo "$counted" >"$pgo/counted"
+fi
 
 # What ran goes before all that did not, the most frequent first: the kernel keeps 64 kB around each page that is touched, so code that is scattered
 # takes 1.5 MB more. Only LLVM's linker can, rustc's own on this processor.
