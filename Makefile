@@ -62,7 +62,7 @@ lint: packages ## Check format, lints, rules and configuration
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 
 .PHONY: dist
-dist: unpacked ## Build the exporters as they are shipped, into target/dist
+dist: unpacked ## Build the exporters as they are shipped, into target/shipped
 	@tests/install-packages.sh dist
 	exporters/build-dist.sh $(exporters)
 

@@ -33,9 +33,11 @@ declare -A needed=(
 case ${1-} in
 '') ;;
 dist)
-    # Of the same LLVM as rustc's.
-    llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-    needed[llvm-profdata-$llvm]=llvm-$llvm
+    # Of the same LLVM as rustc's, if rustup has not brought it.
+    if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata" >/dev/null; then
+        llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+        needed[llvm-profdata-$llvm]=llvm-$llvm
+    fi
     ;;
 bench)
     needed+=([prometheus-redis-exporter]=prometheus-redis-exporter [mariadb-slap]=mariadb-client)
@@ -72,7 +74,8 @@ fi
 if [[ $(id -u) != 0 ]]; then
     echo "install-packages: missing packages, and only root can install them:" >&2
     echo "    sudo apt-get install ${packages[*]}" >&2
-    echo "(or sudo $0${1+ $1}, which also keeps Debian from starting the servers)" >&2
+    # Without an argument: what `dist` needs depends on rustc, which root may not have.
+    echo "(or sudo $0 first, which also keeps Debian from starting the servers)" >&2
     exit 1
 fi
 echo "install-packages: installing ${packages[*]}"

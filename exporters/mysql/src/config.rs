@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,10 +138,12 @@ impl Address {
             None => text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
         };
         let port = port.map_or(Ok(DEFAULT_PORT), str::parse).ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        let is_ipv6 = text.starts_with('[');
-        let fits =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (is_ipv6 && matches!(c, ':' | '%'));
-        if host.is_empty() || !host.chars().all(fits) {
+        let in_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let fits = match text.starts_with('[') {
+            true => host.parse::<Ipv6Addr>().is_ok(),
+            false => !host.is_empty() && host.chars().all(in_a_name),
+        };
+        if !fits {
             return Err(wrong());
         }
         Ok(Self::Tcp { host: host.to_owned(), port })

@@ -153,7 +153,7 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<(), BoxError> {
         server::serve(Arc::new(server), listeners, stop).await;
         Ok(())
     });
-    // Dropping the runtime would wait, without a deadline, for threads that hang in the file system or in a name server.
+    // Dropping the runtime would wait, without a deadline, for threads that hang in the file system.
     runtime.shutdown_background();
     served
 }

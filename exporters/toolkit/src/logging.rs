@@ -29,6 +29,8 @@ pub(crate) fn init(level: Level, format: LogFormat) {
     let filter = tracing_subscriber::filter::Targets::new().with_default(level).with_targets(
         ["hyper", "hyper_util", "mysql_async", "reqwest", "rustls"].map(|library| (library, LevelFilter::WARN)),
     );
+    // At each lookup it warns of what it does not know in /etc/resolv.conf.
+    let filter = filter.with_target("hickory", LevelFilter::ERROR);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Logfmt => {

@@ -147,7 +147,7 @@ async fn mysql(scrapes: usize, database: &Database, flags: &[&str], with_client:
 
 /// What `make dist` built.
 fn shipped(name: &str) -> Result<Launch> {
-    let path = target_directory()?.join("dist").join(name);
+    let path = target_directory()?.join("shipped").join(name);
     if path.is_file() {
         Ok(Launch::new(path))
     } else {

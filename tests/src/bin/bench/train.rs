@@ -90,6 +90,10 @@ async fn scrape(name: &str, launch: Launch, times: usize) -> Result<()> {
     let url = format!("http://{}/metrics", port.address());
     let launch = launch.arg(format!("--web.listen-address={}", port.address()));
     let mut process = Process::start(name, launch, Ready::Http(url.clone()), Directory::new(name)?).await?;
+    let page = http::get_within(&url, &[], PATIENCE).await?.text();
+    if !page.lines().any(|line| line.ends_with("_up 1")) {
+        return Err(format!("{name} does not see its service: {}", process.log()).into());
+    }
     for turn in 0..times {
         let headers: &[_] = match turn % 5 {
             0 => &HEADERS[1..],
