@@ -441,9 +441,20 @@ mod tests {
         ] {
             assert_eq!(Address::parse(text).unwrap().to_string(), shown);
         }
-        for text in
-            ["", ":3306", "db:", "db:0", "db:70000", "::1", "[::1]x", "unix://relative", "user@db:3306", "http://db"]
-        {
+        for text in [
+            "",
+            ":3306",
+            "db:",
+            "db:0",
+            "db:70000",
+            "::1",
+            "[::1]x",
+            "[db]:3306",
+            "[fe80::1%eth0]:3306",
+            "unix://relative",
+            "user@db:3306",
+            "http://db",
+        ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }
     }
