@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds exporters as they are shipped, into target/shipped: one static file each, optimized by what they do in real scrapes. They are built twice:
-# first to count what runs when `bench train` scrapes them, then with these counts: a seventh less processor time, and 2 MB less memory of 7. It takes half
+# first to count what runs when `bench train` scrapes them, then with these counts: a seventh less processor time, and 1 MB less memory of 7. It takes half
 # an hour on two cores from nothing.
 # usage: exporters/build-dist.sh EXPORTER...      (what it needs: tests/install-packages.sh dist, tests/unpack-servers.sh)
 set -euo pipefail
@@ -50,7 +50,7 @@ if ! cmp -s "$pgo/counted" <<<"$counted"; then
 fi
 
 # What ran goes before all that did not, the most frequent first: the kernel keeps 64 kB around each page that is touched, so code that is scattered
-# takes 1.5 MB more. Only LLVM's linker can, rustc's own on this processor.
+# takes 0.7 MB more. Only LLVM's linker can, rustc's own on this processor.
 link_flags=
 if [[ $host == x86_64-* ]]; then
     "$profdata" show --all-functions --counts "$pgo/exporters.profdata" | awk '

@@ -29,8 +29,8 @@ pub(crate) enum Exporter {
 
 /// Enough that starting and ending count for little beside it.
 const SCRAPES: usize = 500;
-/// All collectors at once are seldom wanted.
-const FULL_SCRAPES: usize = 20;
+/// With collectors that are off unless they are asked for.
+const OPT_IN_SCRAPES: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(programs: &Path, exporters: &[Exporter]) -> Result<()> {
@@ -53,12 +53,12 @@ async fn mysql(programs: &Path) -> Result<()> {
         let database = Database::start_as::<&str>(flavour, &[]).await?;
         let launch = mysql_flags(program.clone(), &database)?;
         scrape("mysql-exporter", launch.clone(), SCRAPES).await?;
-        let all = [
+        let opt_in = [
             "--collect.info_schema.tables",
             "--collect.info_schema.processlist",
             "--collect.perf_schema.eventsstatements",
         ];
-        scrape("mysql-exporter", launch.args(all), FULL_SCRAPES).await?;
+        scrape("mysql-exporter", launch.args(opt_in), OPT_IN_SCRAPES).await?;
     }
     Ok(())
 }
