@@ -42,6 +42,10 @@ impl Version {
         }
     }
 
+    pub(crate) fn is_mariadb(self) -> bool {
+        self.mariadb
+    }
+
     pub(crate) fn is_mariadb_since(self, major: u16, minor: u16) -> bool {
         self.mariadb && self.number >= (major, minor, 0)
     }

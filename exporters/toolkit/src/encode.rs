@@ -26,22 +26,29 @@ impl Format {
 
 /// The whole page.
 pub fn encode(snapshot: &Snapshot, format: Format) -> Vec<u8> {
-    let mut out = Vec::with_capacity(encoded_size(snapshot));
-    encode_in_chunks(&mut out, usize::MAX, snapshot, format, &mut |_| {});
+    let mut out = Vec::with_capacity(encoded_size(snapshot.families()));
+    encode_in_chunks(&mut out, usize::MAX, snapshot.families(), snapshot, format, &mut |_| {});
+    encode_end(&mut out, format);
     out
 }
 
-/// About how many bytes the page has; a little too many.
-pub(crate) fn encoded_size(snapshot: &Snapshot) -> usize {
-    snapshot.families().map(Family::encoded_size).sum::<usize>() + 8
+/// What a family's name in OpenMetrics depends on: the names beside it.
+pub(crate) trait Names {
+    fn contains(&self, name: &str) -> bool;
+}
+
+/// About how many bytes the families' part of the page has; a little too many.
+pub(crate) fn encoded_size<'a>(families: impl Iterator<Item = &'a Family>) -> usize {
+    families.map(Family::encoded_size).sum::<usize>() + 8
 }
 
 /// Hands the page on whenever `out` holds `size` bytes of it or little more; the last ones stay in it. A page of 20,000 tables has 12 MB, which
 /// need not be in memory at once.
-pub(crate) fn encode_in_chunks(
+pub(crate) fn encode_in_chunks<'a>(
     out: &mut Vec<u8>,
     size: usize,
-    snapshot: &Snapshot,
+    families: impl Iterator<Item = &'a Family>,
+    names: &impl Names,
     format: Format,
     take: &mut dyn FnMut(&mut Vec<u8>),
 ) {
@@ -50,19 +57,29 @@ pub(crate) fn encode_in_chunks(
             take(out);
         }
     };
-    for family in snapshot.families() {
-        encode_header(out, snapshot, family, format);
+    for family in families {
+        encode_header(out, names, family, format);
         encode_rows(out, family, &mut hand_on);
     }
+}
+
+/// What stands behind all families.
+pub(crate) fn encode_end(out: &mut Vec<u8>, format: Format) {
     if format == Format::OpenMetrics {
         out.extend_from_slice(b"# EOF\n");
     }
 }
 
-fn encode_header(out: &mut Vec<u8>, snapshot: &Snapshot, family: &Family, format: Format) {
+/// Whether these families look the same beside these names and beside those.
+pub(crate) fn look_the_same(families: &[Family], one: &impl Names, other: &impl Names, format: Format) -> bool {
+    let same = |family| openmetrics_name_and_type(one, family) == openmetrics_name_and_type(other, family);
+    format == Format::Text || families.iter().all(same)
+}
+
+fn encode_header(out: &mut Vec<u8>, names: &impl Names, family: &Family, format: Format) {
     let (name, kind) = match format {
         Format::Text => (family.name.as_ref(), text_type(family.kind)),
-        Format::OpenMetrics => openmetrics_name_and_type(snapshot, family),
+        Format::OpenMetrics => openmetrics_name_and_type(names, family),
     };
     out.extend_from_slice(b"# HELP ");
     out.extend_from_slice(name.as_bytes());
@@ -86,13 +103,13 @@ fn text_type(kind: Kind) -> &'static str {
 }
 
 /// The family's name in OpenMetrics, which is the series' name without the suffix of its type, and the type.
-fn openmetrics_name_and_type<'a>(snapshot: &Snapshot, family: &'a Family) -> (&'a str, &'static str) {
+fn openmetrics_name_and_type<'a>(names: &impl Names, family: &'a Family) -> (&'a str, &'static str) {
     let name = family.name.as_ref();
     match family.kind {
         Kind::Counter => {
-            short_name(snapshot, name, "_total", "_info").map_or((name, "unknown"), |short| (short, "counter"))
+            short_name(names, name, "_total", "_info").map_or((name, "unknown"), |short| (short, "counter"))
         }
-        Kind::Info => short_name(snapshot, name, "_info", "_total").map_or((name, "gauge"), |short| (short, "info")),
+        Kind::Info => short_name(names, name, "_info", "_total").map_or((name, "gauge"), |short| (short, "info")),
         Kind::StateSet if family.last_label() == Some(name) => (name, "stateset"),
         Kind::Gauge | Kind::StateSet => (name, "gauge"),
         Kind::Untyped => (name, "unknown"),
@@ -103,9 +120,9 @@ fn openmetrics_name_and_type<'a>(snapshot: &Snapshot, family: &'a Family) -> (&'
 
 /// The name without its type's suffix, unless it is another family's or would claim another family's name: no name may stand twice in
 /// OpenMetrics, and a family `x` of counters also owns `x_created`. Where `x_total` and `x_info` both want to be `x`, neither is.
-fn short_name<'a>(snapshot: &Snapshot, name: &'a str, suffix: &str, rival: &str) -> Option<&'a str> {
+fn short_name<'a>(names: &impl Names, name: &'a str, suffix: &str, rival: &str) -> Option<&'a str> {
     let short = name.strip_suffix(suffix).filter(|short| !short.is_empty())?;
-    let taken = ["", rival, "_created"].iter().any(|end| snapshot.contains(&format!("{short}{end}")));
+    let taken = ["", rival, "_created"].iter().any(|end| names.contains(&format!("{short}{end}")));
     (!taken).then_some(short)
 }
 
@@ -285,7 +302,7 @@ mod tests {
     #[test]
     fn the_size_estimate_holds_the_page() {
         let snapshot = all_types();
-        let estimate = encoded_size(&snapshot);
+        let estimate = encoded_size(snapshot.families());
         let actual = encode(&snapshot, Format::OpenMetrics).len();
         assert!(actual <= estimate && estimate <= 3 * actual, "{actual} bytes, estimated {estimate}");
     }

@@ -11,6 +11,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 
 use crate::check::{CheckDef, CheckResult, CheckStatus, Finding};
+use crate::compress::Ahead;
+use crate::encode::Names;
 
 /// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -519,16 +521,27 @@ impl Families {
             dropped.add(family.finish());
             family.rows.len() > 0
         });
-        Part { families: self.list, checks: self.checks, dropped }
+        // Here, where the other collectors still wait for the service, and not when all parts are put together.
+        self.list.sort_by(|a, b| a.name.cmp(&b.name));
+        Part { families: self.list, checks: self.checks, dropped, ahead: None }
     }
 }
 
 /// One collector's finished contribution to a scrape.
 #[derive(Debug, Default)]
 pub struct Part {
+    /// In order of their names.
     pub(crate) families: Vec<Family>,
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) dropped: Dropped,
+    /// Its families as they will stand on the page, if nobody else's are among them.
+    pub(crate) ahead: Option<Ahead>,
+}
+
+impl Names for Part {
+    fn contains(&self, name: &str) -> bool {
+        self.families.binary_search_by(|family| family.name.as_ref().cmp(name)).is_ok()
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
@@ -23,7 +23,7 @@ use crate::encode::Format;
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::{Desc, Dropped, Families, Kind, Part};
 use crate::health::{CollectorOutcome, Report};
-use crate::negotiate::Compression;
+use crate::negotiate::{Compression, Form};
 use crate::snapshot::Snapshot;
 use crate::{compress, process};
 
@@ -155,6 +155,8 @@ struct Reloads {
 struct Progress {
     opened: Option<(Result<(), String>, Duration)>,
     finished: Vec<Finished>,
+    /// The exporter's own use of the machine, where the page tells it.
+    process: Option<Arc<Part>>,
 }
 
 struct Finished {
@@ -197,14 +199,14 @@ impl Exposition {
         Self { snapshot, report, up, encoded: Default::default() }
     }
 
-    pub(crate) async fn body(self: Arc<Self>, format: Format, compression: Compression) -> Bytes {
-        let index = 3 * usize::from(format == Format::OpenMetrics)
-            + match compression {
+    pub(crate) async fn body(self: Arc<Self>, form: Form) -> Bytes {
+        let index = 3 * usize::from(form.format == Format::OpenMetrics)
+            + match form.compression {
                 Compression::Identity => 0,
                 Compression::Gzip => 1,
                 Compression::Zstd => 2,
             };
-        let make = move |exposition: &Self| Bytes::from(compress::body(&exposition.snapshot, format, compression));
+        let make = move |exposition: &Self| Bytes::from(compress::body(&exposition.snapshot, form));
         let encoded = self.encoded[index].get_or_init(async || {
             // 10,000 samples are about a millisecond of encoding and 5 of gzip: more than that would hold up /-/healthy and other scrapes.
             if self.snapshot.sample_count() < 10_000 {
@@ -305,9 +307,10 @@ impl<E: Exporter> Gatherer<E> {
     pub(crate) async fn scrape(
         self: &Arc<Self>,
         collectors: Vec<usize>,
+        form: Option<Form>,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        self.join(self.key(None, collectors), deadline, || Ok(self.exporter.target())).await
+        self.join(self.key(None, collectors), form, deadline, || Ok(self.exporter.target())).await
     }
 
     /// A target of `/probe`.
@@ -316,12 +319,15 @@ impl<E: Exporter> Gatherer<E> {
         target: &str,
         query: &[(String, String)],
         collectors: Vec<usize>,
+        form: Form,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
         let probe =
             form_urlencoded::Serializer::new(String::new()).append_pair("target", target).extend_pairs(query).finish();
-        self.join(self.key(Some(probe), collectors), deadline, || self.exporter.probe(target, query).map(Arc::new))
-            .await
+        self.join(self.key(Some(probe), collectors), Some(form), deadline, || {
+            self.exporter.probe(target, query).map(Arc::new)
+        })
+        .await
     }
 
     fn key(&self, probe: Option<String>, collectors: Vec<usize>) -> Key {
@@ -331,11 +337,12 @@ impl<E: Exporter> Gatherer<E> {
     async fn join(
         self: &Arc<Self>,
         key: Key,
+        form: Option<Form>,
         deadline: Instant,
         target: impl Fn() -> Result<Arc<E::Target>, BoxError>,
     ) -> Result<Arc<Exposition>, GatherError> {
         loop {
-            let mut running = self.running_or_started(&key, &target, deadline)?;
+            let mut running = self.running_or_started(&key, &target, form, deadline)?;
             let exposition = match timeout_at(deadline + ASSEMBLY_GRACE, running.done.wait_for(Option::is_some)).await {
                 Ok(Ok(exposition)) => exposition.clone().ok_or(GatherError::Aborted)?,
                 Ok(Err(_)) => return Err(GatherError::Aborted),
@@ -355,6 +362,7 @@ impl<E: Exporter> Gatherer<E> {
         self: &Arc<Self>,
         key: &Key,
         target: impl Fn() -> Result<Arc<E::Target>, BoxError>,
+        form: Option<Form>,
         deadline: Instant,
     ) -> Result<Running, GatherError> {
         let mut all = lock(&self.running);
@@ -364,12 +372,12 @@ impl<E: Exporter> Gatherer<E> {
         if all.keys().filter(|other| other.probe.is_some() == key.probe.is_some()).count() >= MAX_GATHERS {
             return Err(GatherError::TooMany);
         }
-        let running = self.start(key.clone(), target().map_err(GatherError::Target)?, deadline);
+        let running = self.start(key.clone(), target().map_err(GatherError::Target)?, form, deadline);
         all.insert(key.clone(), running.clone());
         Ok(running)
     }
 
-    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, deadline: Instant) -> Running {
+    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, form: Option<Form>, deadline: Instant) -> Running {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (announce, done) = watch::channel(None);
         let started = Instant::now();
@@ -380,7 +388,7 @@ impl<E: Exporter> Gatherer<E> {
         tokio::spawn(async move {
             // Removes the entry even when the gather panics; waiters then see the channel close.
             let entry = Entry { gatherer: &this, key: &key };
-            this.gather(&key, &*target, deadline, &progress).await;
+            this.gather(&key, &*target, form, deadline, &progress).await;
             this.scrapes.fetch_add(1, Ordering::Relaxed);
             let (exposition, dropped) = this.assemble(&lock(&progress), &key, &address, started);
             lock(&this.dropped).add(dropped);
@@ -396,7 +404,15 @@ impl<E: Exporter> Gatherer<E> {
         running
     }
 
-    async fn gather(&self, key: &Key, target: &E::Target, deadline: Instant, progress: &Mutex<Progress>) {
+    /// Parts are made ready for the form that the first scraper takes.
+    async fn gather(
+        &self,
+        key: &Key,
+        target: &E::Target,
+        form: Option<Form>,
+        deadline: Instant,
+        progress: &Mutex<Progress>,
+    ) {
         let started = Instant::now();
         let session = bounded(deadline, started, target.open(deadline)).await;
         let (session, opened) = match session {
@@ -405,7 +421,7 @@ impl<E: Exporter> Gatherer<E> {
         };
         lock(progress).opened = Some((opened, started.elapsed()));
         let Some(session) = session else { return };
-        join_all(key.collectors.iter().map(|&index| {
+        let collecting = join_all(key.collectors.iter().map(|&index| {
             let session = &session;
             async move {
                 let started = Instant::now();
@@ -421,16 +437,20 @@ impl<E: Exporter> Gatherer<E> {
                 if !finished_in_time {
                     families = Families::default();
                 }
-                let finished = Finished {
-                    collector: index,
-                    part: Arc::new(families.finish()),
-                    duration: started.elapsed(),
-                    error: result.err(),
-                };
+                let mut part = families.finish();
+                let duration = started.elapsed();
+                part.ahead = form.and_then(|form| compress::ahead(&part, form));
+                let finished = Finished { collector: index, part: Arc::new(part), duration, error: result.err() };
                 lock(progress).finished.push(finished);
             }
-        }))
-        .await;
+        }));
+        // Polled second: once the collectors have asked, while the service works.
+        let looking_at_itself = async {
+            if key.probe.is_none() {
+                lock(progress).process = Some(Arc::new(process::part()));
+            }
+        };
+        join(collecting, looking_at_itself).await;
     }
 
     fn assemble(&self, progress: &Progress, key: &Key, address: &str, started: Instant) -> (Exposition, Dropped) {
@@ -489,7 +509,6 @@ impl<E: Exporter> Gatherer<E> {
             if let Ok(since) = reloads.last_success.duration_since(UNIX_EPOCH) {
                 out.push(&self.own.reload_success_time, &[], since.as_secs_f64());
             }
-            process::write(&mut out);
             let dropped = *lock(&self.dropped);
             for (reason, count) in
                 [("duplicate", dropped.duplicate), ("invalid", dropped.invalid), ("limit", dropped.limit)]
@@ -497,9 +516,12 @@ impl<E: Exporter> Gatherer<E> {
                 out.push(&self.own.dropped, &[reason], count as f64);
             }
         }
-        let own = Arc::new(out.finish());
+        let process = match &progress.process {
+            Some(part) => Some(Arc::clone(part)),
+            None => key.probe.is_none().then(|| Arc::new(process::part())),
+        };
         let parts = all_finished.iter().map(|finished| Arc::clone(&finished.part));
-        let (snapshot, dropped) = Snapshot::assemble(parts.chain([own]));
+        let (snapshot, dropped) = Snapshot::assemble(parts.chain(process).chain([Arc::new(out.finish())]));
         (Exposition::new(snapshot, report, up), dropped)
     }
 

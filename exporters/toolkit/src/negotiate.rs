@@ -20,6 +20,13 @@ impl Compression {
     }
 }
 
+/// In which form a scraper takes a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Form {
+    pub(crate) format: Format,
+    pub(crate) compression: Compression,
+}
+
 /// The format that the scraper likes best. Text 0.0.4, which every scraper reads, where it says nothing or nothing that we know.
 pub fn format(accept: Option<&str>) -> Format {
     best(accept.unwrap_or_default(), |media_type| {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use procfs::process::{LimitValue, Process};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::family::{Desc, Families};
+use crate::family::{Desc, Families, Part};
 
 const CPU: Desc = Desc::counter("process_cpu_seconds_total", "User and system CPU time the exporter has used.", &[]);
 const OPEN_FDS: Desc = Desc::gauge("process_open_fds", "Open file descriptors.", &[]);
@@ -39,8 +39,14 @@ impl Own {
     }
 }
 
-/// Writes what the kernel shows; what it does not show (another system, a locked-down container) is absent.
-pub(crate) fn write(out: &mut Families) {
+/// What the kernel shows; what it does not show (another system, a locked-down container) is absent.
+pub(crate) fn part() -> Part {
+    let mut out = Families::default();
+    write(&mut out);
+    out.finish()
+}
+
+fn write(out: &mut Families) {
     static OWN: OnceLock<Option<Own>> = OnceLock::new();
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     out.push(&CPU, &[], cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9);
@@ -71,9 +77,7 @@ mod tests {
 
     #[test]
     fn this_process_is_seen() {
-        let mut out = Families::default();
-        write(&mut out);
-        let page = String::from_utf8(encode(&Snapshot::assemble([Arc::new(out.finish())]).0, Format::Text)).unwrap();
+        let page = String::from_utf8(encode(&Snapshot::assemble([Arc::new(part())]).0, Format::Text)).unwrap();
         for family in FAMILIES {
             let line = page.lines().find(|line| line.starts_with(&format!("{} ", family.name)));
             let value: f64 = line.and_then(|line| line.rsplit(' ').next()).unwrap().parse().unwrap();

@@ -41,7 +41,7 @@ use crate::auth::Access;
 use crate::exporter::Exporter;
 use crate::gather::{Exposition, GatherError, Gatherer};
 use crate::health::Verdict;
-use crate::negotiate;
+use crate::negotiate::{self, Form};
 use crate::reload::Reloader;
 use crate::resolve::socket_addresses;
 use crate::stream::WriteDeadline;
@@ -293,8 +293,9 @@ impl<E: Exporter> Server<E> {
             Ok(collectors) => collectors,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
-        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
-            Ok(exposition) => page(exposition, headers).await,
+        let form = form(headers);
+        match self.gatherer.scrape(collectors, Some(form), self.deadline(headers)).await {
+            Ok(exposition) => page(exposition, form).await,
             Err(error) => gather_error(&error),
         }
     }
@@ -316,8 +317,9 @@ impl<E: Exporter> Server<E> {
             return text(StatusCode::BAD_REQUEST, "the parameter target is missing: /probe?target=ADDRESS\n");
         };
         let (_, target) = query.remove(index);
-        match self.gatherer.probe(&target, &query, collectors, self.deadline(headers)).await {
-            Ok(exposition) => page(exposition, headers).await,
+        let form = form(headers);
+        match self.gatherer.probe(&target, &query, collectors, form, self.deadline(headers)).await {
+            Ok(exposition) => page(exposition, form).await,
             Err(error) => gather_error(&error),
         }
     }
@@ -327,7 +329,7 @@ impl<E: Exporter> Server<E> {
             Ok(collectors) => collectors,
             Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error),
         };
-        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
+        match self.gatherer.scrape(collectors, None, self.deadline(headers)).await {
             Ok(exposition) => {
                 let status = match exposition.report.status {
                     Verdict::Down => StatusCode::SERVICE_UNAVAILABLE,
@@ -385,12 +387,14 @@ fn collect_filter(query: &[(String, String)]) -> Vec<&str> {
     query.iter().filter(|(name, _)| name == "collect[]").map(|(_, value)| value.as_str()).collect()
 }
 
-async fn page(exposition: Arc<Exposition>, headers: &HeaderMap) -> Body {
+fn form(headers: &HeaderMap) -> Form {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let format = negotiate::format(header(ACCEPT));
-    let compression = negotiate::compression(header(ACCEPT_ENCODING));
-    let mut response = response(StatusCode::OK, format.content_type(), exposition.body(format, compression).await);
-    if let Some(encoding) = compression.content_encoding() {
+    Form { format: negotiate::format(header(ACCEPT)), compression: negotiate::compression(header(ACCEPT_ENCODING)) }
+}
+
+async fn page(exposition: Arc<Exposition>, form: Form) -> Body {
+    let mut response = response(StatusCode::OK, form.format.content_type(), exposition.body(form).await);
+    if let Some(encoding) = form.compression.content_encoding() {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::encode::Names;
 use crate::family::{Dropped, Family, Part};
 
 #[derive(Debug, Default)]
@@ -60,6 +61,16 @@ impl Snapshot {
         self.order.iter().filter_map(|&place| self.family(place))
     }
 
+    /// The same, by the parts that they come from: a stretch is as many as stand side by side in their part, too.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = Stretch<'_>> {
+        let together = |a: &Place, b: &Place| a.part == b.part && a.family + 1 == b.family;
+        self.order.chunk_by(together).filter_map(|places| {
+            let part = self.parts.get(places.first()?.part)?;
+            let first = places.first()?.family;
+            Some(Stretch { part, families: part.families.get(first..first + places.len())? })
+        })
+    }
+
     fn family(&self, place: Place) -> Option<&Family> {
         self.parts.get(place.part)?.families.get(place.family)
     }
@@ -67,12 +78,26 @@ impl Snapshot {
     pub fn sample_count(&self) -> usize {
         self.families().map(|family| family.rows.len()).sum()
     }
+}
 
-    pub(crate) fn contains(&self, name: &str) -> bool {
+impl Names for Snapshot {
+    fn contains(&self, name: &str) -> bool {
         let found = self.order.binary_search_by(|&place| {
             self.family(place).map_or(Ordering::Less, |family| family.name.as_ref().cmp(name))
         });
         found.is_ok()
+    }
+}
+
+pub(crate) struct Stretch<'a> {
+    part: &'a Part,
+    pub(crate) families: &'a [Family],
+}
+
+impl<'a> Stretch<'a> {
+    /// The part, if this is all of it.
+    pub(crate) fn whole_part(&self) -> Option<&'a Part> {
+        (self.families.len() == self.part.families.len()).then_some(self.part)
     }
 }
 

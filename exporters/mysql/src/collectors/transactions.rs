@@ -1,9 +1,9 @@
 //! What holds others up: transactions that stay open, statements that wait for a metadata lock, and the old versions of rows that InnoDB must keep.
 
-use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
+use exporter_toolkit::{BoxError, CheckStatus, Collector, Desc, Families, async_trait};
 
 use super::health::{HISTORY, METADATA_LOCKS, TRANSACTIONS, Thresholds, grade};
-use crate::rows::{Row, Rows};
+use crate::rows::Rows;
 use crate::session::Session;
 use crate::version::Version;
 
@@ -25,17 +25,21 @@ const HISTORY_LENGTH: Desc = Desc::gauge(
     &[],
 );
 
-/// What each row of the answer is about: how many there are, since when the oldest is there, and its thread. One statement for all, as each
-/// way to the server and back costs more than the rows.
+/// How many there are, since when the oldest is there, its thread and the time. One statement for all, as each way to the server and back costs more
+/// than the rows.
 const TRANSACTION: &str = "SELECT 'transactions', COUNT(*), UNIX_TIMESTAMP(MIN(trx_started)), \
      SUBSTRING_INDEX(GROUP_CONCAT(trx_mysql_thread_id ORDER BY trx_started), ',', 1), UNIX_TIMESTAMP() \
      FROM information_schema.innodb_trx";
+/// MySQL's; MariaDB gets the statement below.
 const LOCK: &str = "SELECT 'metadata_locks', COUNT(*), UNIX_TIMESTAMP() - MAX(time), \
      SUBSTRING_INDEX(GROUP_CONCAT(id ORDER BY time DESC), ',', 1), UNIX_TIMESTAMP() \
      FROM information_schema.processlist WHERE state LIKE 'Waiting for % metadata lock'";
 /// Of MySQL only: MariaDB tells it in its status.
 const LENGTH: &str = "SELECT 'history', count, NULL, NULL, NULL \
      FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len' AND status = 'enabled'";
+/// MariaDB puts `information_schema.processlist` into a temporary table on disk, as it has a BLOB, whatever is selected of it: 0.4 ms, 0.1 by this
+/// statement, and a look at the server's health must not depend on its disk.
+const THREADS: &str = "SHOW PROCESSLIST";
 
 pub(super) struct Transactions;
 
@@ -54,8 +58,15 @@ impl Collector<Session> for Transactions {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let rows = session.query(statement(session.version())).await?;
+        let version = session.version();
+        let rows = session.query(statement(version)).await?;
         write(&rows, session.thresholds(), out);
+        if version.is_mariadb() {
+            let threads = session.query(THREADS).await?;
+            if let Some(now) = rows.iter().find_map(|row| row.number(NOW)) {
+                write_locks(waits(&threads, now), session.thresholds(), out);
+            }
+        }
         if let Some(length) = session.status().await?.rows.lookup_number("innodb_history_list_length") {
             write_history(length, session.thresholds(), out);
         }
@@ -64,71 +75,87 @@ impl Collector<Session> for Transactions {
 }
 
 fn statement(version: Version) -> String {
+    if version.is_mariadb() {
+        return TRANSACTION.to_owned();
+    }
     // MySQL 5.6 and later have the table.
     let length = if version.is_mysql_since((5, 6, 0)) { format!(" UNION ALL {LENGTH}") } else { String::new() };
     format!("{TRANSACTION} UNION ALL {LOCK}{length}")
 }
 
-/// What is counted in one row of the answer, and how the oldest of it is judged.
-struct Kind {
-    count: Desc,
-    oldest: Desc,
-    check: &'static CheckDef,
-    none: &'static str,
-    /// From how many seconds on it warns and fails.
-    thresholds: (f64, f64),
-    /// The reason, of the count, the oldest's thread and its seconds.
-    reason: fn(f64, &str, f64) -> String,
-    advice: &'static str,
+/// The column of the statements' rows that has the server's time.
+const NOW: usize = 4;
+
+/// So many, and the oldest of them if there is one.
+struct Waiting<'a> {
+    count: f64,
+    oldest: Option<Oldest<'a>>,
+}
+
+struct Oldest<'a> {
+    started: f64,
+    thread: &'a str,
+    seconds: f64,
 }
 
 fn write(rows: &Rows, thresholds: Thresholds, out: &mut Families) {
-    let transactions = Kind {
-        count: OPEN,
-        oldest: OLDEST,
-        check: TRANSACTIONS,
-        none: "no transaction is open",
-        thresholds: (thresholds.transaction_warn, thresholds.transaction_fail),
-        reason: |count, thread, seconds| {
-            format!("of {count} open transactions the oldest began {seconds:.0} s ago, in thread {thread}")
-        },
-        advice: "it keeps locks and old versions of rows; KILL the thread if nobody needs it",
-    };
-    let locks = Kind {
-        count: WAITS,
-        oldest: LONGEST_WAIT,
-        check: METADATA_LOCKS,
-        none: "no statement waits for a metadata lock",
-        thresholds: (thresholds.metadata_lock_warn, thresholds.metadata_lock_fail),
-        reason: |count, thread, seconds| {
-            format!("{count} statements wait for a metadata lock, thread {thread} for {seconds:.0} s")
-        },
-        advice: "an open transaction or an ALTER TABLE holds it, and all that come later wait, too",
-    };
     for row in rows.iter() {
         let Some(count) = row.number(1) else { continue };
+        let oldest = row.number(2).zip(row.number(NOW)).map(|(started, now)| Oldest {
+            started,
+            thread: row.get(3).unwrap_or_default(),
+            seconds: (now - started).max(0.0),
+        });
         match row.get(0) {
-            Some("transactions") => transactions.write(row, count, out),
-            Some("metadata_locks") => locks.write(row, count, out),
+            Some("transactions") => write_transactions(Waiting { count, oldest }, thresholds, out),
+            Some("metadata_locks") => write_locks(Waiting { count, oldest }, thresholds, out),
             Some("history") => write_history(count, thresholds, out),
             _ => {}
         }
     }
 }
 
-impl Kind {
-    fn write(&self, row: Row<'_>, count: f64, out: &mut Families) {
-        out.push(&self.count, &[], count);
-        let (Some(started), Some(now)) = (row.number(2), row.number(4)) else {
-            out.check(self.check, CheckStatus::Ok, self.none);
-            return;
-        };
-        out.push(&self.oldest, &[], started);
-        let seconds = (now - started).max(0.0);
-        let status = grade(seconds, self.thresholds.0, self.thresholds.1);
-        let reason = (self.reason)(count, row.get(3).unwrap_or_default(), seconds);
-        out.check(self.check, status, advised(status, reason, self.advice));
+/// Those that wait for a metadata lock, of MariaDB's threads.
+fn waits(threads: &Rows, now: f64) -> Waiting<'_> {
+    let column = |name| threads.columns().position(|column| column.eq_ignore_ascii_case(name)).unwrap_or(usize::MAX);
+    let (id, time, state) = (column("Id"), column("Time"), column("State"));
+    let mut waiting = Waiting { count: 0.0, oldest: None };
+    for row in threads.iter() {
+        let waits = |state: &str| state.starts_with("Waiting for ") && state.ends_with(" metadata lock");
+        if !row.get(state).is_some_and(waits) {
+            continue;
+        }
+        waiting.count += 1.0;
+        let seconds = row.number(time).unwrap_or_default();
+        if waiting.oldest.as_ref().is_none_or(|oldest| oldest.seconds < seconds) {
+            waiting.oldest = Some(Oldest { started: now - seconds, thread: row.get(id).unwrap_or_default(), seconds });
+        }
     }
+    waiting
+}
+
+fn write_transactions(open: Waiting<'_>, thresholds: Thresholds, out: &mut Families) {
+    out.push(&OPEN, &[], open.count);
+    let Some(Oldest { started, thread, seconds }) = open.oldest else {
+        return out.check(TRANSACTIONS, CheckStatus::Ok, "no transaction is open");
+    };
+    out.push(&OLDEST, &[], started);
+    let status = grade(seconds, thresholds.transaction_warn, thresholds.transaction_fail);
+    let reason = format!("of {} open transactions the oldest began {seconds:.0} s ago, in thread {thread}", open.count);
+    let advice = "it keeps locks and old versions of rows; KILL the thread if nobody needs it";
+    out.check(TRANSACTIONS, status, advised(status, reason, advice));
+}
+
+fn write_locks(waits: Waiting<'_>, thresholds: Thresholds, out: &mut Families) {
+    out.push(&WAITS, &[], waits.count);
+    let Some(Oldest { started, thread, seconds }) = waits.oldest else {
+        return out.check(METADATA_LOCKS, CheckStatus::Ok, "no statement waits for a metadata lock");
+    };
+    out.push(&LONGEST_WAIT, &[], started);
+    let status = grade(seconds, thresholds.metadata_lock_warn, thresholds.metadata_lock_fail);
+    let reason = format!("{} statements wait for a metadata lock, thread {thread} for {seconds:.0} s", waits.count);
+    let advice = "an open transaction or an ALTER TABLE holds it, and all that come later wait, too";
+    out.check(METADATA_LOCKS, status, advised(status, reason, advice));
 }
 
 /// What to do is told when there is something to do.
@@ -190,6 +217,33 @@ mod tests {
         assert_eq!((locks.0, locks.1), ("metadata_locks", CheckStatus::Warn));
         assert!(locks.2.starts_with("2 statements wait for a metadata lock, thread 18 for 12 s"), "{found:?}");
         assert_eq!((history.0, history.1), ("history", CheckStatus::Warn));
+    }
+
+    #[test]
+    fn the_longest_wait_of_mariadbs_threads_is_found() {
+        let mut threads = Rows::new(["Id", "User", "Time", "State"].map(str::to_owned));
+        for row in [
+            ["16", "app", "900", ""],
+            ["17", "app", "12", "Waiting for table metadata lock"],
+            ["18", "app", "400", "Waiting for table flush"],
+            ["19", "app", "31", "Waiting for schema metadata lock"],
+            ["20", "app", "0", "starting"],
+        ] {
+            threads.push(row.map(|cell| Some(cell.as_bytes())).into_iter()).unwrap();
+        }
+        let mut out = Families::default();
+        write_locks(waits(&threads, 1400.0), Thresholds::defaults(), &mut out);
+        let (_, status, reason) = testing::checks(out).remove(0);
+        assert_eq!(status, CheckStatus::Warn);
+        assert!(reason.starts_with("2 statements wait for a metadata lock, thread 19 for 31 s: "), "{reason}");
+        let mut out = Families::default();
+        write_locks(waits(&threads, 1400.0), Thresholds::defaults(), &mut out);
+        assert_eq!(
+            testing::samples(out),
+            ["mysql_metadata_lock_oldest_wait_start_timestamp_seconds 1369", "mysql_metadata_lock_waits 2"]
+        );
+        let none = waits(&Rows::default(), 1400.0);
+        assert!(none.count == 0.0 && none.oldest.is_none());
     }
 
     #[test]

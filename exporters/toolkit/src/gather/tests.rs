@@ -122,12 +122,14 @@ fn gatherer(target: ScriptedTarget) -> Arc<Gatherer<Scripted>> {
     Arc::new(Gatherer::new(Scripted { target: Arc::new(target) }, vec![0, 1, 2, 3], 1000))
 }
 
+const FORM: Form = Form { format: Format::Text, compression: Compression::Identity };
+
 fn within(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
 }
 
 async fn page(exposition: Arc<Exposition>) -> String {
-    let body = exposition.body(Format::Text, Compression::Identity).await;
+    let body = exposition.body(FORM).await;
     String::from_utf8(body.to_vec()).unwrap()
 }
 
@@ -138,20 +140,20 @@ fn has(page: &str, sample: &str) -> bool {
 #[tokio::test(start_paused = true)]
 async fn concurrent_scrapes_share_one_gather() {
     let gatherer = gatherer(ScriptedTarget::default());
-    let scrapes = (0..200).map(|_| gatherer.scrape(vec![0, 1], within(10)));
+    let scrapes = (0..200).map(|_| gatherer.scrape(vec![0, 1], None, within(10)));
     for exposition in join_all(scrapes).await {
         assert!(has(&page(exposition.unwrap()).await, r#"scripted_value{collector="slow",when="after"} 1"#));
     }
     let target = Arc::clone(&gatherer.exporter.target);
     assert_eq!(target.opened.load(Ordering::Relaxed), 1);
-    gatherer.scrape(vec![0], within(10)).await.unwrap();
+    gatherer.scrape(vec![0], None, within(10)).await.unwrap();
     assert_eq!(target.opened.load(Ordering::Relaxed), 2, "a scrape that comes later is not served the old answer");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_collector_costs_only_itself() {
     let gatherer = gatherer(ScriptedTarget::default());
-    let exposition = gatherer.scrape(vec![0, 1], within(2)).await.unwrap();
+    let exposition = gatherer.scrape(vec![0, 1], None, within(2)).await.unwrap();
     assert_eq!(exposition.report.status, Verdict::Degraded);
     assert_eq!(exposition.report.reasons, ["collector slow: no answer within 2.00 s"]);
     let page = page(exposition).await;
@@ -172,9 +174,9 @@ async fn a_slow_collector_costs_only_itself() {
 async fn the_scraper_with_the_shorter_deadline_gets_what_is_there_by_then() {
     let gatherer = gatherer(ScriptedTarget::default());
     let started = Instant::now();
-    let patient = gatherer.scrape(vec![0, 1], within(10));
+    let patient = gatherer.scrape(vec![0, 1], None, within(10));
     let hurried = async {
-        let exposition = gatherer.scrape(vec![0, 1], within(1)).await.unwrap();
+        let exposition = gatherer.scrape(vec![0, 1], None, within(1)).await.unwrap();
         (exposition, started.elapsed())
     };
     let (patient, (hurried, took)) = futures::future::join(patient, hurried).await;
@@ -189,8 +191,8 @@ async fn the_scraper_with_the_shorter_deadline_gets_what_is_there_by_then() {
 #[tokio::test(start_paused = true)]
 async fn the_scraper_with_the_longer_deadline_does_not_take_the_others_haste() {
     let gatherer = gatherer(ScriptedTarget::default());
-    let hurried = gatherer.scrape(vec![0, 1], within(1));
-    let patient = (0..20).map(|_| gatherer.scrape(vec![0, 1], within(10)));
+    let hurried = gatherer.scrape(vec![0, 1], None, within(1));
+    let patient = (0..20).map(|_| gatherer.scrape(vec![0, 1], None, within(10)));
     let (hurried, patient) = futures::future::join(hurried, join_all(patient)).await;
     assert!(has(&page(hurried.unwrap()).await, r#"scripted_exporter_collector_success{collector="slow"} 0"#));
     for exposition in patient {
@@ -204,9 +206,9 @@ async fn a_service_that_hangs_is_not_asked_again_for_a_scraper_that_came_later()
     let gatherer = gatherer(ScriptedTarget { open_takes: Duration::from_secs(3600), ..ScriptedTarget::default() });
     let later = async {
         tokio::time::sleep(Duration::from_secs(9)).await;
-        gatherer.scrape(vec![0], within(10)).await
+        gatherer.scrape(vec![0], None, within(10)).await
     };
-    let (first, later) = futures::future::join(gatherer.scrape(vec![0], within(10)), later).await;
+    let (first, later) = futures::future::join(gatherer.scrape(vec![0], None, within(10)), later).await;
     assert_eq!(first.unwrap().report.reasons, later.unwrap().report.reasons);
     assert_eq!(gatherer.exporter.target.opened.load(Ordering::Relaxed), 1);
 }
@@ -214,7 +216,7 @@ async fn a_service_that_hangs_is_not_asked_again_for_a_scraper_that_came_later()
 #[tokio::test(start_paused = true)]
 async fn an_error_and_a_panic_cost_only_their_collectors() {
     let gatherer = gatherer(ScriptedTarget::default());
-    let page = page(gatherer.scrape(vec![0, 2, 3], within(10)).await.unwrap()).await;
+    let page = page(gatherer.scrape(vec![0, 2, 3], None, within(10)).await.unwrap()).await;
     for sample in [
         "scripted_up 1",
         r#"scripted_exporter_collector_success{collector="quick"} 1"#,
@@ -230,7 +232,7 @@ async fn an_error_and_a_panic_cost_only_their_collectors() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_refuses_is_down_with_the_reason() {
     let gatherer = gatherer(ScriptedTarget { refuses: true, ..ScriptedTarget::default() });
-    let exposition = gatherer.scrape(vec![0], within(10)).await.unwrap();
+    let exposition = gatherer.scrape(vec![0], None, within(10)).await.unwrap();
     assert_eq!(exposition.report.status, Verdict::Down);
     assert_eq!(exposition.report.reasons, ["connect: access denied"]);
     let page = page(exposition).await;
@@ -247,7 +249,7 @@ async fn a_service_that_refuses_is_down_with_the_reason() {
 async fn a_service_that_hangs_is_down_by_the_deadline() {
     let gatherer = gatherer(ScriptedTarget { open_takes: Duration::from_secs(3600), ..ScriptedTarget::default() });
     let started = Instant::now();
-    let exposition = gatherer.scrape(vec![0], within(4)).await.unwrap();
+    let exposition = gatherer.scrape(vec![0], None, within(4)).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(exposition.report.reasons, ["connect: no answer within 4.00 s"]);
 }
@@ -257,18 +259,18 @@ async fn gathers_of_different_targets_are_bounded() {
     let gatherer = gatherer(ScriptedTarget::default());
     let probes = (0..MAX_GATHERS + 3).map(|i| {
         let gatherer = Arc::clone(&gatherer);
-        async move { gatherer.probe(&format!("host{i}"), &[], vec![0], within(1)).await }
+        async move { gatherer.probe(&format!("host{i}"), &[], vec![0], FORM, within(1)).await }
     });
     let refused =
         join_all(probes).await.into_iter().filter(|result| matches!(result, Err(GatherError::TooMany))).count();
     assert_eq!(refused, 3);
     let probes = (0..MAX_GATHERS).map(|i| {
         let gatherer = Arc::clone(&gatherer);
-        async move { gatherer.probe(&format!("host{i}"), &[], vec![0], within(1)).await }
+        async move { gatherer.probe(&format!("host{i}"), &[], vec![0], FORM, within(1)).await }
     });
-    let (_, main) = futures::future::join(join_all(probes), gatherer.scrape(vec![0], within(1))).await;
+    let (_, main) = futures::future::join(join_all(probes), gatherer.scrape(vec![0], None, within(1))).await;
     assert!(main.is_ok(), "a flood of probes does not keep the main target from being scraped");
-    assert!(matches!(gatherer.probe("bad", &[], vec![0], within(1)).await, Err(GatherError::Target(_))));
+    assert!(matches!(gatherer.probe("bad", &[], vec![0], FORM, within(1)).await, Err(GatherError::Target(_))));
 }
 
 #[test]

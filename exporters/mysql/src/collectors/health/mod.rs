@@ -144,9 +144,9 @@ impl Collector<Session> for Health {
             if let Ok(variables) = &variables {
                 let own = own_transactions(&replication.rows, &variables.rows);
                 let new = session.history().new_own_transactions(own);
-                let errant = own.zip(new).map(|(own, new)| {
-                    replication::own_transactions(own, new, session.version().is_mariadb_since(0, 0))
-                });
+                let errant = own
+                    .zip(new)
+                    .map(|(own, new)| replication::own_transactions(own, new, session.version().is_mariadb()));
                 out.finding(ERRANT_TRANSACTIONS, errant);
                 out.finding(READ_ONLY, replication::read_only(&variables.rows, !replication.rows.is_empty()));
             }
