@@ -42,20 +42,22 @@ pub(crate) struct Ahead {
     crc: Crc,
 }
 
-/// Compresses a part of a page as soon as it is there, while the service works on its answer to the next collector: half of MySQL's page.
-pub(crate) fn ahead(part: &Part, form: Form) -> Option<Ahead> {
+/// Compresses a part of a page before the other parts are there. What isn't worth it, or is there already, is left.
+pub(crate) fn ahead(part: &Part, form: Form) {
     let Form { format, compression } = form;
     let samples: usize = part.families.iter().map(|family| family.rows.len()).sum();
     if compression != Compression::Gzip || !AHEAD_SAMPLES.contains(&samples) {
-        return None;
+        return;
     }
-    Some(SCRATCH.with_borrow_mut(|Scratch { deflate, chunk }| {
-        let mut gzip = Gzip::new(deflate, encoded_size(part.families.iter()));
-        chunk.clear();
-        encode_in_chunks(chunk, CHUNK_BYTES, part.families.iter(), part, format, &mut |chunk| gzip.write(chunk));
-        gzip.flush(chunk, FlushCompress::Full);
-        Ahead { format, deflated: gzip.body, crc: gzip.crc }
-    }))
+    part.ahead.get_or_init(|| {
+        SCRATCH.with_borrow_mut(|Scratch { deflate, chunk }| {
+            let mut gzip = Gzip::new(deflate, encoded_size(part.families.iter()));
+            chunk.clear();
+            encode_in_chunks(chunk, CHUNK_BYTES, part.families.iter(), part, format, &mut |chunk| gzip.write(chunk));
+            gzip.flush(chunk, FlushCompress::Full);
+            Ahead { format, deflated: gzip.body, crc: gzip.crc }
+        })
+    });
 }
 
 pub(crate) fn body(snapshot: &Snapshot, form: Form) -> Vec<u8> {
@@ -67,11 +69,8 @@ pub(crate) fn body(snapshot: &Snapshot, form: Form) -> Vec<u8> {
             gzip.body.extend(GZIP_HEADER);
             chunk.clear();
             for stretch in snapshot.stretches() {
-                let whole = stretch.whole_part().and_then(|part| part.ahead.as_ref().map(|ahead| (part, ahead)));
-                match whole.filter(|(part, ahead)| {
-                    ahead.format == format && look_the_same(&part.families, *part, snapshot, format)
-                }) {
-                    Some((_, ahead)) => {
+                match stretch.whole_part().and_then(|part| there_ahead(part, snapshot, format)) {
+                    Some(ahead) => {
                         gzip.flush(chunk, FlushCompress::Full);
                         gzip.append(ahead);
                     }
@@ -102,6 +101,11 @@ pub(crate) fn body(snapshot: &Snapshot, form: Form) -> Vec<u8> {
             written.and_then(|()| zstd.write_all(chunk)).and_then(|()| zstd.finish()).unwrap_or_default()
         }
     })
+}
+
+/// The part's piece, if it is what the part is on this page.
+fn there_ahead<'a>(part: &'a Part, page: &Snapshot, format: Format) -> Option<&'a Ahead> {
+    part.ahead.get().filter(|ahead| ahead.format == format && look_the_same(&part.families, part, page, format))
 }
 
 struct Gzip<'a> {
@@ -205,8 +209,10 @@ mod tests {
             let desc = Desc::dynamic(Kind::Counter, format!("{prefix}_{i}_total"), "Counts.", &[]);
             out.push(&desc, &[], i as f64);
         }
-        let mut part = out.finish();
-        part.ahead = ahead_for.and_then(|format| ahead(&part, form(format, Compression::Gzip)));
+        let part = out.finish();
+        if let Some(format) = ahead_for {
+            ahead(&part, form(format, Compression::Gzip));
+        }
         Arc::new(part)
     }
 
@@ -219,7 +225,7 @@ mod tests {
             body
         };
         let body = body_of(parts);
-        let pieces = parts.iter().filter_map(|part| part.ahead.as_ref());
+        let pieces = parts.iter().filter_map(|part| part.ahead.get());
         pieces.into_iter().any(|ahead| body.windows(ahead.deflated.len()).any(|window| window == ahead.deflated))
     }
 
@@ -263,12 +269,16 @@ mod tests {
 
     #[test]
     fn only_what_is_worth_it_is_compressed_ahead() {
-        let gzip = form(Format::Text, Compression::Gzip);
-        assert!(ahead(&part("a", 10, None), gzip).is_none());
-        assert!(ahead(&part("a", 10_000, None), gzip).is_none());
-        let part = part("a", 1000, None);
-        assert!(ahead(&part, gzip).is_some());
-        assert!(ahead(&part, form(Format::Text, Compression::Zstd)).is_none());
-        assert!(ahead(&part, form(Format::Text, Compression::Identity)).is_none());
+        for (families, compression, is_worth_it) in [
+            (10, Compression::Gzip, false),
+            (1000, Compression::Gzip, true),
+            (10_000, Compression::Gzip, false),
+            (1000, Compression::Zstd, false),
+            (1000, Compression::Identity, false),
+        ] {
+            let part = part("a", families, None);
+            ahead(&part, form(Format::Text, compression));
+            assert_eq!(part.ahead.get().is_some(), is_worth_it, "{families} families, {compression:?}");
+        }
     }
 }

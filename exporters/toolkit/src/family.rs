@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
+use std::sync::OnceLock;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
@@ -523,7 +524,7 @@ impl Families {
         });
         // Here, where the other collectors still wait for the service, and not when all parts are put together.
         self.list.sort_by(|a, b| a.name.cmp(&b.name));
-        Part { families: self.list, checks: self.checks, dropped, ahead: None }
+        Part { families: self.list, checks: self.checks, dropped, ahead: OnceLock::new() }
     }
 }
 
@@ -535,7 +536,7 @@ pub struct Part {
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) dropped: Dropped,
     /// Its families as they will stand on the page, if nobody else's are among them.
-    pub(crate) ahead: Option<Ahead>,
+    pub(crate) ahead: OnceLock<Ahead>,
 }
 
 impl Names for Part {

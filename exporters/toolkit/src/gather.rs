@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::{join, join_all};
-use tokio::sync::{OnceCell, watch};
+use futures::future::{join_all, select};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
@@ -404,7 +405,7 @@ impl<E: Exporter> Gatherer<E> {
         running
     }
 
-    /// Parts are made ready for the form that the first scraper takes.
+    /// Parts are compressed ahead in the form that the first scraper takes.
     async fn gather(
         &self,
         key: &Key,
@@ -421,8 +422,9 @@ impl<E: Exporter> Gatherer<E> {
         };
         lock(progress).opened = Some((opened, started.elapsed()));
         let Some(session) = session else { return };
+        let one_finished = Notify::new();
         let collecting = join_all(key.collectors.iter().map(|&index| {
-            let session = &session;
+            let (session, one_finished) = (&session, &one_finished);
             async move {
                 let started = Instant::now();
                 let mut families = Families::with_limit(self.sample_limit);
@@ -437,20 +439,32 @@ impl<E: Exporter> Gatherer<E> {
                 if !finished_in_time {
                     families = Families::default();
                 }
-                let mut part = families.finish();
-                let duration = started.elapsed();
-                part.ahead = form.and_then(|form| compress::ahead(&part, form));
-                let finished = Finished { collector: index, part: Arc::new(part), duration, error: result.err() };
+                let finished = Finished {
+                    collector: index,
+                    part: Arc::new(families.finish()),
+                    duration: started.elapsed(),
+                    error: result.err(),
+                };
                 lock(progress).finished.push(finished);
+                one_finished.notify_one();
             }
         }));
-        // Polled second: once the collectors have asked, while the service works.
-        let looking_at_itself = async {
+        // What can be done while the service works on its answers, and need not be done after them.
+        let meanwhile = async {
             if key.probe.is_none() {
                 lock(progress).process = Some(Arc::new(process::part()));
             }
+            loop {
+                one_finished.notified().await;
+                // The other collectors that can go on now go first: with the last of them there is nothing to wait for any more.
+                tokio::task::yield_now().await;
+                let parts: Vec<_> = lock(progress).finished.iter().map(|finished| Arc::clone(&finished.part)).collect();
+                if let Some(form) = form {
+                    parts.iter().for_each(|part| compress::ahead(part, form));
+                }
+            }
         };
-        join(collecting, looking_at_itself).await;
+        select(collecting, pin!(meanwhile)).await;
     }
 
     fn assemble(&self, progress: &Progress, key: &Key, address: &str, started: Instant) -> (Exposition, Dropped) {
