@@ -40,7 +40,7 @@ dist)
     fi
     ;;
 bench)
-    needed+=([prometheus-redis-exporter]=prometheus-redis-exporter [mariadb-slap]=mariadb-client)
+    needed+=([prometheus-redis-exporter]=prometheus-redis-exporter [mariadb_config]=libmariadb-dev)
     ;;
 *)
     echo "usage: $0 [dist|bench]" >&2

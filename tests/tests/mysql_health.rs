@@ -110,6 +110,22 @@ async fn a_statement_that_waits_for_a_metadata_lock() {
     }
 }
 
+/// A server whose disk is full or hangs is not well, and has to be looked at.
+#[tokio::test]
+async fn a_scrape_makes_no_temporary_table_on_disk() {
+    for flavour in FLAVOURS {
+        let db = server(flavour, &[]).await;
+        let exporter = exporter(&db, &[]).await;
+        scrape(&exporter).await.unwrap();
+        let tables = || db.sql("SHOW GLOBAL STATUS LIKE 'Created_tmp_disk_tables'").unwrap();
+        let before = tables();
+        for _ in 0..3 {
+            scrape(&exporter).await.unwrap().expect("mysql_metadata_lock_waits", &[], 0.0).unwrap();
+        }
+        assert_eq!(tables(), before, "{flavour:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_canary_is_written() {
     for flavour in FLAVOURS {

@@ -22,6 +22,8 @@ struct ScriptedCollector {
     name: &'static str,
     takes: Duration,
     ends: Ends,
+    /// Written beside its own, as a family that only this collector has.
+    numbers: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -31,6 +33,7 @@ enum Ends {
     InPanic,
 }
 
+const NUMBER: Desc = Desc::gauge("scripted_number", "Many of them.", &["number"]);
 const VALUE: Desc = Desc::gauge("scripted_value", "Written before and after the wait.", &["collector", "when"]);
 static HEADROOM: CheckDef = CheckDef { name: "headroom", help: "", essential: false };
 
@@ -64,6 +67,10 @@ impl Collector<()> for ScriptedCollector {
     }
 
     async fn collect(&self, (): &(), out: &mut Families) -> Result<(), BoxError> {
+        (0..self.numbers).for_each(|number| out.push(&NUMBER, &[&number.to_string()], 0.0));
+        if self.numbers > 0 {
+            return Ok(());
+        }
         out.push(&VALUE, &[self.name, "before"], 1.0);
         tokio::time::sleep(self.takes).await;
         match self.ends {
@@ -90,12 +97,14 @@ impl Exporter for Scripted {
     }
 
     fn collectors() -> Vec<Box<dyn Collector<()>>> {
-        let collector = |name, seconds, ends| ScriptedCollector { name, takes: Duration::from_secs(seconds), ends };
+        let collector =
+            |name, seconds, ends| ScriptedCollector { name, takes: Duration::from_secs(seconds), ends, numbers: 0 };
         vec![
             Box::new(collector("quick", 0, Ends::Well)),
             Box::new(collector("slow", 5, Ends::Well)),
             Box::new(collector("failing", 0, Ends::InError)),
             Box::new(collector("panicking", 0, Ends::InPanic)),
+            Box::new(ScriptedCollector { numbers: 500, ..collector("large", 0, Ends::Well) }),
         ]
     }
 
@@ -148,6 +157,28 @@ async fn concurrent_scrapes_share_one_gather() {
     assert_eq!(target.opened.load(Ordering::Relaxed), 1);
     gatherer.scrape(vec![0], None, within(10)).await.unwrap();
     assert_eq!(target.opened.load(Ordering::Relaxed), 2, "a scrape that comes later is not served the old answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_part_is_compressed_while_others_wait_for_the_service() {
+    let gatherer = gatherer(ScriptedTarget::default());
+    let gzip = Form { format: Format::Text, compression: Compression::Gzip };
+    for (collectors, form, expected) in [
+        (vec![1, 4], Some(gzip), true),
+        // Nothing to wait for, and nobody who takes it.
+        (vec![0, 4], Some(gzip), false),
+        (vec![1, 4], Some(FORM), false),
+        (vec![1, 4], None, false),
+    ] {
+        let exposition = gatherer.scrape(collectors.clone(), form, within(10)).await.unwrap();
+        let there_ahead = exposition
+            .snapshot
+            .stretches()
+            .filter_map(|stretch| stretch.whole_part())
+            .any(|part| part.ahead.get().is_some());
+        assert_eq!(there_ahead, expected, "{collectors:?}, {form:?}");
+        assert!(has(&page(exposition).await, r#"scripted_number{number="499"} 0"#));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //!
 //! Figures of one machine differ from run to run; the ratios of one run are what to compare.
 
+mod c_client;
 mod exporters;
 mod snapshot;
 mod train;

@@ -1,0 +1,49 @@
+//! The bare client in C, `c_client.c`: built where the benchmark runs, and asked for one turn at a time.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use medassist_tests::launch::{Launch, run, target_directory};
+
+use crate::Result;
+
+pub(crate) struct Client {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Client {
+    pub(crate) fn start(user: &str, password: &str, port: u16) -> Result<Self> {
+        let program = target_directory()?.join("c_client");
+        let flags = run(
+            &mut Launch::installed(&["mariadb_config"])?.args(["--cflags", "--libs"]).wrapped(&[]),
+            "mariadb_config",
+            "",
+        )?;
+        let cc = Launch::installed(&["cc"])?
+            .args(["-O2", "-Wall", "-x", "c", "-", "-o"])
+            .arg(&program)
+            .args(flags.split_whitespace());
+        run(&mut cc.wrapped(&[]), "cc", include_str!("c_client.c"))?;
+        let launch = Launch::new(program).args([user, &port.to_string()]).env("MYSQL_PWD", password);
+        let mut child = launch.wrapped(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).ok_or("the C client has no pipes")?;
+        Ok(Self { child, stdin, stdout: BufReader::new(stdout) })
+    }
+
+    /// The seconds of one turn.
+    pub(crate) fn ask(&mut self) -> Result<f64> {
+        self.stdin.write_all(b"\n")?;
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        line.trim().parse().map_err(|_| "the C client has ended; what it said is above".into())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
