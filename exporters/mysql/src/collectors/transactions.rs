@@ -30,15 +30,11 @@ const HISTORY_LENGTH: Desc = Desc::gauge(
 const TRANSACTION: &str = "SELECT 'transactions', COUNT(*), UNIX_TIMESTAMP(MIN(trx_started)), \
      SUBSTRING_INDEX(GROUP_CONCAT(trx_mysql_thread_id ORDER BY trx_started), ',', 1), UNIX_TIMESTAMP() \
      FROM information_schema.innodb_trx";
-/// MySQL's; MariaDB gets the statement below.
-const LOCK: &str = "SELECT 'metadata_locks', COUNT(*), UNIX_TIMESTAMP() - MAX(time), \
-     SUBSTRING_INDEX(GROUP_CONCAT(id ORDER BY time DESC), ',', 1), UNIX_TIMESTAMP() \
-     FROM information_schema.processlist WHERE state LIKE 'Waiting for % metadata lock'";
 /// Of MySQL only: MariaDB tells it in its status.
 const LENGTH: &str = "SELECT 'history', count, NULL, NULL, NULL \
      FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len' AND status = 'enabled'";
-/// MariaDB puts `information_schema.processlist` into a temporary table on disk, as it has a BLOB, whatever is selected of it: 0.4 ms, 0.1 by this
-/// statement, and a look at the server's health must not depend on its disk.
+/// Not `information_schema.processlist`: both servers put it into a temporary table on disk, whatever is selected of it. That takes 0.4 ms and not 0.1,
+/// and a look at a server's health must not depend on its disk.
 const THREADS: &str = "SHOW PROCESSLIST";
 
 pub(super) struct Transactions;
@@ -58,14 +54,11 @@ impl Collector<Session> for Transactions {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let version = session.version();
-        let rows = session.query(statement(version)).await?;
+        let rows = session.query(statement(session.version())).await?;
         write(&rows, session.thresholds(), out);
-        if version.is_mariadb() {
-            let threads = session.query(THREADS).await?;
-            if let Some(now) = rows.iter().find_map(|row| row.number(NOW)) {
-                write_locks(waits(&threads, now), session.thresholds(), out);
-            }
+        let threads = session.query(THREADS).await?;
+        if let Some(now) = rows.iter().find_map(|row| row.number(NOW)) {
+            write_locks(waits(&threads, now), session.thresholds(), out);
         }
         if let Some(length) = session.status().await?.rows.lookup_number("innodb_history_list_length") {
             write_history(length, session.thresholds(), out);
@@ -75,12 +68,9 @@ impl Collector<Session> for Transactions {
 }
 
 fn statement(version: Version) -> String {
-    if version.is_mariadb() {
-        return TRANSACTION.to_owned();
-    }
     // MySQL 5.6 and later have the table.
     let length = if version.is_mysql_since((5, 6, 0)) { format!(" UNION ALL {LENGTH}") } else { String::new() };
-    format!("{TRANSACTION} UNION ALL {LOCK}{length}")
+    format!("{TRANSACTION}{length}")
 }
 
 /// The column of the statements' rows that has the server's time.
@@ -108,14 +98,13 @@ fn write(rows: &Rows, thresholds: Thresholds, out: &mut Families) {
         });
         match row.get(0) {
             Some("transactions") => write_transactions(Waiting { count, oldest }, thresholds, out),
-            Some("metadata_locks") => write_locks(Waiting { count, oldest }, thresholds, out),
             Some("history") => write_history(count, thresholds, out),
             _ => {}
         }
     }
 }
 
-/// Those that wait for a metadata lock, of MariaDB's threads.
+/// Those of the threads that wait for a metadata lock.
 fn waits(threads: &Rows, now: f64) -> Waiting<'_> {
     let column = |name| threads.columns().position(|column| column.eq_ignore_ascii_case(name)).unwrap_or(usize::MAX);
     let (id, time, state) = (column("Id"), column("Time"), column("State"));
@@ -194,7 +183,6 @@ mod tests {
     fn the_oldest_is_told_with_its_thread() {
         let answer = [
             [Some("transactions"), Some("3"), Some("1000.5"), Some("17"), Some("1400")],
-            [Some("metadata_locks"), Some("2"), Some("1388"), Some("18"), Some("1400")],
             [Some("history"), Some("2000000"), None, None, None],
         ];
         let mut out = Families::default();
@@ -203,24 +191,20 @@ mod tests {
             testing::samples(out),
             [
                 "mysql_innodb_history_list_length 2000000",
-                "mysql_metadata_lock_oldest_wait_start_timestamp_seconds 1388",
-                "mysql_metadata_lock_waits 2",
                 "mysql_transactions_oldest_start_timestamp_seconds 1000.5",
                 "mysql_transactions_open 3",
             ]
         );
         let found = checks(&answer);
-        let [transactions, locks, history] = &found[..] else { panic!("{found:?}") };
+        let [transactions, history] = &found[..] else { panic!("{found:?}") };
         assert_eq!((transactions.0, transactions.1), ("transactions", CheckStatus::Warn));
         let expected = "of 3 open transactions the oldest began 400 s ago, in thread 17: it keeps locks";
         assert!(transactions.2.starts_with(expected), "{found:?}");
-        assert_eq!((locks.0, locks.1), ("metadata_locks", CheckStatus::Warn));
-        assert!(locks.2.starts_with("2 statements wait for a metadata lock, thread 18 for 12 s"), "{found:?}");
         assert_eq!((history.0, history.1), ("history", CheckStatus::Warn));
     }
 
     #[test]
-    fn the_longest_wait_of_mariadbs_threads_is_found() {
+    fn the_longest_of_the_waits_is_told() {
         let mut threads = Rows::new(["Id", "User", "Time", "State"].map(str::to_owned));
         for row in [
             ["16", "app", "900", ""],
@@ -243,22 +227,20 @@ mod tests {
             testing::samples(written(&threads)),
             ["mysql_metadata_lock_oldest_wait_start_timestamp_seconds 1369", "mysql_metadata_lock_waits 2"]
         );
-        assert_eq!(testing::samples(written(&Rows::default())), ["mysql_metadata_lock_waits 0"]);
+        let none = Rows::default();
+        assert_eq!(testing::samples(written(&none)), ["mysql_metadata_lock_waits 0"]);
+        assert_eq!(testing::checks(written(&none))[0].1, CheckStatus::Ok);
     }
 
     #[test]
     fn nothing_open_is_well() {
         let answer = [
             [Some("transactions"), Some("0"), None, None, Some("1400")],
-            [Some("metadata_locks"), Some("0"), None, None, Some("1400")],
             [Some("history"), Some("7"), None, None, None],
         ];
         assert!(checks(&answer).iter().all(|(_, status, _)| *status == CheckStatus::Ok));
         let mut out = Families::default();
         write(&rows(&answer), Thresholds::defaults(), &mut out);
-        assert_eq!(
-            testing::samples(out),
-            ["mysql_innodb_history_list_length 7", "mysql_metadata_lock_waits 0", "mysql_transactions_open 0"]
-        );
+        assert_eq!(testing::samples(out), ["mysql_innodb_history_list_length 7", "mysql_transactions_open 0"]);
     }
 }
