@@ -216,7 +216,7 @@ mod tests {
         Arc::new(part)
     }
 
-    /// The gzip page of these parts is theirs; how many bytes of it were there ahead?
+    /// The gzip page of these parts is what it should be. Has it a piece that was there ahead?
     fn used_ahead(parts: &[Arc<Part>], format: Format) -> bool {
         let body_of = |parts: &[Arc<Part>]| {
             let snapshot = Snapshot::assemble(parts.iter().cloned()).0;
@@ -225,8 +225,8 @@ mod tests {
             body
         };
         let body = body_of(parts);
-        let pieces = parts.iter().filter_map(|part| part.ahead.get());
-        pieces.into_iter().any(|ahead| body.windows(ahead.deflated.len()).any(|window| window == ahead.deflated))
+        let mut pieces = parts.iter().filter_map(|part| part.ahead.get());
+        pieces.any(|ahead| body.windows(ahead.deflated.len()).any(|window| window == ahead.deflated))
     }
 
     #[test]
