@@ -110,7 +110,7 @@ async fn a_statement_that_waits_for_a_metadata_lock() {
     }
 }
 
-/// A server whose disk is full or hangs is not well, and has to be looked at.
+/// A server whose disk is full or hangs must still be looked at, so a scrape needs none of it.
 #[tokio::test]
 async fn a_scrape_makes_no_temporary_table_on_disk() {
     for flavour in FLAVOURS {

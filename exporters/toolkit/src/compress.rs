@@ -10,14 +10,16 @@ use flate2::{Compress, Crc, FlushCompress, Status};
 use crate::encode::{Format, encode, encode_end, encode_in_chunks, encoded_size, look_the_same};
 use crate::family::Part;
 use crate::negotiate::{Compression, Form};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Stretch};
 
 /// So much of a page is encoded before it is compressed: it is still in the processor's cache then.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Parts of so many samples are compressed ahead: a smaller one isn't worth the compressor's new start (10 µs, 5 bytes), a larger one would hold up
-/// the other collectors for milliseconds.
-const AHEAD_SAMPLES: Range<usize> = 200..10_000;
+/// A piece that is smaller isn't worth the compressor's new start (10 µs, 5 bytes).
+const MIN_AHEAD_BYTES: usize = 16 * 1024;
+
+/// A larger part would hold up the other collectors: this one takes some 3 ms.
+const MAX_AHEAD_BYTES: usize = 1024 * 1024;
 
 /// RFC 1952: deflate, no name, no time, made on Unix.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 3];
@@ -34,30 +36,46 @@ thread_local! {
         RefCell::new(Scratch { deflate: Compress::new(flate2::Compression::fast(), false), chunk: Vec::new() });
 }
 
-/// A part's piece of a gzip page. It refers to nothing before it, and nothing behind it refers to it, so it fits wherever the part stands.
+/// A piece of a gzip page: some of a part's families. It refers to nothing before it, and nothing behind it refers to it, so it fits wherever these
+/// families stand side by side.
 #[derive(Debug)]
-pub(crate) struct Ahead {
+pub(crate) struct Piece {
+    families: Range<usize>,
     format: Format,
     deflated: Vec<u8>,
     crc: Crc,
 }
 
-/// Compresses a part of a page before the other parts are there. What isn't worth it, or is there already, is left.
-pub(crate) fn ahead(part: &Part, form: Form) {
-    let Form { format, compression } = form;
-    let samples: usize = part.families.iter().map(|family| family.rows.len()).sum();
-    if compression != Compression::Gzip || !AHEAD_SAMPLES.contains(&samples) {
-        return;
+/// Compresses a part's large pieces before the other parts are there, and says whether there was something to do. Families of one subsystem make a
+/// piece, `mysql_global_variables_…`: between others there are most likely another part's, as before `mysql_version_info`.
+pub(crate) fn ahead(part: &Part, format: Format) -> bool {
+    let families = &part.families;
+    if !(MIN_AHEAD_BYTES..=MAX_AHEAD_BYTES).contains(&encoded_size(families.iter())) {
+        return false;
     }
-    part.ahead.get_or_init(|| {
-        SCRATCH.with_borrow_mut(|Scratch { deflate, chunk }| {
-            let mut gzip = Gzip::new(deflate, encoded_size(part.families.iter()));
-            chunk.clear();
-            encode_in_chunks(chunk, CHUNK_BYTES, part.families.iter(), part, format, &mut |chunk| gzip.write(chunk));
-            gzip.flush(chunk, FlushCompress::Full);
-            Ahead { format, deflated: gzip.body, crc: gzip.crc }
-        })
-    });
+    let mut pieces = Vec::new();
+    let mut end = 0;
+    for run in families.chunk_by(|a, b| subsystem(&a.name) == subsystem(&b.name)) {
+        let start = end;
+        end += run.len();
+        let bytes = encoded_size(run.iter());
+        if bytes >= MIN_AHEAD_BYTES {
+            let (deflated, crc) = SCRATCH.with_borrow_mut(|Scratch { deflate, chunk }| {
+                let mut gzip = Gzip::new(deflate, bytes);
+                chunk.clear();
+                encode_in_chunks(chunk, CHUNK_BYTES, run.iter(), part, format, &mut |chunk| gzip.write(chunk));
+                gzip.flush(chunk, FlushCompress::Full);
+                (gzip.body, gzip.crc)
+            });
+            pieces.push(Piece { families: start..end, format, deflated, crc });
+        }
+    }
+    !pieces.is_empty() && part.ahead.set(pieces).is_ok()
+}
+
+/// The first three words of a name.
+fn subsystem(name: &str) -> &str {
+    name.match_indices('_').nth(2).and_then(|(end, _)| name.get(..end)).unwrap_or(name)
 }
 
 pub(crate) fn body(snapshot: &Snapshot, form: Form) -> Vec<u8> {
@@ -68,19 +86,20 @@ pub(crate) fn body(snapshot: &Snapshot, form: Form) -> Vec<u8> {
             let mut gzip = Gzip::new(deflate, encoded_size(snapshot.families()));
             gzip.body.extend(GZIP_HEADER);
             chunk.clear();
-            for stretch in snapshot.stretches() {
-                match stretch.whole_part().and_then(|part| there_ahead(part, snapshot, format)) {
-                    Some(ahead) => {
-                        gzip.flush(chunk, FlushCompress::Full);
-                        gzip.append(ahead);
-                    }
-                    None => {
-                        let families = stretch.families.iter();
-                        encode_in_chunks(chunk, CHUNK_BYTES, families, snapshot, format, &mut |chunk| {
+            for Stretch { part, mut families } in snapshot.stretches() {
+                for piece in part.ahead.get().into_iter().flatten() {
+                    if piece.is_what_stands_in(part, &families, snapshot, format) {
+                        let before = part.families.get(families.start..piece.families.start).unwrap_or_default();
+                        encode_in_chunks(chunk, CHUNK_BYTES, before.iter(), snapshot, format, &mut |chunk| {
                             gzip.write(chunk)
                         });
+                        gzip.flush(chunk, FlushCompress::Full);
+                        gzip.append(piece);
+                        families.start = piece.families.end;
                     }
                 }
+                let rest = part.families.get(families).unwrap_or_default();
+                encode_in_chunks(chunk, CHUNK_BYTES, rest.iter(), snapshot, format, &mut |chunk| gzip.write(chunk));
             }
             encode_end(chunk, format);
             gzip.flush(chunk, FlushCompress::Finish);
@@ -103,9 +122,15 @@ pub(crate) fn body(snapshot: &Snapshot, form: Form) -> Vec<u8> {
     })
 }
 
-/// The part's piece, if it is what the part is on this page.
-fn there_ahead<'a>(part: &'a Part, page: &Snapshot, format: Format) -> Option<&'a Ahead> {
-    part.ahead.get().filter(|ahead| ahead.format == format && look_the_same(&part.families, part, page, format))
+impl Piece {
+    /// Whether it can be taken for its families, which look the same on this page.
+    fn is_what_stands_in(&self, part: &Part, stretch: &Range<usize>, page: &Snapshot, format: Format) -> bool {
+        let families = part.families.get(self.families.clone()).unwrap_or_default();
+        self.format == format
+            && stretch.start <= self.families.start
+            && self.families.end <= stretch.end
+            && look_the_same(families, part, page, format)
+    }
 }
 
 struct Gzip<'a> {
@@ -135,7 +160,7 @@ impl<'a> Gzip<'a> {
             let status = self.deflate.compress_vec(rest, &mut self.body, flush);
             let read = usize::try_from(self.deflate.total_in() - before).unwrap_or_default();
             rest = rest.get(read..).unwrap_or_default();
-            // Where there is room left, all that is to come now has come.
+            // Where there is room left, all that is to come now has come; where there is none, a flush may not be done.
             let has_room = self.body.len() < self.body.capacity();
             match status {
                 Ok(Status::Ok | Status::BufError) if !has_room || !rest.is_empty() => {
@@ -148,9 +173,9 @@ impl<'a> Gzip<'a> {
         chunk.clear();
     }
 
-    fn append(&mut self, ahead: &Ahead) {
-        self.body.extend_from_slice(&ahead.deflated);
-        self.crc.combine(&ahead.crc);
+    fn append(&mut self, piece: &Piece) {
+        self.body.extend_from_slice(&piece.deflated);
+        self.crc.combine(&piece.crc);
     }
 
     fn end(mut self) -> Vec<u8> {
@@ -211,74 +236,95 @@ mod tests {
         }
         let part = out.finish();
         if let Some(format) = ahead_for {
-            ahead(&part, form(format, Compression::Gzip));
+            assert!(ahead(&part, format));
         }
         Arc::new(part)
     }
 
-    /// The gzip page of these parts is what it should be. Has it a piece that was there ahead?
-    fn used_ahead(parts: &[Arc<Part>], format: Format) -> bool {
-        let body_of = |parts: &[Arc<Part>]| {
-            let snapshot = Snapshot::assemble(parts.iter().cloned()).0;
-            let body = body(&snapshot, form(format, Compression::Gzip));
-            assert_eq!(gunzipped(&body), encode(&snapshot, format));
-            body
-        };
-        let body = body_of(parts);
-        let mut pieces = parts.iter().filter_map(|part| part.ahead.get());
-        pieces.any(|ahead| body.windows(ahead.deflated.len()).any(|window| window == ahead.deflated))
+    /// The gzip page of these parts is what it should be. How many of the pieces that were there ahead does it have?
+    fn used(parts: &[Arc<Part>], format: Format) -> usize {
+        let snapshot = Snapshot::assemble(parts.iter().cloned()).0;
+        let body = body(&snapshot, form(format, Compression::Gzip));
+        assert_eq!(gunzipped(&body), encode(&snapshot, format));
+        let pieces = parts.iter().filter_map(|part| part.ahead.get()).flatten();
+        pieces.filter(|piece| body.windows(piece.deflated.len()).any(|window| window == piece.deflated)).count()
     }
 
     #[test]
-    fn a_part_that_stands_together_is_taken_as_it_was_compressed_ahead() {
+    fn families_that_stand_together_are_taken_as_they_were_compressed_ahead() {
         for format in [Format::Text, Format::OpenMetrics] {
             let ahead = |prefix: &str| part(prefix, 1000, Some(format));
             let plain = |prefix: &str| part(prefix, 3, None);
             // First, last, in the middle, alone, side by side.
             for parts in [
-                vec![ahead("b"), plain("c")],
-                vec![plain("a"), ahead("b")],
-                vec![plain("a"), ahead("b"), plain("c")],
-                vec![ahead("b")],
-                vec![ahead("c"), plain("a"), ahead("b")],
+                vec![ahead("my_b_x"), plain("my_c")],
+                vec![plain("my_a"), ahead("my_b_x")],
+                vec![plain("my_a"), ahead("my_b_x"), plain("my_c")],
+                vec![ahead("my_b_x")],
+                vec![ahead("my_c_x"), plain("my_a"), ahead("my_b_y")],
             ] {
-                assert!(used_ahead(&parts, format));
+                let pieces = parts.iter().filter(|part| part.ahead.get().is_some()).count();
+                assert_eq!(used(&parts, format), pieces);
             }
         }
     }
 
     #[test]
-    fn a_part_that_looks_otherwise_on_the_page_is_compressed_anew() {
+    fn a_part_of_several_subsystems_has_several_pieces() {
+        let mut out = Families::default();
+        for (name, families) in [("my_b_x", 1000), ("my_b_y", 2), ("my_d_x", 1000), ("my_f", 2)] {
+            for i in 0..families {
+                out.push(&Desc::dynamic(Kind::Gauge, format!("{name}_{i}"), "Gauge.", &[]), &[], 1.0);
+            }
+        }
+        let large = out.finish();
+        assert!(ahead(&large, Format::Text));
+        let large = Arc::new(large);
+        assert_eq!(used(&[part("my_a", 2, None), Arc::clone(&large), part("my_c", 2, None)], Format::Text), 2);
+        // Among the families of one piece.
+        assert_eq!(used(&[part("my_d_x_5", 1, None), large], Format::Text), 1);
+    }
+
+    #[test]
+    fn a_piece_that_looks_otherwise_on_the_page_is_compressed_anew() {
         const OPENMETRICS: Format = Format::OpenMetrics;
-        let ahead = || part("b", 1000, Some(OPENMETRICS));
+        let ahead = || part("my_b_x", 1000, Some(OPENMETRICS));
         // Another scraper's format.
-        assert!(!used_ahead(&[ahead()], Format::Text));
+        assert_eq!(used(&[ahead()], Format::Text), 0);
         // Another part's family is among its own, or has samples of one of them.
-        assert!(!used_ahead(&[ahead(), part("b_5", 1, None)], OPENMETRICS));
+        assert_eq!(used(&[ahead(), part("my_b_x_5", 1, None)], OPENMETRICS), 0);
         let mut other = Families::default();
-        other.push(&Desc::counter("b_7_total", "Counts.", &[]), &[], 1.0);
-        assert!(!used_ahead(&[ahead(), Arc::new(other.finish())], OPENMETRICS));
+        other.push(&Desc::counter("my_b_x_7_total", "Counts.", &[]), &[], 1.0);
+        assert_eq!(used(&[ahead(), Arc::new(other.finish())], OPENMETRICS), 0);
         // The name that its first family would have is taken: by a family before it, so all of it still stands together.
         let mut first = Families::default();
-        first.push(&Desc::gauge("b_0", "Taken.", &[]), &[], 1.0);
+        first.push(&Desc::gauge("my_b_x_0", "Taken.", &[]), &[], 1.0);
         let first = Arc::new(first.finish());
-        assert!(!used_ahead(&[ahead(), Arc::clone(&first)], OPENMETRICS));
-        let text = part("b", 1000, Some(Format::Text));
-        assert!(used_ahead(&[text, first], Format::Text));
+        assert_eq!(used(&[ahead(), Arc::clone(&first)], OPENMETRICS), 0);
+        assert_eq!(used(&[part("my_b_x", 1000, Some(Format::Text)), first], Format::Text), 1);
     }
 
     #[test]
     fn only_what_is_worth_it_is_compressed_ahead() {
-        for (families, compression, is_worth_it) in [
-            (10, Compression::Gzip, false),
-            (1000, Compression::Gzip, true),
-            (10_000, Compression::Gzip, false),
-            (1000, Compression::Zstd, false),
-            (1000, Compression::Identity, false),
-        ] {
-            let part = part("a", families, None);
-            ahead(&part, form(Format::Text, compression));
-            assert_eq!(part.ahead.get().is_some(), is_worth_it, "{families} families, {compression:?}");
+        for (families, is_worth_it) in [(10, false), (1000, true), (20_000, false)] {
+            assert_eq!(ahead(&part("my_b_x", families, None), Format::Text), is_worth_it, "{families} families");
         }
+    }
+
+    /// A buffer is made for pages that shrink to an eighth.
+    #[test]
+    fn what_does_not_shrink_is_whole_all_the_same() {
+        let mut state = 1_u64;
+        let mut out = Families::default();
+        for _ in 0..3000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let noise = format!("{:016x}{:016x}", state, state.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            out.push(&Desc::gauge("my_b_x", "Noise.", &["noise"]), &[&noise], (state >> 11) as f64);
+        }
+        let part = Arc::new(out.finish());
+        let page = Snapshot::assemble([Arc::clone(&part)]).0;
+        assert_eq!(gunzipped(&body(&page, form(Format::Text, Compression::Gzip))), encode(&page, Format::Text));
+        assert!(ahead(&part, Format::Text));
+        assert_eq!(used(&[part], Format::Text), 1);
     }
 }

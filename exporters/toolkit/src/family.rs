@@ -12,7 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 
 use crate::check::{CheckDef, CheckResult, CheckStatus, Finding};
-use crate::compress::Ahead;
+use crate::compress::Piece;
 use crate::encode::Names;
 
 /// The type of a family.
@@ -535,8 +535,8 @@ pub struct Part {
     pub(crate) families: Vec<Family>,
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) dropped: Dropped,
-    /// Its families as they will stand on the page, if nobody else's are among them.
-    pub(crate) ahead: OnceLock<Ahead>,
+    /// Pieces of it as they will most likely stand on the page, in their order.
+    pub(crate) ahead: OnceLock<Vec<Piece>>,
 }
 
 impl Names for Part {

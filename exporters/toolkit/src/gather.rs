@@ -454,13 +454,20 @@ impl<E: Exporter> Gatherer<E> {
             if key.probe.is_none() {
                 lock(progress).process = Some(Arc::new(process::part()));
             }
+            // It never ends: the collectors do.
+            let Some(Form { format, compression: Compression::Gzip }) = form else {
+                return std::future::pending::<()>().await;
+            };
+            let mut seen = 0;
             loop {
                 one_finished.notified().await;
-                // The other collectors that can go on now go first: with the last of them there is nothing to wait for any more.
-                tokio::task::yield_now().await;
-                let parts: Vec<_> = lock(progress).finished.iter().map(|finished| Arc::clone(&finished.part)).collect();
-                if let Some(form) = form {
-                    parts.iter().for_each(|part| compress::ahead(part, form));
+                let finished: Vec<_> =
+                    lock(progress).finished[seen..].iter().map(|finished| Arc::clone(&finished.part)).collect();
+                seen += finished.len();
+                for part in finished {
+                    // The other collectors that can go on now go first: with the last of them there is nothing to wait for any more.
+                    tokio::task::yield_now().await;
+                    compress::ahead(&part, format);
                 }
             }
         };

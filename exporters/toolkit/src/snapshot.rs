@@ -1,6 +1,7 @@
 //! All that one scrape saw: families in order of their names, immutable.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::encode::Names;
@@ -65,9 +66,8 @@ impl Snapshot {
     pub(crate) fn stretches(&self) -> impl Iterator<Item = Stretch<'_>> {
         let together = |a: &Place, b: &Place| a.part == b.part && a.family + 1 == b.family;
         self.order.chunk_by(together).filter_map(|places| {
-            let part = self.parts.get(places.first()?.part)?;
-            let first = places.first()?.family;
-            Some(Stretch { part, families: part.families.get(first..first + places.len())? })
+            let first = places.first()?;
+            Some(Stretch { part: self.parts.get(first.part)?, families: first.family..first.family + places.len() })
         })
     }
 
@@ -89,16 +89,10 @@ impl Names for Snapshot {
     }
 }
 
+/// Some of a part's families.
 pub(crate) struct Stretch<'a> {
-    part: &'a Part,
-    pub(crate) families: &'a [Family],
-}
-
-impl<'a> Stretch<'a> {
-    /// The part, if this is all of it.
-    pub(crate) fn whole_part(&self) -> Option<&'a Part> {
-        (self.families.len() == self.part.families.len()).then_some(self.part)
-    }
+    pub(crate) part: &'a Part,
+    pub(crate) families: Range<usize>,
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use std::io::Read as _;
 use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
@@ -22,7 +23,9 @@ struct ScriptedCollector {
     name: &'static str,
     takes: Duration,
     ends: Ends,
-    /// Written beside its own, as a family that only this collector has.
+    /// Lets others go on before it ends.
+    yields: bool,
+    /// So many samples, and no others.
     numbers: usize,
 }
 
@@ -68,6 +71,9 @@ impl Collector<()> for ScriptedCollector {
 
     async fn collect(&self, (): &(), out: &mut Families) -> Result<(), BoxError> {
         (0..self.numbers).for_each(|number| out.push(&NUMBER, &[&number.to_string()], 0.0));
+        if self.yields {
+            tokio::task::yield_now().await;
+        }
         if self.numbers > 0 {
             return Ok(());
         }
@@ -97,14 +103,20 @@ impl Exporter for Scripted {
     }
 
     fn collectors() -> Vec<Box<dyn Collector<()>>> {
-        let collector =
-            |name, seconds, ends| ScriptedCollector { name, takes: Duration::from_secs(seconds), ends, numbers: 0 };
+        let collector = |name, seconds, ends| ScriptedCollector {
+            name,
+            takes: Duration::from_secs(seconds),
+            ends,
+            yields: false,
+            numbers: 0,
+        };
         vec![
             Box::new(collector("quick", 0, Ends::Well)),
             Box::new(collector("slow", 5, Ends::Well)),
             Box::new(collector("failing", 0, Ends::InError)),
             Box::new(collector("panicking", 0, Ends::InPanic)),
-            Box::new(ScriptedCollector { numbers: 500, ..collector("large", 0, Ends::Well) }),
+            Box::new(ScriptedCollector { numbers: 900, ..collector("large", 0, Ends::Well) }),
+            Box::new(ScriptedCollector { yields: true, ..collector("yielding", 0, Ends::Well) }),
         ]
     }
 
@@ -132,6 +144,7 @@ fn gatherer(target: ScriptedTarget) -> Arc<Gatherer<Scripted>> {
 }
 
 const FORM: Form = Form { format: Format::Text, compression: Compression::Identity };
+const GZIP: Form = Form { format: Format::Text, compression: Compression::Gzip };
 
 fn within(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
@@ -159,25 +172,45 @@ async fn concurrent_scrapes_share_one_gather() {
     assert_eq!(target.opened.load(Ordering::Relaxed), 2, "a scrape that comes later is not served the old answer");
 }
 
+/// Inflates the page, and tells whether a part of it was compressed ahead.
+async fn inflated(exposition: Arc<Exposition>) -> (String, bool) {
+    let there_ahead = exposition.snapshot.stretches().any(|stretch| stretch.part.ahead.get().is_some());
+    let body = exposition.body(GZIP).await;
+    let mut page = String::new();
+    flate2::bufread::GzDecoder::new(&*body).read_to_string(&mut page).unwrap();
+    (page, there_ahead)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_large_part_is_compressed_while_others_wait_for_the_service() {
     let gatherer = gatherer(ScriptedTarget::default());
-    let gzip = Form { format: Format::Text, compression: Compression::Gzip };
     for (collectors, form, expected) in [
-        (vec![1, 4], Some(gzip), true),
-        // Nothing to wait for, and nobody who takes it.
-        (vec![0, 4], Some(gzip), false),
+        (vec![1, 4], Some(GZIP), true),
+        // None of the others waits for the service, and nobody takes gzip.
+        (vec![0, 4], Some(GZIP), false),
+        (vec![4, 5], Some(GZIP), false),
         (vec![1, 4], Some(FORM), false),
         (vec![1, 4], None, false),
     ] {
         let exposition = gatherer.scrape(collectors.clone(), form, within(10)).await.unwrap();
-        let there_ahead = exposition
-            .snapshot
-            .stretches()
-            .filter_map(|stretch| stretch.whole_part())
-            .any(|part| part.ahead.get().is_some());
+        let (inflated, there_ahead) = inflated(Arc::clone(&exposition)).await;
         assert_eq!(there_ahead, expected, "{collectors:?}, {form:?}");
-        assert!(has(&page(exposition).await, r#"scripted_number{number="499"} 0"#));
+        assert_eq!(inflated, page(exposition).await);
+        assert!(has(&inflated, r#"scripted_number{number="899"} 0"#));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_wait_for_the_slow_collector_gets_what_was_compressed_ahead() {
+    let gatherer = gatherer(ScriptedTarget::default());
+    let patient = gatherer.scrape(vec![1, 4], Some(GZIP), within(10));
+    let hurried = gatherer.scrape(vec![1, 4], Some(GZIP), within(1));
+    let (patient, hurried) = futures::future::join(patient, hurried).await;
+    for (exposition, success) in [(patient, 1), (hurried, 0)] {
+        let (inflated, there_ahead) = inflated(exposition.unwrap()).await;
+        assert!(there_ahead);
+        assert!(has(&inflated, &format!(r#"scripted_exporter_collector_success{{collector="slow"}} {success}"#)));
+        assert!(has(&inflated, r#"scripted_number{number="899"} 0"#));
     }
 }
 

@@ -34,10 +34,12 @@ impl Client {
 
     /// The seconds of one turn.
     pub(crate) fn ask(&mut self) -> Result<f64> {
-        self.stdin.write_all(b"\n")?;
         let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        line.trim().parse().map_err(|_| "the C client has ended; what it said is above".into())
+        let asked = self.stdin.write_all(b"\n").and_then(|()| self.stdout.read_line(&mut line));
+        match line.trim().parse() {
+            Ok(seconds) if asked.is_ok() => Ok(seconds),
+            _ => Err("the C client has ended; what it said is above".into()),
+        }
     }
 }
 

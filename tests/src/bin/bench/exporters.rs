@@ -1,8 +1,8 @@
 //! Our exporters beside the Go ones from Debian: the same server, the same request, in turns.
 //!
 //! Both are asked as Prometheus asks (OpenMetrics offered, gzip), over one kept connection each, in alternating batches, so that what the
-//! machine does meanwhile hits both. The bare client in C has its turn after each single scrape: one that asks a hundred times in a row finds
-//! everything in the processor's caches, and no scraper does.
+//! machine does meanwhile hits both. Where the bare client in C takes part, it has its turn after each single scrape: so each answers a server that has
+//! just answered another. One that asks a hundred times in a row finds all its own in the processor's caches, which no scraper does.
 
 use std::time::{Duration, Instant};
 
