@@ -1,8 +1,8 @@
 //! Our exporters beside the Go ones from Debian: the same server, the same request, in turns.
 //!
 //! Both are asked as Prometheus asks (OpenMetrics offered, gzip), over one kept connection each, in alternating batches, so that what the
-//! machine does meanwhile hits both. Where the bare client in C takes part, it has its turn after each single scrape: so each answers a server that has
-//! just answered another. One that asks a hundred times in a row finds all its own in the processor's caches, which no scraper does.
+//! machine does meanwhile hits both. With the bare clients in C ours takes turns scrape by scrape, so each asks a server that has just answered another
+//! one: a client that asks a hundred times in a row finds all its own in the processor's caches, which no scraper does.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use medassist_tests::testbed::port::Port;
 use medassist_tests::testbed::process::{Directory, Process};
 use medassist_tests::testbed::servers::{Database, HaProxy, Redis};
 
-use crate::c_client::Client;
+use crate::c_client::{Client, Task};
 use crate::{Result, median, quantile, usage};
 
 pub(crate) const SCRAPES: usize = 1000;
@@ -53,35 +53,30 @@ impl Contestant {
         Ok(self.process.pid().ok_or("the exporter has ended")?)
     }
 
-    /// After each scrape it is the bare client's turn, if there is one. What that takes is returned.
-    async fn scrape(
-        &mut self,
-        client: &reqwest::Client,
-        times: usize,
-        counted: bool,
-        mut bare: Option<&mut Client>,
-    ) -> Result<Vec<f64>> {
+    async fn scrape(&mut self, client: &reqwest::Client, times: usize, counted: bool) -> Result<()> {
         let cpu = usage::cpu_seconds(self.pid()?)?;
-        let mut bare_seconds = Vec::new();
         for _ in 0..times {
-            let mut request = client.get(&self.url).timeout(PATIENCE);
-            for (name, value) in HEADERS {
-                request = request.header(name, value);
-            }
-            let start = Instant::now();
-            let response = request.send().await?.error_for_status()?;
-            response.bytes().await?;
+            let seconds = self.scrape_once(client).await?;
             if counted {
-                self.seconds.push(start.elapsed().as_secs_f64());
-            }
-            if let Some(bare) = &mut bare {
-                bare_seconds.push(bare.ask()?);
+                self.seconds.push(seconds);
             }
         }
         if counted {
             self.cpu += usage::cpu_seconds(self.pid()?)? - cpu;
         }
-        Ok(bare_seconds)
+        Ok(())
+    }
+
+    /// The seconds that it took.
+    async fn scrape_once(&self, client: &reqwest::Client) -> Result<f64> {
+        let mut request = client.get(&self.url).timeout(PATIENCE);
+        for (name, value) in HEADERS {
+            request = request.header(name, value);
+        }
+        let start = Instant::now();
+        let response = request.send().await?.error_for_status()?;
+        response.bytes().await?;
+        Ok(start.elapsed().as_secs_f64())
     }
 
     async fn series(&self) -> Result<usize> {
@@ -124,7 +119,7 @@ async fn run_all(scrapes: usize) -> Result<()> {
         shipped("redis-exporter")?.arg(format!("--redis.addr={address}")),
         "prometheus-redis-exporter",
         Launch::installed(&["prometheus-redis-exporter"])?.arg(format!("--redis.addr={address}")),
-        None,
+        Vec::new(),
     )
     .await?;
     drop(redis);
@@ -139,21 +134,28 @@ async fn run_all(scrapes: usize) -> Result<()> {
             .args([format!("--haproxy.scrape-uri={uri}"), "--haproxy.names=exporter".to_owned()]),
         "prometheus-haproxy-exporter",
         Launch::installed(&["prometheus-haproxy-exporter"])?.arg(format!("--haproxy.scrape-uri={uri}")),
-        None,
+        Vec::new(),
     )
     .await?;
     Ok(())
 }
 
-async fn mysql(scrapes: usize, database: &Database, flags: &[&str], with_client: bool) -> Result<()> {
+async fn mysql(scrapes: usize, database: &Database, flags: &[&str], with_clients: bool) -> Result<()> {
     let theirs = unpacked_program("unstable", "usr/bin/prometheus-mysqld-exporter")?;
+    let ours = mysql_flags(shipped("mysql-exporter")?, database)?;
+    let mut bare = Vec::new();
+    if with_clients {
+        for task in [Task::Ask, Task::MakePage] {
+            bare.push(Client::start(task, USER, PASSWORD, database.address().port())?);
+        }
+    }
     pair(
         scrapes,
         "mysql-exporter",
-        mysql_flags(shipped("mysql-exporter")?, database)?.args(flags.iter().copied()),
+        ours.args(flags.iter().copied()),
         "prometheus-mysqld-exporter",
         mysql_flags(theirs, database)?.args(flags.iter().copied()),
-        with_client.then(|| Client::start(USER, PASSWORD, database.address().port())).transpose()?,
+        bare,
     )
     .await
 }
@@ -217,7 +219,7 @@ async fn pair(
     ours: Launch,
     their_name: &str,
     theirs: Launch,
-    mut bare: Option<Client>,
+    mut bare: Vec<Client>,
 ) -> Result<()> {
     let client = http::client(1)?;
     let mut ours = Contestant::start(our_name, ours).await?;
@@ -225,13 +227,22 @@ async fn pair(
     // Ten turns at the least.
     let batch = scrapes.div_ceil(10).min(BATCH);
     for contestant in [&mut ours, &mut theirs] {
-        contestant.scrape(&client, batch, false, bare.as_mut()).await?;
+        contestant.scrape(&client, batch, false).await?;
     }
-    let mut bare_seconds = Vec::new();
+    // Ours, then the bare clients'.
+    let mut in_turns = vec![Vec::new(); 1 + bare.len()];
     for _ in 0..scrapes.div_ceil(batch) {
-        bare_seconds.extend(ours.scrape(&client, batch, true, bare.as_mut()).await?);
-        // Between their scrapes, too, for the same conditions, but what counts is what came between ours.
-        theirs.scrape(&client, batch, true, bare.as_mut()).await?;
+        ours.scrape(&client, batch, true).await?;
+        theirs.scrape(&client, batch, true).await?;
+        if bare.is_empty() {
+            continue;
+        }
+        for _ in 0..batch {
+            in_turns[0].push(ours.scrape_once(&client).await?);
+            for (client, seconds) in bare.iter_mut().zip(&mut in_turns[1..]) {
+                seconds.push(client.ask()?);
+            }
+        }
     }
     let mut rows = Vec::new();
     for (name, contestant) in [(our_name, &mut ours), (their_name, &mut theirs)] {
@@ -258,10 +269,12 @@ async fn pair(
             ratio(3),
             ratio(4)
         );
-        if bare.is_some() {
-            let seconds = median(bare_seconds);
-            println!("{:<30} {:>7} {:>9.3}", "C client, in turns, two SHOWs", "", seconds * 1e3);
-            println!("{:<30} {:>7} {:>9.2}", "  ours / C client", "", ours[1] / (seconds * 1e3));
+        if !bare.is_empty() {
+            println!("In turns with bare clients in C, p50 and its ratio to the one that asks:");
+            let medians: Vec<f64> = in_turns.into_iter().map(|seconds| median(seconds) * 1e3).collect();
+            for (name, p50) in ["  ours", "  C client, asks", "  C client, makes a page"].into_iter().zip(&medians) {
+                println!("{name:<30} {:>7} {p50:>9.3} {:>9.2}", "", p50 / medians[1]);
+            }
         }
         println!();
     }
