@@ -65,7 +65,8 @@ impl Collector<Session> for Transactions {
         }
         let threads = threads?;
         let waits = now.and_then(|now| waits(&threads, now));
-        let waits = waits.ok_or("no waits for metadata locks: SHOW PROCESSLIST lacks a column Id, Time or State")?;
+        let waits = waits
+            .ok_or("SHOW PROCESSLIST lacks a column Id, Time or State: who waits for a metadata lock is not known")?;
         write_locks(waits, session.thresholds(), out);
         Ok(())
     }

@@ -7,41 +7,28 @@ use medassist_tests::launch::{Launch, run, target_directory};
 
 use crate::Result;
 
-#[derive(Clone, Copy)]
-pub(crate) enum Task {
-    /// Asks for the two large answers.
-    Ask,
-    /// Makes a page of them as well.
-    MakePage,
-}
-
 pub(crate) struct Client {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
+/// Builds the program.
+pub(crate) fn build() -> Result<Launch> {
+    let program = target_directory()?.join("c_client");
+    let config = Launch::installed(&["mariadb_config"])?.args(["--cflags", "--libs"]);
+    let flags = run(&mut config.wrapped(&[]), "mariadb_config", "")?;
+    let cc = Launch::installed(&["cc"])?
+        .args(["-O2", "-Wall", "-x", "c", "-", "-o"])
+        .arg(&program)
+        .args(flags.split_whitespace())
+        .arg("-lz");
+    run(&mut cc.wrapped(&[]), "cc", include_str!("c_client.c"))?;
+    Ok(Launch::new(program))
+}
+
 impl Client {
-    pub(crate) fn start(task: Task, user: &str, password: &str, port: u16) -> Result<Self> {
-        let program = target_directory()?.join(match task {
-            Task::Ask => "c_client",
-            Task::MakePage => "c_client-page",
-        });
-        let flags = run(
-            &mut Launch::installed(&["mariadb_config"])?.args(["--cflags", "--libs"]).wrapped(&[]),
-            "mariadb_config",
-            "",
-        )?;
-        let cc = Launch::installed(&["cc"])?
-            .args(["-O2", "-Wall", "-x", "c", "-", "-o"])
-            .arg(&program)
-            .args(flags.split_whitespace());
-        run(&mut cc.arg("-lz").wrapped(&[]), "cc", include_str!("c_client.c"))?;
-        let launch = Launch::new(program).args([user, &port.to_string()]).env("MYSQL_PWD", password);
-        let launch = match task {
-            Task::Ask => launch,
-            Task::MakePage => launch.arg("page"),
-        };
+    pub(crate) fn start(launch: Launch) -> Result<Self> {
         let mut child = launch.wrapped(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).ok_or("the C client has no pipes")?;
         Ok(Self { child, stdin, stdout: BufReader::new(stdout) })

@@ -13,7 +13,7 @@ use medassist_tests::testbed::port::Port;
 use medassist_tests::testbed::process::{Directory, Process};
 use medassist_tests::testbed::servers::{Database, HaProxy, Redis};
 
-use crate::c_client::{Client, Task};
+use crate::c_client::{self, Client};
 use crate::{Result, median, quantile, usage};
 
 pub(crate) const SCRAPES: usize = 1000;
@@ -145,9 +145,9 @@ async fn mysql(scrapes: usize, database: &Database, flags: &[&str], with_clients
     let ours = mysql_flags(shipped("mysql-exporter")?, database)?;
     let mut bare = Vec::new();
     if with_clients {
-        for task in [Task::Ask, Task::MakePage] {
-            bare.push(Client::start(task, USER, PASSWORD, database.address().port())?);
-        }
+        let asks = c_client::build()?.args([USER, &database.address().port().to_string()]).env("MYSQL_PWD", PASSWORD);
+        let makes_page = asks.clone().arg("page");
+        bare = vec![Client::start(asks)?, Client::start(makes_page)?];
     }
     pair(
         scrapes,
