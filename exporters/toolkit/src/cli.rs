@@ -98,7 +98,11 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<(), BoxError> {
     logging::init(shared.log_level, shared.log_format);
     // The first provider stays, and every TLS client of the exporter takes it from here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let enabled = enabled_collectors::<E>(&matches);
+    let mut collectors = E::collectors();
+    let enabled = enabled_collectors(&collectors, &matches);
+    for collector in &mut collectors {
+        collector.configure(&matches)?;
+    }
     // A sidecar: one thread serves a thousand scrapes a second, and each further one would cost a memory arena.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let served = runtime.block_on(async {
@@ -116,7 +120,7 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<(), BoxError> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let gatherer = Arc::new(Gatherer::new(exporter, enabled, shared.sample_limit));
+        let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, shared.sample_limit));
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -177,6 +181,7 @@ fn command<E: Exporter>() -> Command {
     command = E::Args::augment_args(command);
     for collector in E::collectors() {
         command = command.args(collector_switches(&*collector, E::PEER_COLLECTOR_PREFIX));
+        command = collector.augment_args(command);
     }
     // After the groups of flags, whose doc comments would be the description otherwise.
     command = SharedArgs::augment_args(command).about(E::ABOUT).long_about(None);
@@ -225,7 +230,7 @@ fn switch_names(collector: &str) -> (String, String) {
     (format!("collector.{collector}"), format!("no-collector.{collector}"))
 }
 
-fn enabled_collectors<E: Exporter>(matches: &ArgMatches) -> Vec<usize> {
+fn enabled_collectors<S>(collectors: &[Box<dyn Collector<S>>], matches: &ArgMatches) -> Vec<usize> {
     // The last one on the command line counts, whose indices begin at 1, and before that the environment.
     let given = |name: &str| {
         let rank = match matches.value_source(name)? {
@@ -235,12 +240,12 @@ fn enabled_collectors<E: Exporter>(matches: &ArgMatches) -> Vec<usize> {
         };
         Some((rank, matches.get_flag(name)))
     };
-    let enabled = |collector: &dyn Collector<_>| {
+    let enabled = |collector: &dyn Collector<S>| {
         let (on, off) = switch_names(collector.name());
         // `…_NO_COLLECTOR_NAME=false` says nothing.
         let off = given(&off).filter(|(_, off)| *off).map(|(rank, _)| (rank, false));
         let last = given(&on).into_iter().chain(off).max_by_key(|(rank, _)| *rank);
         last.map_or_else(|| collector.enabled_by_default(), |(_, enabled)| enabled)
     };
-    E::collectors().iter().enumerate().filter(|(_, collector)| enabled(&***collector)).map(|(index, _)| index).collect()
+    collectors.iter().enumerate().filter(|(_, collector)| enabled(&***collector)).map(|(index, _)| index).collect()
 }

@@ -14,12 +14,13 @@ pub fn metrics_markdown<E: Exporter>() -> String {
          state sets are gauges in the text format 0.0.4.\n",
         program = E::PROGRAM
     );
-    for collector in E::collectors() {
+    let collectors = E::collectors();
+    for collector in &collectors {
         let default = if collector.enabled_by_default() { "on" } else { "off" };
         section(
             &mut page,
             &format!("Collector `{}`", collector.name()),
-            &format!("{} Default: {default}.", collector.help()),
+            &format!("{}{} Default: {default}.", collector.help(), source(collector.source())),
             &collector.families(),
         );
     }
@@ -34,11 +35,16 @@ pub fn metrics_markdown<E: Exporter>() -> String {
         &families,
     );
     page.push_str("\n## Health checks\n\n| Check | Essential | What it says |\n|---|---|---|\n");
-    for check in std::iter::once(E::OPEN_CHECK).chain(E::checks()) {
+    let checks = collectors.iter().flat_map(|collector| collector.checks().iter().copied());
+    for check in std::iter::once(E::OPEN_CHECK).chain(checks).chain(E::checks()) {
         let essential = if check.essential { "yes" } else { "no" };
         let _ = writeln!(page, "| `{}` | {essential} | {} |", check.name, cell(check.help));
     }
     page
+}
+
+fn source(source: &str) -> String {
+    if source.is_empty() { String::new() } else { format!(" Source: {source}.") }
 }
 
 fn section(page: &mut String, title: &str, text: &str, families: &[Desc]) {
@@ -46,12 +52,19 @@ fn section(page: &mut String, title: &str, text: &str, families: &[Desc]) {
     if families.is_empty() {
         return;
     }
-    page.push_str("\n| Family | Type | Labels | Help |\n|---|---|---|---|\n");
+    let with_fields = families.iter().any(|family| !family.field.is_empty());
+    let (title, line) = if with_fields { (" Field |", "---|") } else { ("", "") };
+    let _ = write!(page, "\n| Family | Type | Labels |{title} Help |\n|---|---|---|{line}---|\n");
     for family in families {
+        let field = match (with_fields, family.field) {
+            (false, _) => String::new(),
+            (true, "") => "  |".to_owned(),
+            (true, field) => format!(" `{}` |", cell(field)),
+        };
         let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(
             page,
-            "| `{}` | {} | {} | {} |",
+            "| `{}` | {} | {} |{field} {} |",
             family.name,
             type_name(family.kind),
             labels.join(", "),

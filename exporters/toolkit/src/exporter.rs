@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use clap::{ArgMatches, Command};
 use tokio::time::Instant;
 
 use crate::check::CheckDef;
@@ -43,8 +44,10 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// All collectors, in the order in which `--help` lists them.
     fn collectors() -> Vec<Box<dyn Collector<<Self::Target as Target>::Session>>>;
 
-    /// All health checks that the collectors may report, besides [`Self::OPEN_CHECK`].
-    fn checks() -> &'static [CheckDef];
+    /// Health checks that no collector declares; see [`Collector::checks`].
+    fn checks() -> &'static [CheckDef] {
+        &[]
+    }
 
     /// The target of `/metrics`.
     fn target(&self) -> Arc<Self::Target>;
@@ -86,6 +89,11 @@ pub trait Collector<S>: Send + Sync {
 
     fn help(&self) -> &'static str;
 
+    /// What it reads, as METRICS.md shows it: a statement, a command, a file. A family adds its field with [`Desc::field`].
+    fn source(&self) -> &'static str {
+        ""
+    }
+
     fn enabled_by_default(&self) -> bool {
         true
     }
@@ -93,6 +101,21 @@ pub trait Collector<S>: Send + Sync {
     /// Every family that it may write; METRICS.md is made from it. A name that is known at run time only stands with its variable part in
     /// angle brackets: `mysql_global_status_<variable>`.
     fn families(&self) -> Vec<Desc>;
+
+    /// Every health check that it may report.
+    fn checks(&self) -> &'static [&'static CheckDef] {
+        &[]
+    }
+
+    /// Adds the collector's own flags to the command line. A collector with flags derives them with `clap::Args`.
+    fn augment_args(&self, command: Command) -> Command {
+        command
+    }
+
+    /// Takes the values of its own flags. Called once, at the start, before the first scrape.
+    fn configure(&mut self, _matches: &ArgMatches) -> Result<(), clap::Error> {
+        Ok(())
+    }
 
     /// Writes what is there. An error keeps what was written before it and sets the collector's success to 0; it is dropped at the deadline,
     /// and then nothing of it is kept. Nothing to see (no replication configured) is not an error.

@@ -37,11 +37,13 @@ pub struct Desc {
     pub help: Cow<'static, str>,
     pub kind: Kind,
     pub labels: &'static [&'static str],
+    /// The field of the collector's source that it comes from; empty where the source as a whole says it.
+    pub field: &'static str,
 }
 
 impl Desc {
     pub const fn new(kind: Kind, name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
-        Self { name: Cow::Borrowed(name), help: Cow::Borrowed(help), kind, labels }
+        Self { name: Cow::Borrowed(name), help: Cow::Borrowed(help), kind, labels, field: "" }
     }
 
     pub const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
@@ -79,7 +81,13 @@ impl Desc {
         help: impl Into<Cow<'static, str>>,
         labels: &'static [&'static str],
     ) -> Self {
-        Self { name: Cow::Owned(name), help: help.into(), kind, labels }
+        Self { name: Cow::Owned(name), help: help.into(), kind, labels, field: "" }
+    }
+
+    /// The field of the collector's source that the family comes from, as METRICS.md shows it.
+    pub const fn field(mut self, field: &'static str) -> Self {
+        self.field = field;
+        self
     }
 }
 

@@ -240,8 +240,12 @@ pub(crate) struct Gatherer<E: Exporter> {
 }
 
 impl<E: Exporter> Gatherer<E> {
-    pub(crate) fn new(exporter: E, enabled: Vec<usize>, sample_limit: usize) -> Self {
-        let collectors = E::collectors();
+    pub(crate) fn new(
+        exporter: E,
+        collectors: Vec<Box<dyn Collector<Session<E>>>>,
+        enabled: Vec<usize>,
+        sample_limit: usize,
+    ) -> Self {
         let prefix = E::PEER_COLLECTOR_PREFIX.unwrap_or_default();
         Self {
             exporter,

@@ -140,7 +140,7 @@ impl Exporter for Scripted {
 struct NoArgs {}
 
 fn gatherer(target: ScriptedTarget) -> Arc<Gatherer<Scripted>> {
-    Arc::new(Gatherer::new(Scripted { target: Arc::new(target) }, vec![0, 1, 2, 3], 1000))
+    Arc::new(Gatherer::new(Scripted { target: Arc::new(target) }, Scripted::collectors(), vec![0, 1, 2, 3], 1000))
 }
 
 const FORM: Form = Form { format: Format::Text, compression: Compression::Identity };

@@ -1,0 +1,1 @@
+//! The HTTP side that exporters and the API share: TLS, users, rate limit, deadlines, graceful stop.
