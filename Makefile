@@ -80,3 +80,7 @@ built:
 	@[[ -x $(stack) ]] || { echo "$(stack) is not built yet: make up" >&2; exit 1; }
 one: built
 	@[[ -n "$(SERVICE)" ]] || { echo "which one? make stop SERVICE=api2; make status lists them" >&2; exit 1; }
+
+.PHONY: compose-check
+compose-check: ## Prove that each service of the compose project does its work: make compose-check PARTS="grafana cadvisor"
+	@compose/check $(PARTS)
