@@ -51,6 +51,7 @@ test: packages unpacked ## Test everything on real servers
 	else cargo test --locked --workspace --lib --bins --tests; fi
 	prometheus/check
 	alertmanager/tests/run
+	tests/elk/run
 
 .PHONY: lint
 lint: packages ## Check format, lints, rules and configuration

@@ -51,6 +51,7 @@ esac
 declare -A files=(
     [/usr/include/stdio.h]=libc6-dev
     [/etc/ssl/certs/ca-certificates.crt]=ca-certificates
+    [/usr/lib/python3/dist-packages/yaml/__init__.py]=python3-yaml
 )
 
 # The servers live in /usr/sbin, which a user's PATH lacks.

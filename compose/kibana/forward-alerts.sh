@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Takes Kibana's alert to Alertmanager: Kibana's own webhook needs a paid licence, the alert documents that its rules write do not.
-# While the rule medassist-5xx is active, each round repeats the alert with an end three rounds away. When the rule recovers, or
-# this script or Elasticsearch stops, Alertmanager resolves the alert at that end.
+# Takes Kibana's alert to Alertmanager: Kibana's own webhook needs a paid licence, the alert documents that its rules
+# write do not. While the rule medassist-5xx is active, each round repeats the alert with an end three rounds away. When
+# the rule recovers, or this script or Elasticsearch stops, Alertmanager resolves the alert at that end.
 program=kibana-alerts
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../elasticsearch/request.sh"
@@ -20,6 +20,9 @@ active() {
     [[ $(tr -d '[:space:]' <"$answer") != *'"count":0,'* ]]
 }
 
+# As a container's first process it would not end by SIGTERM otherwise.
+trap 'kill $(jobs -p) 2>/dev/null || true; exit 0' TERM INT
+
 firing=
 while :; do
     # The time that a server may be away is counted for each round.
@@ -29,12 +32,14 @@ while :; do
         body=$(<"$here/alert.json")
         printf '%s' "${body/@ENDS_AT@/$(date -u -d "+$((every * 3)) seconds" +%FT%TZ)}" >"$scratch/alert"
         expect 200 POST /api/v2/alerts "$scratch/alert"
-        [[ -n $firing ]] || say "medassist-5xx is active: Alertmanager has the alert"
+        [[ -n $firing ]] || log "medassist-5xx is active: Alertmanager has the alert"
         firing=yes
     elif [[ -n $firing ]]; then
-        say "medassist-5xx has recovered: Alertmanager resolves the alert within $((every * 3)) s"
+        log "medassist-5xx has recovered: Alertmanager resolves the alert within $((every * 3)) s"
         firing=
     fi
     touch "$alive"
-    sleep "$every"
+    # bash runs a trap only after the command in front of it, but at once while it waits for one behind it.
+    sleep "$every" &
+    wait $!
 done
