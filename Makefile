@@ -59,6 +59,7 @@ lint: packages ## Check format, lints, rules and configuration
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	prometheus/check
 	alertmanager/tests/run
+	grafana/check
 	haproxy -c -q -f compose/haproxy/haproxy.cfg
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 

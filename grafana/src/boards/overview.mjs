@@ -1,0 +1,227 @@
+// @ts-check
+import { AVAILABILITY, JUST_STARTED, LIMITS, line, steps } from '../limits.mjs';
+import { band, board } from '../board.mjs';
+import { boards, stat, table, timeSeries, timeline } from '../panels.mjs';
+import * as q from '../queries.mjs';
+import { VERDICT } from '../style.mjs';
+import { SERVERS, alerts, firingNow } from './shared.mjs';
+
+const { R } = q;
+
+export default board({
+  uid: 'medassist-overview',
+  title: 'Overview',
+  description: 'Is MedAssist well? If not: which part, since when, and where to look.',
+  services: [],
+  from: 'now-3h',
+  bands: [
+    band(
+      'Is it well?',
+      4,
+      stat({
+        width: 3,
+        title: 'API servers in service',
+        description: 'API servers that HAProxy sends requests to. Zero is the outage itself: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
+        unit: 'none',
+        base: 'none',
+        query: { expr: q.serversInService },
+        mappings: SERVERS,
+        board: 'medassist-haproxy',
+      }),
+      stat({
+        width: 3,
+        title: '5xx, 5 min',
+        description: 'Share of requests that HAProxy answered with 5xx in the last 5 min. Red is the limit of ApiErrorRateHigh.',
+        unit: 'percentunit',
+        decimals: 2,
+        query: { expr: q.errorShare('5m') },
+        steps: steps(LIMITS.errors),
+        noData: 'no traffic',
+        board: 'medassist-red',
+      }),
+      stat({
+        width: 3,
+        title: 'p95, 5 min',
+        description: '95 % of requests took at most this long in the last 5 min. Red is the limit of ApiLatencyHigh.',
+        unit: 's',
+        query: { expr: q.duration(0.95, { window: '5m', selector: 'job="api"' }) },
+        steps: steps(LIMITS.latency),
+        noData: 'no traffic',
+        board: 'medassist-red',
+      }),
+      stat({
+        width: 3,
+        title: 'MySQL',
+        description: 'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: its dashboard names the check.',
+        unit: 'none',
+        base: 'none',
+        query: { expr: q.verdict('mysql') },
+        mappings: [VERDICT],
+        board: 'medassist-mysql',
+      }),
+      stat({
+        width: 3,
+        title: 'Redis',
+        description: 'Verdict of the health checks of Redis, a cache that the API can do without. Its dashboard names the check.',
+        unit: 'none',
+        base: 'none',
+        query: { expr: q.verdict('redis') },
+        mappings: [VERDICT],
+        board: 'medassist-redis',
+      }),
+      stat({
+        width: 3,
+        title: 'Recovery point',
+        description: 'Age of the data that a restore would bring back now. Red is the target of 30 min: runbook MysqlBackupRpoExceeded.',
+        unit: 'dtdurations',
+        decimals: 0,
+        query: { expr: q.recoveryPointAge() },
+        steps: steps(LIMITS.recoveryPoint),
+        noData: 'no backup',
+        board: 'medassist-backup',
+      }),
+      stat({
+        width: 3,
+        title: 'Availability, time range',
+        description: 'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
+        unit: 'percentunit',
+        decimals: 3,
+        base: 'bad',
+        query: { expr: `1 - ${q.errorShare('$__range')}` },
+        steps: [[AVAILABILITY, 'ok']],
+        noData: 'no traffic',
+        board: 'medassist-red',
+      }),
+      stat({
+        width: 3,
+        title: 'Firing P1, P2',
+        description: 'Alerts that need a person now. The table below has their runbooks.',
+        unit: 'none',
+        query: { expr: q.urgentAlerts },
+        steps: [[1, 'bad']],
+      }),
+    ),
+    band(
+      'What is wrong, since when?',
+      8,
+      alerts(13),
+      firingNow(11),
+    ),
+    band(
+      'Which part?',
+      7,
+      timeline({
+        width: 15,
+        title: 'Components',
+        description: 'Worst state of each part. Failures run from left to right: MySQL before API means MySQL. "Monitoring": a target does not answer.',
+        queries: [
+          {
+            legend: 'API',
+            expr: `(${q.serversInService} < bool count(up{job="api"})) + (${q.serversInService} == bool 0)`,
+          },
+          { legend: 'HAProxy', expr: q.verdict('haproxy') },
+          { legend: 'MySQL', expr: q.verdict('mysql') },
+          { legend: 'Redis', expr: q.verdict('redis') },
+          { legend: 'Backup', expr: q.verdict('backup') },
+          { legend: 'Monitoring', expr: 'clamp_max(count(up == 0) or vector(0), 1)' },
+        ],
+        mappings: [VERDICT],
+      }),
+      table({
+        width: 9,
+        title: 'Targets that do not answer',
+        description: 'Targets whose last scrape failed. What they watch is unknown, not necessarily down: runbooks ExporterDown, ApiInstanceDown.',
+        by: { job: 'Job', instance: 'Instance' },
+        sort: 'Last answer',
+        noData: 'every target answers',
+        columns: [
+          {
+            name: 'Last answer',
+            unit: 'dtdurations',
+            decimals: 0,
+            expr:
+              '(time() - max by (job, instance) (max_over_time(timestamp(up == 1)[$__range:15s])))' +
+              ' and on (job, instance) (up == 0)' +
+              ' or max by (job, instance) (up == 0) + $__range_s',
+            emptyUntil: 'a target is down: `make kill SERVICE=redis-exporter`',
+          },
+        ],
+      }),
+    ),
+    band(
+      'What did users meet?',
+      8,
+      timeSeries({
+        width: 8,
+        title: 'Responses by class',
+        description: 'Answers a second at HAProxy by class of status. 5xx and the traffic they are a share of.',
+        unit: 'reqps',
+        queries: [{ expr: q.responsesByClass, legend: '{{code}}' }],
+        bad: ['5xx'],
+        board: 'medassist-red',
+      }),
+      timeSeries({
+        width: 8,
+        title: 'Duration of requests',
+        description: 'Quantiles of the time from request to answer. Diamonds are traced requests; the line is the limit of ApiLatencyHigh.',
+        unit: 's',
+        queries: [
+          { legend: 'p50', expr: q.duration(0.5, { selector: 'job="api"' }) },
+          { legend: 'p95', expr: q.duration(0.95, { selector: 'job="api"' }), exemplar: true },
+          { legend: 'p99', expr: q.duration(0.99, { selector: 'job="api"' }) },
+        ],
+        lines: line(LIMITS.latency),
+        noData: 'no traffic',
+        board: 'medassist-red',
+      }),
+      timeSeries({
+        width: 8,
+        title: 'Nearest limit',
+        description: 'The worst of each resource, as a share of its limit. The highest curve is what runs out first.',
+        unit: 'percentunit',
+        max: 1,
+        lines: [
+          [0.8, 'warn'],
+          [0.9, 'bad'],
+        ],
+        queries: [
+          { legend: 'CPU', expr: `max(${q.cpu(R)})` },
+          { legend: 'Memory', expr: `max(${q.memory()})` },
+          { legend: 'Disk space', expr: `max(${q.space()})` },
+          { legend: 'MySQL connections', expr: 'max(mysql_global_status_threads_connected / (mysql_global_variables_max_connections > 0))' },
+          { legend: 'API pool', expr: 'max(app_mysql_pool_connections_in_use / (app_mysql_pool_connections_max > 0))' },
+          { legend: 'HAProxy connections', expr: 'max(haproxy_process_current_connections / (haproxy_process_max_connections > 0))' },
+          { legend: 'Redis memory', expr: 'max(redis_memory_used_bytes / (redis_memory_max_bytes > 0))' },
+        ],
+        board: 'medassist-use',
+      }),
+    ),
+    band(
+      'Where next?',
+      6,
+      stat({
+        width: 14,
+        title: 'Up for',
+        description: 'Time since each part started. Orange was restarted in the last 15 min; nobody did it: look at its log.',
+        unit: 'dtdurations',
+        decimals: 0,
+        base: 'warn',
+        steps: [[JUST_STARTED, 'none']],
+        background: false,
+        query: [
+          { legend: 'HAProxy', expr: 'min(haproxy_process_uptime_seconds)' },
+          { legend: 'MySQL', expr: 'min(mysql_global_status_uptime)' },
+          { legend: 'Redis', expr: 'min(redis_uptime_in_seconds)' },
+          { legend: 'Host', expr: 'min(time() - node_boot_time_seconds)' },
+          { legend: 'Prometheus', expr: 'min(time() - process_start_time_seconds{job="prometheus"})' },
+        ],
+      }),
+      boards({
+        width: 10,
+        title: 'Dashboards',
+        description: 'Every dashboard of MedAssist, with the time range of this one.',
+        tag: 'medassist',
+      }),
+    ),
+  ],
+});

@@ -1,0 +1,34 @@
+// @ts-check
+// Limits that several dashboards draw. `bad` is the limit of the alert named in `rule`, and `grafana/check` fails when the rule has another one.
+// `warn` is a step below it, to be seen before the alert.
+
+/** @typedef {{ warn: number, bad: number, rule?: string }} Limit */
+
+/** @satisfies {Record<string, Limit>} */
+export const LIMITS = {
+  errors: { warn: 0.01, bad: 0.05, rule: 'ApiErrorRateHigh' },
+  latency: { warn: 0.5, bad: 0.8, rule: 'ApiLatencyHigh' },
+  cpu: { warn: 0.7, bad: 0.85, rule: 'NodeCpuHigh' },
+  memory: { warn: 0.8, bad: 0.9, rule: 'NodeMemoryHigh' },
+  load: { warn: 1, bad: 2, rule: 'NodeLoadHigh' },
+  /** The target of 30 min is the job's: the series backup_rpo_target_seconds. Warn at the 80 % of the exporter's own check. */
+  recoveryPoint: { warn: 1440, bad: 1800 },
+  space: { warn: 0.8, bad: 0.9 },
+  busyDisk: { warn: 0.7, bad: 0.9 },
+  diskLatency: { warn: 0.01, bad: 0.02 },
+  /** Shares of time in which at least one task waits (pressure stall information). */
+  waiting: { warn: 0.1, bad: 0.2 },
+  waitingForMemory: { warn: 0.05, bad: 0.1 },
+  throttled: { warn: 0.1, bad: 0.25 },
+  connections: { warn: 0.8, bad: 0.95 },
+};
+
+/** The objective for answers that are not 5xx, over 30 days. */
+export const AVAILABILITY = 0.999;
+/** A service that runs for less than this was restarted just now. */
+export const JUST_STARTED = 900;
+
+/** @param {Limit} limit @returns {import('./style.mjs').Step[]} */
+export const steps = ({ warn, bad }) => [[warn, 'warn'], [bad, 'bad']];
+/** @param {Limit} limit @returns {import('./style.mjs').Step[]} */
+export const line = ({ bad }) => [[bad, 'bad']];

@@ -1,0 +1,96 @@
+// @ts-check
+// PromQL that more than one panel uses. `R` is Grafana's window for curves: at least four scrapes.
+
+export const R = '$__rate_interval';
+export const FRONTEND = 'proxy="fe_api"';
+export const BACKEND = 'proxy="be_api"';
+/** Requests of people: the health checks are many and fast and would hide slow requests. The same selector as the rule's. */
+export const WORK = 'http_route!~"/livez|/readyz|/health"';
+
+/** 0 well, 1 degraded, 2 down; no series while the exporter is silent. @param {string} service */
+export const verdict = (service) =>
+  `2 * max(${service}_health_status{status="down"}) + max(${service}_health_status{status="degraded"})`;
+
+/** 0 ok, 1 warn, 2 fail, by check. @param {string} service @param {string} [selector] */
+export const checks = (service, selector = '') => {
+  const by = (/** @type {string} */ status) =>
+    `max by (check) (${service}_health_check_status{${[selector, `status="${status}"`].filter(Boolean).join(', ')}})`;
+  return `2 * ${by('fail')} + ${by('warn')}`;
+};
+
+/** 2 firing, 1 pending, 0 quiet: the third part says that an alert of this time range has ended. */
+export const alerts =
+  '2 * max by (alertname, severity) (ALERTS{alertstate="firing"})' +
+  ' or max by (alertname, severity) (ALERTS{alertstate="pending"})' +
+  ' or 0 * max by (alertname, severity) (max_over_time(ALERTS[$__range]))';
+
+/** Since when each alert fires, in milliseconds as Grafana's times are. */
+export const firingSince = '1000 * (ALERTS_FOR_STATE and ignoring (alertstate) ALERTS{alertstate="firing"})';
+export const urgentAlerts = 'count(ALERTS{alertstate="firing", severity=~"p1|p2"}) or vector(0)';
+
+/** The API has no start time of its own; its counters begin again. */
+export const restarts =
+  'max by (job, instance) (' +
+  'changes(process_start_time_seconds[1m]) > 0' +
+  ' or changes(haproxy_process_start_time_seconds[1m]) > 0' +
+  ' or resets(mysql_global_status_uptime[1m]) > 0' +
+  ' or resets(redis_uptime_in_seconds[1m]) > 0' +
+  ' or resets(http_server_request_duration_seconds_count{http_route="/readyz"}[1m]) > 0)';
+
+export const serversInService = `max(haproxy_backend_active_servers{${BACKEND}})`;
+
+/** Share of 5xx at HAProxy's frontend, where its own 502, 503 and 504 count as well. @param {string} window */
+export const errorShare = (window) =>
+  `sum(rate(haproxy_frontend_http_responses_total{${FRONTEND}, code="5xx"}[${window}]))` +
+  ` / (sum(rate(haproxy_frontend_http_responses_total{${FRONTEND}}[${window}])) > 0)`;
+
+/** Without 1xx and "other", which nothing here answers with. */
+export const responsesByClass = `sum by (code) (rate(haproxy_frontend_http_responses_total{${FRONTEND}, code=~"[2-5]xx"}[${R}]))`;
+
+/**
+ * A quantile of the requests' duration.
+ * @param {number} q @param {{ window?: string, selector?: string, by?: string }} [options]
+ */
+export const duration = (q, { window = R, selector = '', by = '' } = {}) => {
+  const matchers = [selector, WORK].filter(Boolean).join(', ');
+  const labels = [by, 'le'].filter(Boolean).join(', ');
+  return `histogram_quantile(${q}, sum by (${labels}) (rate(http_server_request_duration_seconds_bucket{${matchers}}[${window}])))`;
+};
+
+/** @param {string[]} matchers */
+const braces = (...matchers) => {
+  const all = matchers.filter(Boolean).join(', ');
+  return all ? `{${all}}` : '';
+};
+
+/** Share of processor time at work; waiting for the disk counts as idle, as in the rule. @param {string} window @param {string} [selector] */
+export const cpu = (window, selector = '') =>
+  `1 - sum by (instance) (rate(node_cpu_seconds_total${braces(selector, 'mode=~"idle|iowait"')}[${window}]))` +
+  ` / (sum by (instance) (rate(node_cpu_seconds_total${braces(selector)}[${window}])) > 0)`;
+
+/** @param {string} [selector] */
+export const load = (selector = '') =>
+  `sum by (instance) (node_load5${braces(selector)})` +
+  ` / (count by (instance) (node_cpu_seconds_total${braces(selector, 'mode="idle"')}) > 0)`;
+
+/** @param {string} [selector] */
+export const memory = (selector = '') =>
+  `1 - node_memory_MemAvailable_bytes${braces(selector)} / (node_memory_MemTotal_bytes${braces(selector)} > 0)`;
+
+/** Mounts that hold data: not memory, not images that are always full, not the layers of containers. */
+const MOUNTS = 'fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660"';
+/** @param {string} [selector] */
+export const space = (selector = '') =>
+  `1 - node_filesystem_avail_bytes${braces(selector, MOUNTS)} / (node_filesystem_size_bytes${braces(selector, MOUNTS)} > 0)`;
+/** @param {string} [selector] */
+export const inodes = (selector = '') =>
+  `1 - node_filesystem_files_free${braces(selector, MOUNTS)} / (node_filesystem_files${braces(selector, MOUNTS)} > 0)`;
+/** Seconds until the mount is full if it goes on as in the last 6 h; no series while it does not fill, and in the first hour. @param {string} [selector] */
+export const fullIn = (selector = '') => {
+  const free = `node_filesystem_avail_bytes${braces(selector, MOUNTS)}`;
+  return `${free} / (-deriv(${free}[6h]) > 0) and ${free} offset 1h`;
+};
+
+/** Age of what a restore now would bring back. @param {string} [backup] */
+export const recoveryPointAge = (backup = 'mysql') =>
+  `time() - max(backup_last_recovery_point_timestamp_seconds{backup="${backup}"})`;
