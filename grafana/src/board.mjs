@@ -1,5 +1,5 @@
 // @ts-check
-// A dashboard from its bands: layout, numbering, variables, annotations, links, and what the SDK leaves out or adds for another way of loading.
+// A dashboard from its bands: layout, numbering, variables, annotations, links, and corrections of the SDK's output.
 import * as d from '@grafana/grafana-foundation-sdk/dashboard';
 import { PROMETHEUS, letter } from './panels.mjs';
 import { COLOUR } from './style.mjs';
@@ -12,7 +12,10 @@ const COLUMNS = 24;
 /** @typedef {import('./panels.mjs').Panel} Panel */
 /** @typedef {{ title: string, height: number, panels: Panel[] }} Band */
 /** @typedef {{ name: string, label: string, query: string }} Variable */
-/** @typedef {{ panel: string, ref: string, expr: string, until: string }} Empty a query without data on a sound stack */
+/**
+ * @typedef {{ panel: string, ref: string, expr: string, until: string }} Empty
+ * a query that returns nothing on a sound stack, and what makes it return data
+ */
 /** @typedef {{ uid: string, json: any, empty: Empty[] }} Board */
 
 /** @param {string} title @param {number} height in grid units of 38 pixels @param {...Panel} panels @returns {Band} */
@@ -48,7 +51,11 @@ export const board = ({ uid, title, description, services, from, variables = [],
   for (const one of variables) builder.withVariable(variable(one));
   builder
     .annotation(
-      annotation('Firing P1 and P2', 'warn', 'max by (alertname, severity) (ALERTS{alertstate="firing", severity=~"p1|p2"})')
+      annotation(
+        'Firing P1 and P2',
+        'warn',
+        'max by (alertname, severity) (ALERTS{alertstate="firing", severity=~"p1|p2"})',
+      )
         .titleFormat('{{alertname}}')
         .tagKeys('severity'),
     )

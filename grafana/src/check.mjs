@@ -1,6 +1,6 @@
 // @ts-check
-// What can be checked without Grafana. `check.mjs` compares with the files of this repository; `check.mjs --live URL` also sends every query to a
-// Prometheus and fails for each that returns nothing without a declared reason.
+// What can be checked without Grafana. `check.mjs` compares with the files of this repository. `check.mjs --live URL`
+// also sends every query to a Prometheus, and fails for each that returns nothing without a declared reason.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,13 +23,16 @@ const faults = [];
 /** @param {unknown} holds @param {string} fault */
 const check = (holds, fault) => void (holds || faults.push(fault));
 
-/** Grafana's variables, by values with which a query parses. 61 s is written nowhere else: it marks $__rate_interval. @param {string} expr */
+/**
+ * Replaces Grafana's variables by values with which a query parses; only $__rate_interval becomes 61 s.
+ * @param {string} expr
+ */
 const fill = (expr) =>
   expr
     .replaceAll('$__rate_interval', '61s')
     .replaceAll('$__range_s', '3600')
     .replaceAll('$__range', '1h')
-    .replaceAll(/\$\{?\w+\}?/g, '.+');
+    .replaceAll(/\$\{?[a-z_]\w*\}?/gi, '.+');
 
 /** @typedef {{ board: string, panel: any, ref: string, expr: string, where: string, instant: boolean }} Query */
 const all = await boards();
@@ -47,18 +50,33 @@ const queries = all.flatMap(({ uid, json }) => [
         instant: !!target.instant,
       })),
   ),
-  ...json.annotations.list.map((/** @type {any} */ one) => ({ board: uid, panel: one, ref: '', expr: one.expr, where: `${uid}: annotation "${one.name}"` })),
+  ...json.annotations.list.map((/** @type {any} */ one) => ({
+    board: uid,
+    panel: one,
+    ref: '',
+    expr: one.expr,
+    where: `${uid}: annotation "${one.name}"`,
+  })),
 ]);
 
 // --- The committed files are what the source makes.
 for (const { uid, json } of all) {
   const file = join(here, 'dashboards', `${uid}.json`);
-  check(existsSync(file) && readFileSync(file, 'utf8') === JSON.stringify(json, null, 1) + '\n', `dashboards/${uid}.json is not current: grafana/generate`);
+  check(
+    existsSync(file) && readFileSync(file, 'utf8') === JSON.stringify(json, null, 1) + '\n',
+    `dashboards/${uid}.json is not current: grafana/generate`,
+  );
 }
 for (const file of readdirSync(join(here, 'dashboards'))) {
-  check(all.some(({ uid }) => `${uid}.json` === file), `dashboards/${file} has no source: grafana/generate`);
+  check(
+    all.some(({ uid }) => `${uid}.json` === file),
+    `dashboards/${file} has no source: grafana/generate`,
+  );
 }
-check(existsSync(join(here, 'empty-queries.md')) && read('grafana/empty-queries.md') === emptyQueries(all), 'empty-queries.md is not current: grafana/generate');
+check(
+  existsSync(join(here, 'empty-queries.md')) && read('grafana/empty-queries.md') === emptyQueries(all),
+  'empty-queries.md is not current: grafana/generate',
+);
 
 // --- Structure.
 /** @type {any} */
@@ -76,13 +94,20 @@ for (const { uid, json } of all) {
   check(JSON.stringify(json).length < 80_000, `${uid}: more than 80 kB`);
   const panels = json.panels.filter((/** @type {any} */ panel) => panel.type !== 'row');
   const count = queries.filter((query) => query.board === uid).length;
-  check(panels.length <= 24 && count <= 48, `${uid}: ${panels.length} panels and ${count} queries: nobody reads so much, at most 24 and 48`);
+  check(
+    panels.length <= 24 && count <= 48,
+    `${uid}: ${panels.length} panels and ${count} queries, which is more than 24 or 48`,
+  );
   const ids = json.panels.map((/** @type {any} */ panel) => panel.id);
-  check(new Set(ids).size === ids.length && ids.every((/** @type {number} */ id) => id > 0), `${uid}: ids of panels repeat`);
+  check(
+    new Set(ids).size === ids.length && ids.every((/** @type {number} */ id) => id > 0),
+    `${uid}: ids of panels repeat`,
+  );
   const titles = panels.map((/** @type {any} */ panel) => panel.title);
   check(new Set(titles).size === titles.length, `${uid}: two panels have one title`);
   for (const panel of panels) checkPanel(uid, panel);
-  for (const [, other] of JSON.stringify(json).matchAll(/\/d\/([a-z-]+)/g)) check(uids.has(other), `${uid}: links to ${other}, which does not exist`);
+  for (const [, other] of JSON.stringify(json).matchAll(/\/d\/([a-z-]+)/g))
+    check(uids.has(other), `${uid}: links to ${other}, which does not exist`);
 }
 
 /** @param {string} uid @param {any} panel */
@@ -91,17 +116,29 @@ function checkPanel(uid, panel) {
   const { defaults = {}, overrides = [] } = panel.fieldConfig ?? {};
   check(panel.title && panel.description, `${where}: no title or no description`);
   check(panel.pluginVersion, `${where}: no pluginVersion`);
-  for (const source of [panel.datasource, ...(panel.targets ?? []).map((/** @type {any} */ target) => target.datasource)]) {
-    check(!source || source.uid === '${datasource}' || sources.has(source.uid), `${where}: data source ${source?.uid} is not provisioned`);
+  for (const source of [
+    panel.datasource,
+    ...(panel.targets ?? []).map((/** @type {any} */ target) => target.datasource),
+  ]) {
+    check(
+      !source || source.uid === '${datasource}' || sources.has(source.uid),
+      `${where}: data source ${source?.uid} is not provisioned`,
+    );
   }
   const { x, w } = panel.gridPos;
   check(x + w <= 24, `${where}: wider than the grid`);
   if (panel.type === 'dashlist' || !panel.targets?.[0]?.expr) return;
-  const overridden = overrides.flatMap((/** @type {any} */ one) => one.properties.filter((/** @type {any} */ p) => p.id === 'unit').map((/** @type {any} */ p) => p.value));
-  for (const unit of [defaults.unit, ...overridden]) check(knownUnits.has(unit), `${where}: ${unit} is not a unit of Grafana`);
+  const overridden = overrides.flatMap((/** @type {any} */ one) =>
+    one.properties.filter((/** @type {any} */ p) => p.id === 'unit').map((/** @type {any} */ p) => p.value),
+  );
+  for (const unit of [defaults.unit, ...overridden])
+    check(knownUnits.has(unit), `${where}: ${unit} is not a unit of Grafana`);
   if (panel.type === 'table') check(overridden.length === panel.targets.length, `${where}: a column has no unit`);
   if (panel.type === 'stat' && panel.options.graphMode === 'none') {
-    check(panel.targets.every((/** @type {any} */ target) => target.instant), `${where}: a range would show a dead exporter's last value`);
+    check(
+      panel.targets.every((/** @type {any} */ target) => target.instant),
+      `${where}: a range would show a dead exporter's last value`,
+    );
     const absent = defaults.mappings?.some((/** @type {any} */ mapping) => mapping.options?.match === 'null+nan');
     check(absent, `${where}: without data it takes the base colour`);
   }
@@ -126,7 +163,10 @@ function readSeries() {
   for (const file of list('grafana/series', '.txt')) {
     for (const line of read('grafana/series', file).split('\n')) if (line && !line.startsWith('#')) names.add(line);
   }
-  return { has: (/** @type {string} */ name) => names.has(name) || patterns.some((pattern) => pattern.test(name)), count: names.size };
+  return {
+    has: (/** @type {string} */ name) => names.has(name) || patterns.some((pattern) => pattern.test(name)),
+    count: names.size,
+  };
 }
 check(known.count > 500, 'the lists of series were not read');
 
@@ -141,15 +181,25 @@ for (const { expr, where, panel } of queries) {
         check(name, `${where}: ${part} selects by no name`);
         check(!name || known.has(name), `${where}: ${name} is in no METRICS.md and in no list of grafana/series`);
         const counter = /_(total|bucket|sum|count)$/.test(name ?? '');
-        check(!counter || node.node.parent?.name === 'MatrixSelector' || counted(node.node, text), `${where}: ${name} is a counter: rate() or increase()`);
+        check(
+          !counter || node.node.parent?.name === 'MatrixSelector' || counted(node.node, text),
+          `${where}: ${name} is a counter: rate() or increase()`,
+        );
       }
-      if (node.name === 'FunctionCall' && /^(rate|increase|irate)\(/.test(part) && ['timeseries', 'heatmap'].includes(panel.type)) {
+      if (
+        node.name === 'FunctionCall' &&
+        /^(rate|increase|irate)\(/.test(part) &&
+        ['timeseries', 'heatmap'].includes(panel.type)
+      ) {
         check(/\[61s\]\)$/.test(part), `${where}: a curve's window is $__rate_interval: ${part}`);
       }
     },
   });
 }
-/** Whether `count` is all that reads the selector. @param {import('@lezer/common').SyntaxNode} node @param {string} text */
+/**
+ * Whether `count` is all that reads the selector.
+ * @param {import('@lezer/common').SyntaxNode} node @param {string} text
+ */
 function counted(node, text) {
   const aggregate = node.parent?.parent;
   return aggregate?.name === 'AggregateExpr' && text.slice(aggregate.from).startsWith('count');
@@ -161,7 +211,10 @@ function promtool(rules) {
   try {
     // JSON is YAML.
     writeFileSync(join(work, 'rules.yml'), JSON.stringify({ groups: [{ name: 'dashboards', rules }] }));
-    execFileSync('promtool', ['check', 'rules', '--lint=none', join(work, 'rules.yml')], { encoding: 'utf8', stdio: 'pipe' });
+    execFileSync('promtool', ['check', 'rules', '--lint=none', join(work, 'rules.yml')], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    });
   } catch (error) {
     const { stdout = '', stderr = '', message } = /** @type {any} */ (error);
     faults.push(`promtool: ${stderr || stdout || message}`);
@@ -191,17 +244,27 @@ for (const { uid, json } of all) {
 // --- Provisioning.
 check(provisioned.apiVersion === 1, 'datasources: apiVersion is not 1');
 for (const source of provisioned.datasources) {
-  check(source.uid && source.name && source.type && source.url && source.editable === false, `data source ${source.name}: uid, type, url or editable: false is missing`);
+  check(
+    source.uid && source.name && source.type && source.url && source.editable === false,
+    `data source ${source.name}: uid, type, url or editable: false is missing`,
+  );
 }
-for (const [, uid] of read('grafana/provisioning/datasources/medassist.yml').matchAll(/(?:datasourceUid|alertmanagerUid): (\S+)/g)) {
+for (const [, uid] of read('grafana/provisioning/datasources/medassist.yml').matchAll(
+  /(?:datasourceUid|alertmanagerUid): (\S+)/g,
+)) {
   check(sources.has(uid), `data sources: ${uid} is linked to and not declared`);
 }
-// Grafana expands $NAME in every string and leaves nothing where it is not set: a dollar that is meant is written twice.
-for (const [found] of JSON.stringify(provisioned).replaceAll('$$', '').matchAll(/\$(?!__file\{|__env\{)\S*/g)) {
+// Grafana expands $NAME in every string, and leaves nothing where it is not set: $$ is a dollar.
+for (const [found] of JSON.stringify(provisioned)
+  .replaceAll('$$', '')
+  .matchAll(/\$(?!__file\{|__env\{)\S*/g)) {
   faults.push(`data sources: ${found} would be expanded`);
 }
 for (const provider of parseYaml(read('grafana/provisioning/dashboards/medassist.yml')).providers) {
-  check(provider.folderUid && provider.allowUiUpdates === false && provider.options.path, `provider ${provider.name}: folderUid, allowUiUpdates: false or path is missing`);
+  check(
+    provider.folderUid && provider.allowUiUpdates === false && provider.options.path,
+    `provider ${provider.name}: folderUid, allowUiUpdates: false or path is missing`,
+  );
 }
 
 // --- Live.
@@ -215,18 +278,29 @@ async function live(prometheus) {
   for (const query of queries.filter(({ ref }) => ref)) {
     const expr = fill(query.expr);
     const range = query.instant ? { time: end } : { start: end - 1800, end, step: 15 };
-    const body = new URLSearchParams(Object.entries({ query: expr, ...range }).map(([name, value]) => [name, `${value}`]));
-    const answer = await fetch(`${prometheus}/api/v1/${query.instant ? 'query' : 'query_range'}`, { method: 'POST', body, signal: AbortSignal.timeout(30_000) });
+    const body = new URLSearchParams(
+      Object.entries({ query: expr, ...range }).map(([name, value]) => [name, `${value}`]),
+    );
+    const answer = await fetch(`${prometheus}/api/v1/${query.instant ? 'query' : 'query_range'}`, {
+      method: 'POST',
+      body,
+      signal: AbortSignal.timeout(30_000),
+    });
     /** @type {any} */
     const { status, error, data } = await answer.json();
     check(status === 'success', `${query.where}: ${error}: ${expr}`);
     if (status !== 'success') continue;
-    const declared = all.find(({ uid }) => uid === query.board)?.empty.find(({ panel, ref }) => panel === query.panel.title && ref === query.ref);
+    const declared = all
+      .find(({ uid }) => uid === query.board)
+      ?.empty.find(({ panel, ref }) => panel === query.panel.title && ref === query.ref);
     if (!data.result.length) empty += 1;
     check(data.result.length || declared, `${query.where}: no data, and no reason is declared: ${expr}`);
     if (query.panel.type !== 'table') continue;
     const { renameByName, excludeByName } = query.panel.transformations[1].options;
-    const labels = Object.keys({ ...renameByName, ...excludeByName }).filter((name) => name !== 'Time' && !name.startsWith('Value')).sort().join();
+    const labels = Object.keys({ ...renameByName, ...excludeByName })
+      .filter((name) => name !== 'Time' && !name.startsWith('Value'))
+      .sort()
+      .join();
     for (const { metric } of data.result) {
       // A label that no series of this kind has is absent, not empty.
       const found = Object.keys(metric).every((name) => labels.split(',').includes(name));

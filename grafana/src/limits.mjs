@@ -1,6 +1,6 @@
 // @ts-check
-// Limits that several dashboards draw. `bad` is the limit of the alert named in `rule`, and `grafana/check` fails when the rule has another one.
-// `warn` is a step below it, to be seen before the alert.
+// Limits that several dashboards draw. `bad` is the limit of the alert named in `rule`; `grafana/check` fails when the
+// rule has another one. `warn` is a step below it, which shows before the alert.
 
 /** @typedef {{ warn: number, bad: number, rule?: string }} Limit */
 
@@ -11,7 +11,7 @@ export const LIMITS = {
   cpu: { warn: 0.7, bad: 0.85, rule: 'NodeCpuHigh' },
   memory: { warn: 0.8, bad: 0.9, rule: 'NodeMemoryHigh' },
   load: { warn: 1, bad: 2, rule: 'NodeLoadHigh' },
-  /** The target of 30 min is the job's: the series backup_rpo_target_seconds. Warn at the 80 % of the exporter's own check. */
+  /** 30 min is the job's own target, backup_rpo_target_seconds; 80 % of it is where the exporter's check warns. */
   recoveryPoint: { warn: 1440, bad: 1800 },
   space: { warn: 0.8, bad: 0.9 },
   busyDisk: { warn: 0.7, bad: 0.9 },
@@ -29,6 +29,9 @@ export const AVAILABILITY = 0.999;
 export const JUST_STARTED = 900;
 
 /** @param {Limit} limit @returns {import('./style.mjs').Step[]} */
-export const steps = ({ warn, bad }) => [[warn, 'warn'], [bad, 'bad']];
+export const steps = ({ warn, bad }) => [
+  [warn, 'warn'],
+  [bad, 'bad'],
+];
 /** @param {Limit} limit @returns {import('./style.mjs').Step[]} */
 export const line = ({ bad }) => [[bad, 'bad']];

@@ -1,6 +1,6 @@
 // @ts-check
-// One function for each kind of panel. What all panels of a kind have in common is decided here, so that a dashboard's file holds only what
-// is its own: a question, a query, a unit, limits, a sentence.
+// One function for each kind of panel. What all panels of a kind have in common is decided here, so that a dashboard's
+// file holds only what is its own: a title, a query, a unit, limits, a description.
 import * as c from '@grafana/grafana-foundation-sdk/common';
 import * as d from '@grafana/grafana-foundation-sdk/dashboard';
 import * as elastic from '@grafana/grafana-foundation-sdk/elasticsearch';
@@ -60,8 +60,8 @@ const instant = (query) => range(query).instant();
 
 /**
  * What every kind of panel starts with.
- * @template {{ title(t: string): any, description(t: string): any, unit(u: string): any, noValue(t: string): any, decimals(n: number): any,
- *   dataLinks(l: any[]): any, datasource(d: any): any }} P
+ * @template {{ title(t: string): any, description(t: string): any, unit(u: string): any, noValue(t: string): any,
+ *   decimals(n: number): any, dataLinks(l: any[]): any, datasource(d: any): any }} P
  * @param {P} panel
  * @param {Common} options
  * @returns {P}
@@ -74,11 +74,17 @@ const common = (panel, { title, description, unit, decimals, noData = 'no data',
 };
 
 /** @param {Common} options @param {any} builder @param {Query[]} queries @returns {Panel} */
-const panel = ({ width }, builder, queries) => ({ width, builder, emptyUntil: queries.map((query) => query.emptyUntil) });
+const panel = ({ width }, builder, queries) => ({
+  width,
+  builder,
+  emptyUntil: queries.map((query) => query.emptyUntil),
+});
 
 /**
- * One number or word: the present state, so its query is instant. A range would show the last value of an exporter that is long dead.
- * @param {Common & { query: Query | Query[], base?: Colour, steps?: Step[], mappings?: d.ValueMapping[], background?: boolean }} options
+ * One number or word: the present state, so its query is instant. A range would show the last value of an exporter
+ * that is long dead.
+ * @param {Common & { query: Query | Query[], base?: Colour, steps?: Step[], mappings?: d.ValueMapping[],
+ *   background?: boolean }} options
  */
 export const stat = (options) => {
   const { query, base = 'ok', steps = [], mappings = [], noData = 'no data', background = true } = options;
@@ -111,9 +117,10 @@ export const sparkline = (options) => {
 };
 
 /**
- * Curves. `lines` are limits drawn over the whole panel; `limits` names curves that are limits themselves, `bad` those that should be zero.
- * @param {Common & { queries: Query[], lines?: Step[], limits?: string[], bad?: string[], min?: number | null, max?: number, softMax?: number,
- *   mappings?: d.ValueMapping[], log?: boolean }} options
+ * Curves. `lines` are limits drawn over the whole panel; `limits` names curves that are limits themselves, `bad` those
+ * that should be zero.
+ * @param {Common & { queries: Query[], lines?: Step[], limits?: string[], bad?: string[], min?: number | null,
+ *   max?: number, softMax?: number, mappings?: d.ValueMapping[], log?: boolean }} options
  */
 export const timeSeries = (options) => {
   const { queries, lines = [], limits = [], bad = [], min = 0, max, softMax, mappings = [], log = false } = options;
@@ -129,16 +136,24 @@ export const timeSeries = (options) => {
   const legend = new c.VizLegendOptionsBuilder().showLegend(!single).placement(c.LegendPlacement.Bottom);
   builder.legend(legend.displayMode(c.LegendDisplayMode.Table).calcs(['lastNotNull', 'max']));
   if (mappings.length) builder.mappings(mappings);
-  if (lines.length) builder.thresholdsStyle(new c.GraphThresholdsStyleConfigBuilder().mode(c.GraphThresholdsStyleMode.Dashed));
+  if (lines.length)
+    builder.thresholdsStyle(new c.GraphThresholdsStyleConfigBuilder().mode(c.GraphThresholdsStyleMode.Dashed));
   if (min !== null) builder.min(min);
   if (max !== undefined) builder.max(max);
   if (softMax !== undefined) builder.axisSoftMax(softMax);
   if (log) builder.scaleDistribution(new c.ScaleDistributionConfigBuilder().type(c.ScaleDistribution.Log).log(2));
   for (const name of limits) {
     const dashed = { fill: 'dash', dash: [10, 10] };
-    builder.overrideByName(name, [{ id: 'color', value: fixed('warn') }, { id: 'custom.lineStyle', value: dashed }]);
+    builder.overrideByName(name, [
+      { id: 'color', value: fixed('warn') },
+      { id: 'custom.lineStyle', value: dashed },
+    ]);
   }
-  for (const name of bad) builder.overrideByName(name, [{ id: 'color', value: fixed('bad') }, { id: 'custom.lineWidth', value: 2 }]);
+  for (const name of bad)
+    builder.overrideByName(name, [
+      { id: 'color', value: fixed('bad') },
+      { id: 'custom.lineWidth', value: 2 },
+    ]);
   for (const one of queries) builder.withTarget(range(one));
   return panel(options, builder, queries);
 };
@@ -160,36 +175,37 @@ export const timeline = (options) => {
     .rowHeight(0.8)
     .fillOpacity(90)
     .lineWidth(0)
-    .legend(new c.VizLegendOptionsBuilder().showLegend(true).displayMode(c.LegendDisplayMode.List).placement(c.LegendPlacement.Bottom))
+    .legend(
+      new c.VizLegendOptionsBuilder()
+        .showLegend(true)
+        .displayMode(c.LegendDisplayMode.List)
+        .placement(c.LegendPlacement.Bottom),
+    )
     .tooltip(new c.VizTooltipOptionsBuilder().mode(c.TooltipDisplayMode.Single).sort(c.SortOrder.None));
   for (const one of queries) builder.withTarget(range(one));
   return panel({ ...options, unit: 'none' }, builder, queries);
 };
 
 /**
- * @typedef {Query & { name: string, unit: string, decimals?: number, steps?: Step[], mappings?: d.ValueMapping[], width?: number,
- *   hidden?: boolean }} Column a hidden one only brings its labels
+ * @typedef {Query & { name: string, unit: string, decimals?: number, steps?: Step[], mappings?: d.ValueMapping[],
+ *   width?: number, hidden?: boolean }} Column a hidden one only brings its labels
  */
 /**
- * A line a thing, a column a query. `by` names the labels of all queries: rows are joined where the labels that two queries share are equal.
- * A label without a heading is not shown.
- * @param {Omit<Common, 'unit'> & { columns: Column[], by: Record<string, string | null>, sort: string, ascending?: boolean,
+ * A line a thing, a column a query. `by` has the labels of all queries and their headings: rows are joined where the
+ * labels that two queries share are equal.
+ * @param {Omit<Common, 'unit'> & { columns: Column[], by: Record<string, string>, sort: string, ascending?: boolean,
  *   links?: Record<string, { title: string, url: string }>, labels?: Record<string, d.ValueMapping[]> }} options
  */
 export const table = (options) => {
   const { columns, by, sort, ascending = false, links = {}, labels = {} } = options;
   const builder = common(new Table(), { ...options, unit: 'none' })
     .cellHeight(c.TableCellHeight.Sm)
+    .cellOptions({ type: c.TableCellDisplayMode.Auto })
     .thresholds(thresholds('clear', []))
     .withTransformation({ id: 'merge', options: {} });
-  /** @type {Record<string, string>} */
-  const names = {};
+  const names = { ...by };
   /** @type {Record<string, boolean>} */
   const excluded = { Time: true };
-  for (const [label, heading] of Object.entries(by)) {
-    if (heading === null) excluded[label] = true;
-    else names[label] = heading;
-  }
   columns.forEach(({ name, hidden }, i) => {
     // Grafana names the column of a single query without the query's letter.
     const column = columns.length === 1 ? 'Value' : `Value #${letter(i)}`;
@@ -197,8 +213,13 @@ export const table = (options) => {
     else names[column] = name;
   });
   const indexByName = Object.fromEntries(Object.keys(names).map((name, index) => [name, index]));
-  builder.withTransformation({ id: 'organize', options: { excludeByName: excluded, indexByName, renameByName: names } });
+  builder.withTransformation({
+    id: 'organize',
+    options: { excludeByName: excluded, indexByName, renameByName: names },
+  });
   builder.sortBy([new c.TableSortByFieldStateBuilder().displayName(sort).desc(!ascending)]);
+  // Grafana would write what the whole table says without rows into every empty cell.
+  for (const name of Object.values(names)) builder.overrideByName(name, [{ id: 'noValue', value: '–' }]);
   for (const [heading, { title, url }] of Object.entries(links)) {
     builder.overrideByName(heading, [{ id: 'links', value: [{ title, url, targetBlank: !url.startsWith('/d') }] }]);
   }
@@ -241,7 +262,14 @@ export const heatmap = (options) => {
  */
 export const boards = ({ width, title, description, tag }) => {
   const builder = new DashboardList().title(title).description(description);
-  builder.tags([tag]).showSearch(true).showStarred(false).showRecentlyViewed(false).showHeadings(false).keepTime(true).maxItems(30);
+  builder
+    .tags([tag])
+    .showSearch(true)
+    .showStarred(false)
+    .showRecentlyViewed(false)
+    .showHeadings(false)
+    .keepTime(true)
+    .maxItems(30);
   return panel({ width, title, description, unit: 'none' }, builder, []);
 };
 
@@ -252,7 +280,12 @@ export const boards = ({ width, title, description, tag }) => {
 export const logs = ({ width, title, description, query, noData = 'no such line' }) => {
   const target = new elastic.DataqueryBuilder().datasource(ELASTICSEARCH).query(query).timeField('@timestamp');
   target.metrics([new elastic.LogsBuilder().id('1').settings({ limit: '200' })]).bucketAggs([]);
-  const builder = new Logs().title(title).description(description).datasource(ELASTICSEARCH).noValue(noData).withTarget(target);
+  const builder = new Logs()
+    .title(title)
+    .description(description)
+    .datasource(ELASTICSEARCH)
+    .noValue(noData)
+    .withTarget(target);
   builder.showTime(true).wrapLogMessage(true).enableLogDetails(true).sortOrder(c.LogsSortOrder.Descending);
   builder.dedupStrategy(c.LogsDedupStrategy.None);
   return panel({ width, title, description, unit: 'none' }, builder, []);

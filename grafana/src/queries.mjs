@@ -1,15 +1,25 @@
 // @ts-check
 // PromQL that more than one panel uses. `R` is Grafana's window for curves: at least four scrapes.
 
+import { LIMITS } from './limits.mjs';
+
 export const R = '$__rate_interval';
 export const FRONTEND = 'proxy="fe_api"';
 export const BACKEND = 'proxy="be_api"';
-/** Requests of people: the health checks are many and fast and would hide slow requests. The same selector as the rule's. */
+/** Requests of people, as in the rule: health checks are many and fast, and would hide slow requests. */
 export const WORK = 'http_route!~"/livez|/readyz|/health"';
 
 /** 0 well, 1 degraded, 2 down; no series while the exporter is silent. @param {string} service */
 export const verdict = (service) =>
   `2 * max(${service}_health_status{status="down"}) + max(${service}_health_status{status="degraded"})`;
+
+/**
+ * 3 unknown where `expr` has no series because the exporter of `job` is silent: a timeline may not show a series' end.
+ * @param {string} expr @param {string} job
+ */
+export const orUnknown = (expr, job) => `${expr} or 3 + 0 * max(up{job="${job}"})`;
+/** @param {string} service */
+export const verdictOrUnknown = (service) => orUnknown(verdict(service), service);
 
 /** 0 ok, 1 warn, 2 fail, by check. @param {string} service @param {string} [selector] */
 export const checks = (service, selector = '') => {
@@ -63,7 +73,10 @@ const braces = (...matchers) => {
   return all ? `{${all}}` : '';
 };
 
-/** Share of processor time at work; waiting for the disk counts as idle, as in the rule. @param {string} window @param {string} [selector] */
+/**
+ * Share of processor time at work; waiting for the disk counts as idle, as in the rule.
+ * @param {string} window @param {string} [selector]
+ */
 export const cpu = (window, selector = '') =>
   `1 - sum by (instance) (rate(node_cpu_seconds_total${braces(selector, 'mode=~"idle|iowait"')}[${window}]))` +
   ` / (sum by (instance) (rate(node_cpu_seconds_total${braces(selector)}[${window}])) > 0)`;
@@ -85,11 +98,21 @@ export const space = (selector = '') =>
 /** @param {string} [selector] */
 export const inodes = (selector = '') =>
   `1 - node_filesystem_files_free${braces(selector, MOUNTS)} / (node_filesystem_files${braces(selector, MOUNTS)} > 0)`;
-/** Seconds until the mount is full if it goes on as in the last 6 h; no series while it does not fill, and in the first hour. @param {string} [selector] */
+/**
+ * Seconds until the mount is full if it fills as in the last 6 h; no series in the first hour, and while it does not.
+ * @param {string} [selector]
+ */
 export const fullIn = (selector = '') => {
   const free = `node_filesystem_avail_bytes${braces(selector, MOUNTS)}`;
   return `${free} / (-deriv(${free}[6h]) > 0) and ${free} offset 1h`;
 };
+
+/** 0 well; 1 fewer servers than there are, or more errors than the alert allows; 2 no server. */
+export const api = orUnknown(
+  `clamp_max((${serversInService} < bool count(up{job="api"})) + (${errorShare(R)} > bool ${LIMITS.errors.bad} or vector(0)), 1)` +
+    ` + (${serversInService} == bool 0)`,
+  'haproxy',
+);
 
 /** Age of what a restore now would bring back. @param {string} [backup] */
 export const recoveryPointAge = (backup = 'mysql') =>

@@ -2,8 +2,15 @@
 // Colours, thresholds and value mappings: the same meaning has the same colour on every dashboard.
 import * as d from '@grafana/grafana-foundation-sdk/dashboard';
 
-/** Okabe-Ito: told apart with the common kinds of colour blindness. A word or a number always says the same as the colour. */
-export const COLOUR = { ok: '#009E73', warn: '#E69F00', bad: '#D55E00', info: '#56B4E9', none: '#8e8e8e', clear: 'transparent' };
+/** Okabe-Ito: distinct with the common kinds of colour blindness. A word or a number always repeats the colour. */
+export const COLOUR = {
+  ok: '#009E73',
+  warn: '#E69F00',
+  bad: '#D55E00',
+  info: '#56B4E9',
+  none: '#8e8e8e',
+  clear: 'transparent',
+};
 
 /** @typedef {keyof typeof COLOUR} Colour */
 /** @typedef {[number, Colour]} Step */
@@ -16,10 +23,14 @@ export const COLOUR = { ok: '#009E73', warn: '#E69F00', bad: '#D55E00', info: '#
 export const thresholds = (base, more) =>
   new d.ThresholdsConfigBuilder()
     .mode(d.ThresholdsMode.Absolute)
-    .steps([{ value: null, color: COLOUR[base] }, ...more.map(([value, colour]) => ({ value, color: COLOUR[colour] }))]);
+    .steps([
+      { value: null, color: COLOUR[base] },
+      ...more.map(([value, colour]) => ({ value, color: COLOUR[colour] })),
+    ]);
 
 /**
- * What a panel shows where there is no number. Grafana paints an absent value in the base colour, which would be green: this mapping makes it grey.
+ * What a panel shows where there is no number. Grafana paints an absent value in the base colour, which would be
+ * green: this mapping makes it grey.
  * @param {string} text
  * @returns {d.ValueMapping}
  */
@@ -52,6 +63,11 @@ export const above = (from, text, colour) => ({
   options: { from, to: null, result: { text, color: COLOUR[colour], index: 98 } },
 });
 
-export const VERDICT = words({ 0: ['well', 'ok'], 1: ['degraded', 'warn'], 2: ['down', 'bad'] });
+export const VERDICT = words({
+  0: ['well', 'ok'],
+  1: ['degraded', 'warn'],
+  2: ['down', 'bad'],
+  3: ['unknown', 'none'],
+});
 export const CHECK = words({ 0: ['ok', 'ok'], 1: ['warn', 'warn'], 2: ['fail', 'bad'] });
 export const ALERT = words({ 0: ['quiet', 'none'], 1: ['pending', 'warn'], 2: ['firing', 'bad'] });

@@ -24,7 +24,8 @@ export default board({
       stat({
         width: 5,
         title: 'Would be lost now',
-        description: 'Age of the data that a restore would bring back, not of the file. Red is the target of 30 min: runbook MysqlBackupRpoExceeded.',
+        description:
+          'Age of the data that a restore would bring back, not of the file. Red is the target of 30 min: runbook MysqlBackupRpoExceeded.',
         unit: 'dtdurations',
         decimals: 1,
         query: { expr: q.recoveryPointAge() },
@@ -69,7 +70,10 @@ export default board({
         decimals: 0,
         base: 'bad',
         query: { expr: `min(${series('filesystem_avail_bytes')} / (${series('size_median_bytes')} > 0))` },
-        steps: [[5, 'warn'], [20, 'ok']],
+        steps: [
+          [5, 'warn'],
+          [20, 'ok'],
+        ],
         noData: 'no backup',
       }),
     ),
@@ -79,7 +83,8 @@ export default board({
       timeSeries({
         width: 14,
         title: 'Age of the recovery point',
-        description: 'Each tooth is a run. A tooth that grows is a run that failed or is missing; at the target, data are lost beyond what was promised.',
+        description:
+          'Each tooth is a run. A tooth that grows is a run that failed or is missing; at the target, data are lost beyond what was promised.',
         unit: 's',
         queries: [
           { expr: q.recoveryPointAge(), legend: 'age' },
@@ -90,7 +95,8 @@ export default board({
       timeline({
         width: 10,
         title: 'Witnesses',
-        description: 'Is the backup wrong, or only what watches it? Manifest and push come from the job; directory and exporter from the watcher.',
+        description:
+          'Is the backup at fault, or only what observes it? Manifest and push come from the job, directory and exporter from its observer.',
         queries: [
           { legend: 'manifest', expr: `1 - min(${series('last_run_success')})` },
           { legend: 'push', expr: '1 - min(mysql_backup_status)' },
@@ -107,7 +113,8 @@ export default board({
       timeSeries({
         width: 8,
         title: 'Size',
-        description: 'Size of the last backup and the usual one. Outside half and double: runbook MysqlBackupSizeAnomaly.',
+        description:
+          'Size of the last backup and the usual one. Outside half and double: runbook MysqlBackupSizeAnomaly.',
         unit: 'bytes',
         queries: [
           { expr: series('last_size_bytes'), legend: 'last' },
@@ -132,7 +139,8 @@ export default board({
       table({
         width: 6,
         title: 'Backups by state',
-        description: 'Failed, missing, unreadable or future: look at these files. Partial: still being written, or its run broke off.',
+        description:
+          'Failed, missing, unreadable or future: check these files. Partial: still being written, or its run broke off.',
         by: { state: 'State' },
         sort: 'Files',
         columns: [{ name: 'Files', unit: 'none', expr: `max by (state) (${series('files')})` }],
@@ -148,11 +156,16 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Space',
-        description: 'Free space of the directory’s file system, and what will be left in 24 h if it goes on as in the last 6 h.',
+        description:
+          'Free space of the directory’s file system, and what will be left in 24 h if it goes on as in the last 6 h.',
         unit: 'bytes',
         queries: [
           { expr: series('filesystem_avail_bytes'), legend: 'free' },
-          { expr: `predict_linear(${series('filesystem_avail_bytes')}[6h], 86400) and ${series('filesystem_avail_bytes')} offset 1h`, legend: 'in 24 h', emptyUntil: 'Prometheus has an hour of data' },
+          {
+            expr: `predict_linear(${series('filesystem_avail_bytes')}[6h], 86400) and ${series('filesystem_avail_bytes')} offset 1h`,
+            legend: 'in 24 h',
+            emptyUntil: 'Prometheus has an hour of data',
+          },
         ],
       }),
       timeSeries({
@@ -160,7 +173,9 @@ export default board({
         title: 'Compression',
         description: 'How many times smaller the backup is than what it holds. A jump is other content.',
         unit: 'short',
-        queries: [{ expr: `${series('last_uncompressed_size_bytes')} / (${series('last_size_bytes')} > 0)`, legend: 'ratio' }],
+        queries: [
+          { expr: `${series('last_uncompressed_size_bytes')} / (${series('last_size_bytes')} > 0)`, legend: 'ratio' },
+        ],
       }),
     ),
   ],

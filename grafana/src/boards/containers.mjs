@@ -46,13 +46,18 @@ export default board({
         title: 'Unhealthy',
         description: 'Containers whose health check fails. The table below names them; read their log.',
         unit: 'none',
-        query: { expr: 'count(container_health_state{name!=""} == 0) or vector(0)' },
+        query: container(
+          'count(container_health_state{name!=""} == 0) or 0 * count(container_last_seen{name!=""})',
+          '',
+        ),
         steps: [[1, 'bad']],
+        noData: NO_CADVISOR,
       }),
       stat({
         width: 4,
         title: 'OOM kills, 1 h',
-        description: 'Containers that the kernel stopped at their memory limit: the limit is too small, or the program leaks.',
+        description:
+          'Containers that the kernel stopped at their memory limit: the limit is too small, or the program leaks.',
         unit: 'short',
         decimals: 0,
         query: container('sum(increase(container_oom_events_total{name!=""}[1h]))', ''),
@@ -64,8 +69,12 @@ export default board({
         title: 'Started in 15 min',
         description: 'Containers that started in the last 15 min. If nobody started them: they restart in a loop.',
         unit: 'none',
-        query: { expr: `count(time() - container_start_time_seconds{name!=""} < ${JUST_STARTED}) or vector(0)` },
+        query: container(
+          `count(time() - container_start_time_seconds{name!=""} < ${JUST_STARTED}) or 0 * count(container_last_seen{name!=""})`,
+          '',
+        ),
         steps: [[1, 'warn']],
+        noData: NO_CADVISOR,
       }),
       stat({
         width: 4,
@@ -73,14 +82,18 @@ export default board({
         description: 'The container that is nearest to its memory limit, and will be stopped first.',
         unit: 'percentunit',
         decimals: 0,
-        query: container('max(container_memory_working_set_bytes{name!=""} / (container_spec_memory_limit_bytes{name!=""} > 0))', ''),
+        query: container(
+          'max(container_memory_working_set_bytes{name!=""} / (container_spec_memory_limit_bytes{name!=""} > 0))',
+          '',
+        ),
         steps: steps(LIMITS.memory),
         noData: NO_CADVISOR,
       }),
       stat({
         width: 4,
         title: 'Throttled, worst',
-        description: 'Share of periods in which a container used up its processor time. It is slow although the host is idle.',
+        description:
+          'Share of periods in which a container used up its processor time. It is slow although the host is idle.',
         unit: 'percentunit',
         decimals: 0,
         query: container(
@@ -112,10 +125,27 @@ export default board({
         noData: NO_CADVISOR,
         columns: [
           { name: 'CPU', unit: 'percentunit', decimals: 0, ...container(rate('cpu_usage_seconds', '5m')) },
-          { name: 'Throttled', unit: 'percentunit', decimals: 0, steps: steps(LIMITS.throttled), ...container(throttled('5m'), '', QUOTA) },
+          {
+            name: 'Throttled',
+            unit: 'percentunit',
+            decimals: 0,
+            steps: steps(LIMITS.throttled),
+            ...container(throttled('5m'), '', QUOTA),
+          },
           { name: 'Memory', unit: 'bytes', ...container(memory) },
-          { name: 'Of memory limit', unit: 'percentunit', decimals: 0, steps: steps(LIMITS.memory), ...container(ofLimit) },
-          { name: 'Up for', unit: 'dtdurations', decimals: 0, ...container(`min by (name) (time() - container_start_time_seconds{${SELECTED}})`) },
+          {
+            name: 'Of memory limit',
+            unit: 'percentunit',
+            decimals: 0,
+            steps: steps(LIMITS.memory),
+            ...container(ofLimit),
+          },
+          {
+            name: 'Up for',
+            unit: 'dtdurations',
+            decimals: 0,
+            ...container(`min by (name) (time() - container_start_time_seconds{${SELECTED}})`),
+          },
         ],
       }),
     ),
@@ -188,15 +218,22 @@ export default board({
         title: 'Disk',
         description: 'Bytes a second that each container reads and writes: who makes the disk busy.',
         unit: 'Bps',
-        queries: [container(rate('fs_reads_bytes'), 'read {{name}}'), container(rate('fs_writes_bytes'), 'written {{name}}')],
+        queries: [
+          container(rate('fs_reads_bytes'), 'read {{name}}'),
+          container(rate('fs_writes_bytes'), 'written {{name}}'),
+        ],
         noData: NO_CADVISOR,
       }),
       timeSeries({
         width: 8,
         title: 'Network',
-        description: 'Bytes a second in and out of each container. Nothing for a container with the network of the host.',
+        description:
+          'Bytes a second in and out of each container. Nothing for a container with the network of the host.',
         unit: 'Bps',
-        queries: [container(rate('network_receive_bytes'), 'in {{name}}'), container(rate('network_transmit_bytes'), 'out {{name}}')],
+        queries: [
+          container(rate('network_receive_bytes'), 'in {{name}}'),
+          container(rate('network_transmit_bytes'), 'out {{name}}'),
+        ],
         noData: NO_CADVISOR,
       }),
       timeSeries({
@@ -206,7 +243,10 @@ export default board({
         unit: 'pps',
         queries: [
           container(`${rate('network_receive_errors')} + ${rate('network_transmit_errors')}`, 'errors {{name}}'),
-          container(`${rate('network_receive_packets_dropped')} + ${rate('network_transmit_packets_dropped')}`, 'dropped {{name}}'),
+          container(
+            `${rate('network_receive_packets_dropped')} + ${rate('network_transmit_packets_dropped')}`,
+            'dropped {{name}}',
+          ),
         ],
         noData: NO_CADVISOR,
       }),

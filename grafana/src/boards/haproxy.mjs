@@ -23,11 +23,17 @@ export default board({
     band(
       'Is it well?',
       4,
-      verdict(3, 'HAProxy', 'haproxy', 'Verdict of the health checks of HAProxy. Down: no request reaches the API, runbook AllApiDown.'),
+      verdict(
+        3,
+        'HAProxy',
+        'haproxy',
+        'Verdict of the health checks of HAProxy. Down: no request reaches the API, runbook AllApiDown.',
+      ),
       stat({
         width: 4,
         title: 'API servers in service',
-        description: 'API servers that HAProxy sends requests to. None: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
+        description:
+          'API servers that HAProxy sends requests to. None: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
         unit: 'none',
         base: 'none',
         query: { expr: q.serversInService },
@@ -36,7 +42,8 @@ export default board({
       stat({
         width: 4,
         title: '5xx, 5 min',
-        description: 'Share of requests that HAProxy answered with 5xx in the last 5 min: whether failover held. Red: runbook ApiErrorRateHigh.',
+        description:
+          'Share of requests that HAProxy answered with 5xx in the last 5 min: whether failover held. Red: runbook ApiErrorRateHigh.',
         unit: 'percentunit',
         decimals: 2,
         query: { expr: q.errorShare('5m') },
@@ -47,10 +54,13 @@ export default board({
       stat({
         width: 4,
         title: 'Saved by retry, 15 min',
-        description: 'Requests that HAProxy sent again because a server failed. Each would have been an error for a user.',
+        description:
+          'Requests that HAProxy sent again because a server failed. Each would have been an error for a user.',
         unit: 'short',
         decimals: 0,
-        query: { expr: `${increase('backend_retry_warnings', '15m')} + ${increase('backend_redispatch_warnings', '15m')}` },
+        query: {
+          expr: `${increase('backend_retry_warnings', '15m')} + ${increase('backend_redispatch_warnings', '15m')}`,
+        },
         steps: [[1, 'warn']],
       }),
       stat({
@@ -60,7 +70,10 @@ export default board({
         unit: 'short',
         decimals: 0,
         query: { expr: `max(haproxy_backend_current_queue{${BACKEND}})` },
-        steps: [[1, 'warn'], [10, 'bad']],
+        steps: [
+          [1, 'warn'],
+          [10, 'bad'],
+        ],
       }),
       stat({
         width: 3,
@@ -69,7 +82,10 @@ export default board({
         unit: 'percentunit',
         decimals: 0,
         query: { expr: 'max(haproxy_process_current_connections / (haproxy_process_max_connections > 0))' },
-        steps: [[0.7, 'warn'], [0.9, 'bad']],
+        steps: [
+          [0.7, 'warn'],
+          [0.9, 'bad'],
+        ],
       }),
       stat({
         width: 3,
@@ -88,7 +104,7 @@ export default board({
       timeline({
         width: 12,
         title: 'State of servers',
-        description: 'State of each server as HAProxy has it: a drill, a deployment and a crash look different.',
+        description: 'State of each server as HAProxy has it: a drill, a deployment and a crash differ.',
         queries: [
           {
             legend: '{{server}}',
@@ -97,20 +113,44 @@ export default board({
               .join(' + '),
           },
         ],
-        mappings: [words({ 0: ['UP', 'ok'], 1: ['DOWN', 'bad'], 2: ['MAINT', 'info'], 3: ['DRAIN', 'info'], 4: ['NOLB', 'warn'] })],
+        mappings: [
+          words({
+            0: ['UP', 'ok'],
+            1: ['DOWN', 'bad'],
+            2: ['MAINT', 'info'],
+            3: ['DRAIN', 'info'],
+            4: ['NOLB', 'warn'],
+          }),
+        ],
       }),
       table({
         width: 12,
         title: 'Servers',
-        description: 'Each server now. Check L4CON is refused, L7TOUT hangs, L7STS is not well; "Code" is the status of its last check.',
+        description:
+          'Each server now. Check L4CON is refused, L7TOUT hangs, L7STS is not well; "Code" is the status of its last check.',
         by: { server: 'Server', state: 'State', check: 'Check', address: 'Address' },
         sort: 'Server',
         ascending: true,
         labels: {
-          State: [words(/** @type {any} */ ({ UP: ['UP', 'ok'], DOWN: ['DOWN', 'bad'], MAINT: ['MAINT', 'info'], DRAIN: ['DRAIN', 'info'], NOLB: ['NOLB', 'warn'] }))],
+          State: [
+            words(
+              /** @type {any} */ ({
+                UP: ['UP', 'ok'],
+                DOWN: ['DOWN', 'bad'],
+                MAINT: ['MAINT', 'info'],
+                DRAIN: ['DRAIN', 'info'],
+                NOLB: ['NOLB', 'warn'],
+              }),
+            ),
+          ],
         },
         columns: [
-          { name: 'Has state', hidden: true, unit: 'none', expr: `max by (server, state) (haproxy_server_status{${BACKEND}} == 1)` },
+          {
+            name: 'Has state',
+            hidden: true,
+            unit: 'none',
+            expr: `max by (server, state) (haproxy_server_status{${BACKEND}} == 1)`,
+          },
           {
             name: 'Has check',
             hidden: true,
@@ -118,9 +158,19 @@ export default board({
             // Under another label than the state's: both would be one column.
             expr: `max by (server, check) (label_replace(haproxy_server_check_status{${BACKEND}} == 1, "check", "$1", "state", "(.*)"))`,
           },
-          { name: 'Has address', hidden: true, unit: 'none', expr: `max by (server, address) (haproxy_server_info{${BACKEND}})` },
+          {
+            name: 'Has address',
+            hidden: true,
+            unit: 'none',
+            expr: `max by (server, address) (haproxy_server_info{${BACKEND}})`,
+          },
           { name: 'Code', unit: 'none', expr: `max by (server) (haproxy_server_check_code{${BACKEND}})` },
-          { name: 'Since', unit: 'dtdurations', decimals: 1, expr: `max by (server) (haproxy_server_check_last_change_seconds{${BACKEND}})` },
+          {
+            name: 'Since',
+            unit: 'dtdurations',
+            decimals: 1,
+            expr: `max by (server) (haproxy_server_check_last_change_seconds{${BACKEND}})`,
+          },
           { name: 'Weight', unit: 'none', expr: `max by (server) (haproxy_server_uweight{${BACKEND}})` },
         ],
       }),
@@ -139,10 +189,14 @@ export default board({
       timeSeries({
         width: 8,
         title: '5xx by origin',
-        description: '5xx a second by who answered it. A server’s 500 is a fault of the API; HAProxy’s own 503 means that no server took the request.',
+        description:
+          '5xx a second by who answered it. A server’s 500 is a fault of the API; HAProxy’s own 503 means that no server took the request.',
         unit: 'reqps',
         queries: [
-          { legend: '{{server}}', expr: `sum by (server) (rate(haproxy_server_http_responses_total{${BACKEND}, ${FAILED}}[${R}]))` },
+          {
+            legend: '{{server}}',
+            expr: `sum by (server) (rate(haproxy_server_http_responses_total{${BACKEND}, ${FAILED}}[${R}]))`,
+          },
           {
             legend: 'HAProxy itself',
             expr:
@@ -168,17 +222,26 @@ export default board({
         title: 'Response time by server',
         description: 'Mean of the last 1,024 responses of each server. It stays as it is while there is no traffic.',
         unit: 's',
-        queries: [{ expr: `max by (server) (haproxy_server_response_time_average_seconds{${BACKEND}})`, legend: '{{server}}' }],
+        queries: [
+          { expr: `max by (server) (haproxy_server_response_time_average_seconds{${BACKEND}})`, legend: '{{server}}' },
+        ],
         lines: line(LIMITS.latency),
       }),
       timeSeries({
         width: 8,
         title: 'Queue and connect by server',
-        description: 'Mean wait for a free place and for the connection: time spent in HAProxy or on the network, not in the API.',
+        description:
+          'Mean wait for a free place and for the connection: time spent in HAProxy or on the network, not in the API.',
         unit: 's',
         queries: [
-          { expr: `max by (server) (haproxy_server_queue_time_average_seconds{${BACKEND}})`, legend: 'queue {{server}}' },
-          { expr: `max by (server) (haproxy_server_connect_time_average_seconds{${BACKEND}})`, legend: 'connect {{server}}' },
+          {
+            expr: `max by (server) (haproxy_server_queue_time_average_seconds{${BACKEND}})`,
+            legend: 'queue {{server}}',
+          },
+          {
+            expr: `max by (server) (haproxy_server_connect_time_average_seconds{${BACKEND}})`,
+            legend: 'connect {{server}}',
+          },
         ],
         lines: [[0.1, 'bad']],
       }),
@@ -231,12 +294,19 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Failed checks',
-        description: 'Failed health checks, and servers taken out by them. Failures without a change are a server that is about to flap.',
+        description:
+          'Failed health checks, and servers taken out by them. Failures without a change are a server that is about to flap.',
         unit: 'short',
         decimals: 0,
         queries: [
-          { expr: `sum by (server) (increase(haproxy_server_check_failures_total{${BACKEND}}[${R}]))`, legend: 'failed {{server}}' },
-          { expr: `sum by (server) (increase(haproxy_server_check_up_down_total{${BACKEND}}[${R}]))`, legend: 'taken out {{server}}' },
+          {
+            expr: `sum by (server) (increase(haproxy_server_check_failures_total{${BACKEND}}[${R}]))`,
+            legend: 'failed {{server}}',
+          },
+          {
+            expr: `sum by (server) (increase(haproxy_server_check_up_down_total{${BACKEND}}[${R}]))`,
+            legend: 'taken out {{server}}',
+          },
         ],
       }),
     ),

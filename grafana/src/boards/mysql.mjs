@@ -30,7 +30,12 @@ export default board({
     band(
       'Is it well?',
       4,
-      verdict(4, 'MySQL', 'mysql', 'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: the panel below names the check.'),
+      verdict(
+        4,
+        'MySQL',
+        'mysql',
+        'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: the panel below names the check.',
+      ),
       stat({
         width: 4,
         title: 'Connections of limit',
@@ -43,11 +48,15 @@ export default board({
       stat({
         width: 4,
         title: 'Running statements',
-        description: 'Statements at work or stuck: the truest figure of load. More than there are processors: they wait for each other.',
+        description:
+          'Statements at work or stuck: the truest figure of load. More than there are processors: they wait for each other.',
         unit: 'short',
         decimals: 0,
         query: { expr: `max(${status('threads_running')})` },
-        steps: [[16, 'warn'], [50, 'bad']],
+        steps: [
+          [16, 'warn'],
+          [50, 'bad'],
+        ],
       }),
       stat({
         width: 4,
@@ -56,21 +65,29 @@ export default board({
         unit: 'short',
         decimals: 0,
         query: { expr: `max(${status('innodb_row_lock_current_waits')}) + max(mysql_metadata_lock_waits{${SERVER}})` },
-        steps: [[1, 'warn'], [5, 'bad']],
+        steps: [
+          [1, 'warn'],
+          [5, 'bad'],
+        ],
       }),
       stat({
         width: 4,
         title: 'Oldest transaction',
-        description: 'Age of the oldest open transaction. It holds its locks, and every old version of a row since then.',
+        description:
+          'Age of the oldest open transaction. It holds its locks, and every old version of a row since then.',
         unit: 'dtdurations',
         decimals: 0,
         query: { expr: `max(time() - mysql_transactions_oldest_start_timestamp_seconds{${SERVER}}) or vector(0)` },
-        steps: [[300, 'warn'], [3600, 'bad']],
+        steps: [
+          [300, 'warn'],
+          [3600, 'bad'],
+        ],
       }),
       stat({
         width: 4,
         title: 'Up for',
-        description: 'Time since the server started. Orange: less than 15 min, and nobody did it: read its error log.',
+        description:
+          'Time since the server started. Orange: less than 15 min. If nobody restarted it, read its error log.',
         unit: 'dtdurations',
         decimals: 0,
         base: 'warn',
@@ -85,7 +102,7 @@ export default board({
       timeSeries({
         width: 10,
         title: 'Connections of the API in use',
-        description: 'The same trouble as the client sees it: connections that requests of each replica hold, and the limit of one replica.',
+        description: 'The clients’ side: connections that requests of each replica hold, and the limit of one replica.',
         unit: 'short',
         decimals: 0,
         queries: [
@@ -104,7 +121,12 @@ export default board({
         title: 'Statements',
         description: 'Statements a second by kind. Rollbacks that rise come with errors.',
         unit: 'ops',
-        queries: [{ expr: by('command', 'commands_total', 'select|insert|update|delete|replace|commit|rollback'), legend: '{{command}}' }],
+        queries: [
+          {
+            expr: by('command', 'commands_total', 'select|insert|update|delete|replace|commit|rollback'),
+            legend: '{{command}}',
+          },
+        ],
         bad: ['rollback'],
       }),
       timeSeries({
@@ -122,9 +144,15 @@ export default board({
       timeSeries({
         width: 8,
         title: 'Rows',
-        description: 'Rows read and written a second by kind of access. read_rnd_next that rises alone is full scans of tables.',
+        description:
+          'Rows read and written a second by kind of access. read_rnd_next that rises alone is full scans of tables.',
         unit: 'ops',
-        queries: [{ expr: by('handler', 'handlers_total', 'read_rnd_next|read_next|read_key|write|update|delete'), legend: '{{handler}}' }],
+        queries: [
+          {
+            expr: by('handler', 'handlers_total', 'read_rnd_next|read_next|read_key|write|update|delete'),
+            legend: '{{handler}}',
+          },
+        ],
       }),
     ),
     band(
@@ -152,13 +180,17 @@ export default board({
         queries: [
           { expr: rate('aborted_connects'), legend: 'logins' },
           { expr: rate('aborted_clients'), legend: 'clients that vanished' },
-          { expr: `sum by (error) (rate(mysql_global_status_connection_errors_total{${SERVER}}[${R}]))`, legend: 'error {{error}}' },
+          {
+            expr: `sum by (error) (rate(mysql_global_status_connection_errors_total{${SERVER}}[${R}]))`,
+            legend: 'error {{error}}',
+          },
         ],
       }),
       timeSeries({
         width: 8,
         title: 'New threads and tables',
-        description: 'Threads made and tables opened a second. All the time: thread_cache_size or table_open_cache is too small.',
+        description:
+          'Threads made and tables opened a second. All the time: thread_cache_size or table_open_cache is too small.',
         unit: 'cps',
         queries: [
           { expr: rate('threads_created'), legend: 'threads' },
@@ -172,9 +204,15 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Reads that miss memory',
-        description: 'Share of page reads that go to the disk. Above the line the buffer pool no longer holds what is read.',
+        description:
+          'Share of page reads that go to the disk. Above the line the buffer pool no longer holds what is read.',
         unit: 'percentunit',
-        queries: [{ expr: `${rate('innodb_buffer_pool_reads')} / (${rate('innodb_buffer_pool_read_requests')} > 0)`, legend: '{{instance}}' }],
+        queries: [
+          {
+            expr: `${rate('innodb_buffer_pool_reads')} / (${rate('innodb_buffer_pool_read_requests')} > 0)`,
+            legend: '{{instance}}',
+          },
+        ],
         lines: [[0.01, 'bad']],
       }),
       timeSeries({
@@ -207,10 +245,14 @@ export default board({
       timeSeries({
         width: 6,
         title: 'History',
-        description: 'Old versions of rows that are not purged yet. An old transaction holds them; orange and red slow every read.',
+        description:
+          'Old versions of rows that are not purged yet. An old transaction holds them; orange and red slow every read.',
         unit: 'short',
         queries: [{ expr: `mysql_innodb_history_list_length{${SERVER}}`, legend: '{{instance}}' }],
-        lines: [[1e6, 'warn'], [1e7, 'bad']],
+        lines: [
+          [1e6, 'warn'],
+          [1e7, 'bad'],
+        ],
       }),
     ),
     band(
@@ -255,7 +297,10 @@ export default board({
         unit: 's',
         queries: [{ expr: `mysql_replication_lag_seconds{${SERVER}}`, legend: '{{instance}}', emptyUntil: REPLICA }],
         mappings: [above(1e9, 'stopped', 'bad')],
-        lines: [[30, 'warn'], [300, 'bad']],
+        lines: [
+          [30, 'warn'],
+          [300, 'bad'],
+        ],
         noData: 'not a replica',
       }),
       timeSeries({
@@ -263,7 +308,13 @@ export default board({
         title: 'Binary log',
         description: 'Size of all binary logs: what a recovery to a point in time can replay.',
         unit: 'bytes',
-        queries: [{ expr: `mysql_binlog_size_bytes{${SERVER}}`, legend: '{{instance}}', emptyUntil: 'the server writes a binary log (`log_bin`)' }],
+        queries: [
+          {
+            expr: `mysql_binlog_size_bytes{${SERVER}}`,
+            legend: '{{instance}}',
+            emptyUntil: 'the server writes a binary log (`log_bin`)',
+          },
+        ],
         noData: 'no binary log',
       }),
       timeSeries({
@@ -272,9 +323,16 @@ export default board({
         description: 'Time of one write from end to end. Opt-in: `--collector.canary` of the exporter.',
         unit: 's',
         queries: [
-          { expr: `mysql_canary_write_duration_seconds{${SERVER}}`, legend: '{{instance}}', emptyUntil: 'mysql-exporter runs with `--collector.canary`' },
+          {
+            expr: `mysql_canary_write_duration_seconds{${SERVER}}`,
+            legend: '{{instance}}',
+            emptyUntil: 'mysql-exporter runs with `--collector.canary`',
+          },
         ],
-        lines: [[0.1, 'warn'], [1, 'bad']],
+        lines: [
+          [0.1, 'warn'],
+          [1, 'bad'],
+        ],
         noData: 'the canary is off',
       }),
     ),

@@ -21,7 +21,8 @@ export default board({
       stat({
         width: 3,
         title: 'API servers in service',
-        description: 'API servers that HAProxy sends requests to. Zero is the outage itself: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
+        description:
+          'API servers that HAProxy sends requests to. Zero is the outage itself: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
         unit: 'none',
         base: 'none',
         query: { expr: q.serversInService },
@@ -31,7 +32,8 @@ export default board({
       stat({
         width: 3,
         title: '5xx, 5 min',
-        description: 'Share of requests that HAProxy answered with 5xx in the last 5 min. Red is the limit of ApiErrorRateHigh.',
+        description:
+          'Share of requests that HAProxy answered with 5xx in the last 5 min. Red is the limit of ApiErrorRateHigh.',
         unit: 'percentunit',
         decimals: 2,
         query: { expr: q.errorShare('5m') },
@@ -52,7 +54,8 @@ export default board({
       stat({
         width: 3,
         title: 'MySQL',
-        description: 'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: its dashboard names the check.',
+        description:
+          'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: its dashboard names the check.',
         unit: 'none',
         base: 'none',
         query: { expr: q.verdict('mysql') },
@@ -62,7 +65,8 @@ export default board({
       stat({
         width: 3,
         title: 'Redis',
-        description: 'Verdict of the health checks of Redis, a cache that the API can do without. Its dashboard names the check.',
+        description:
+          'Verdict of the health checks of Redis, a cache that the API can do without. Its dashboard names the check.',
         unit: 'none',
         base: 'none',
         query: { expr: q.verdict('redis') },
@@ -72,7 +76,8 @@ export default board({
       stat({
         width: 3,
         title: 'Recovery point',
-        description: 'Age of the data that a restore would bring back now. Red is the target of 30 min: runbook MysqlBackupRpoExceeded.',
+        description:
+          'Age of the data that a restore would bring back now. Red is the target of 30 min: runbook MysqlBackupRpoExceeded.',
         unit: 'dtdurations',
         decimals: 0,
         query: { expr: q.recoveryPointAge() },
@@ -83,7 +88,8 @@ export default board({
       stat({
         width: 3,
         title: 'Availability, time range',
-        description: 'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
+        description:
+          'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
         unit: 'percentunit',
         decimals: 3,
         base: 'bad',
@@ -101,28 +107,21 @@ export default board({
         steps: [[1, 'bad']],
       }),
     ),
-    band(
-      'What is wrong, since when?',
-      8,
-      alerts(13),
-      firingNow(11),
-    ),
+    band('What is wrong, since when?', 8, alerts(13), firingNow(11)),
     band(
       'Which part?',
       7,
       timeline({
         width: 15,
         title: 'Components',
-        description: 'Worst state of each part. Failures run from left to right: MySQL before API means MySQL. "Monitoring": a target does not answer.',
+        description:
+          'State of each part. The first to turn is nearest to the cause: MySQL before API means MySQL. "Monitoring" is degraded while a target does not answer.',
         queries: [
-          {
-            legend: 'API',
-            expr: `(${q.serversInService} < bool count(up{job="api"})) + (${q.serversInService} == bool 0)`,
-          },
-          { legend: 'HAProxy', expr: q.verdict('haproxy') },
-          { legend: 'MySQL', expr: q.verdict('mysql') },
-          { legend: 'Redis', expr: q.verdict('redis') },
-          { legend: 'Backup', expr: q.verdict('backup') },
+          { legend: 'API', expr: q.api },
+          { legend: 'HAProxy', expr: q.verdictOrUnknown('haproxy') },
+          { legend: 'MySQL', expr: q.verdictOrUnknown('mysql') },
+          { legend: 'Redis', expr: q.verdictOrUnknown('redis') },
+          { legend: 'Backup', expr: q.verdictOrUnknown('backup') },
           { legend: 'Monitoring', expr: 'clamp_max(count(up == 0) or vector(0), 1)' },
         ],
         mappings: [VERDICT],
@@ -130,7 +129,8 @@ export default board({
       table({
         width: 9,
         title: 'Targets that do not answer',
-        description: 'Targets whose last scrape failed. What they watch is unknown, not necessarily down: runbooks ExporterDown, ApiInstanceDown.',
+        description:
+          'Targets whose last scrape failed. What they watch is unknown, not necessarily down: runbooks ExporterDown, ApiInstanceDown.',
         by: { job: 'Job', instance: 'Instance' },
         sort: 'Last answer',
         noData: 'every target answers',
@@ -163,7 +163,8 @@ export default board({
       timeSeries({
         width: 8,
         title: 'Duration of requests',
-        description: 'Quantiles of the time from request to answer. Diamonds are traced requests; the line is the limit of ApiLatencyHigh.',
+        description:
+          'Quantiles of the time from request to answer. Diamonds are traced requests; the line is the limit of ApiLatencyHigh.',
         unit: 's',
         queries: [
           { legend: 'p50', expr: q.duration(0.5, { selector: 'job="api"' }) },
@@ -188,9 +189,15 @@ export default board({
           { legend: 'CPU', expr: `max(${q.cpu(R)})` },
           { legend: 'Memory', expr: `max(${q.memory()})` },
           { legend: 'Disk space', expr: `max(${q.space()})` },
-          { legend: 'MySQL connections', expr: 'max(mysql_global_status_threads_connected / (mysql_global_variables_max_connections > 0))' },
+          {
+            legend: 'MySQL connections',
+            expr: 'max(mysql_global_status_threads_connected / (mysql_global_variables_max_connections > 0))',
+          },
           { legend: 'API pool', expr: 'max(app_mysql_pool_connections_in_use / (app_mysql_pool_connections_max > 0))' },
-          { legend: 'HAProxy connections', expr: 'max(haproxy_process_current_connections / (haproxy_process_max_connections > 0))' },
+          {
+            legend: 'HAProxy connections',
+            expr: 'max(haproxy_process_current_connections / (haproxy_process_max_connections > 0))',
+          },
           { legend: 'Redis memory', expr: 'max(redis_memory_used_bytes / (redis_memory_max_bytes > 0))' },
         ],
         board: 'medassist-use',
@@ -202,7 +209,8 @@ export default board({
       stat({
         width: 14,
         title: 'Up for',
-        description: 'Time since each part started. Orange was restarted in the last 15 min; nobody did it: look at its log.',
+        description:
+          'Time since each part started. Orange: restarted in the last 15 min. If nobody restarted it, read its log.',
         unit: 'dtdurations',
         decimals: 0,
         base: 'warn',

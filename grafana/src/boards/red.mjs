@@ -11,7 +11,8 @@ const SELECTED = 'job="api", instance=~"$instance"';
 const COUNT = 'http_server_request_duration_seconds_count';
 
 /** @param {string} window @param {string} by @param {string} [more] */
-const requests = (window, by, more = '') => `sum by (${by}) (rate(${COUNT}{${[SELECTED, WORK, more].filter(Boolean).join(', ')}}[${window}]))`;
+const requests = (window, by, more = '') =>
+  `sum by (${by}) (rate(${COUNT}{${[SELECTED, WORK, more].filter(Boolean).join(', ')}}[${window}]))`;
 const FAILED = 'http_response_status_code=~"5.."';
 /** Zero where there were requests and none failed. @param {string} window @param {string} by */
 const failedShare = (window, by) =>
@@ -22,7 +23,8 @@ const routeDuration = (quantile, by) => q.duration(quantile, { window: '$__range
 export default board({
   uid: 'medassist-red',
   title: 'RED: the API',
-  description: 'Rate, errors and duration of the API: what users meet, and which route, replica or dependency makes it.',
+  description:
+    'Rate, errors and duration of the API: what users meet, and which route, replica or dependency makes it.',
   services: ['api'],
   from: 'now-1h',
   variables: [{ name: 'instance', label: 'Replica', query: 'label_values(up{job="api"}, instance)' }],
@@ -33,7 +35,8 @@ export default board({
       stat({
         width: 4,
         title: 'API servers in service',
-        description: 'API servers that HAProxy sends requests to. None: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
+        description:
+          'API servers that HAProxy sends requests to. None: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
         unit: 'none',
         base: 'none',
         query: { expr: q.serversInService },
@@ -43,7 +46,8 @@ export default board({
       stat({
         width: 4,
         title: '5xx, 5 min',
-        description: 'Share of requests that HAProxy answered with 5xx in the last 5 min. Red: runbook ApiErrorRateHigh.',
+        description:
+          'Share of requests that HAProxy answered with 5xx in the last 5 min. Red: runbook ApiErrorRateHigh.',
         unit: 'percentunit',
         decimals: 2,
         query: { expr: q.errorShare('5m') },
@@ -62,7 +66,8 @@ export default board({
       stat({
         width: 4,
         title: 'Availability, time range',
-        description: 'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
+        description:
+          'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
         unit: 'percentunit',
         decimals: 3,
         base: 'bad',
@@ -87,7 +92,8 @@ export default board({
       timeline({
         width: 10,
         title: 'Replicas',
-        description: 'State of each replica. "Not ready" is a start or a drain; "silent" is a replica that answers no scrape: runbook ApiInstanceDown.',
+        description:
+          'State of each replica. "Not ready" is a start or a drain; "silent" is a replica that answers no scrape: runbook ApiInstanceDown.',
         queries: [
           {
             legend: '{{instance}}',
@@ -105,7 +111,8 @@ export default board({
       timeSeries({
         width: 12,
         title: 'Responses by class',
-        description: 'Answers a second at HAProxy by class of status. 5xx here and none at the replicas: HAProxy answered itself.',
+        description:
+          'Answers a second at HAProxy by class of status. 5xx here and none at the replicas: HAProxy answered itself.',
         unit: 'reqps',
         queries: [{ expr: q.responsesByClass, legend: '{{code}}' }],
         bad: ['5xx'],
@@ -127,14 +134,16 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Requests by replica',
-        description: 'Requests a second of each replica, without health checks. An uneven share: a slow replica, or one that HAProxy took out.',
+        description:
+          'Requests a second of each replica, without health checks. An uneven share: a slow replica, or one that HAProxy took out.',
         unit: 'reqps',
         queries: [{ expr: requests(R, 'instance'), legend: '{{instance}}' }],
       }),
       timeSeries({
         width: 6,
         title: 'Share of 5xx by replica',
-        description: 'Share of the requests that the replica answered with 5xx. One replica: its own fault; all: a dependency.',
+        description:
+          'Share of the requests that the replica answered with 5xx. One replica: its own fault; all: a dependency.',
         unit: 'percentunit',
         queries: [{ expr: failedShare(R, 'instance'), legend: '{{instance}}' }],
         lines: line(LIMITS.errors),
@@ -143,7 +152,8 @@ export default board({
       timeSeries({
         width: 6,
         title: 'p95 by replica',
-        description: '95 % of the requests took at most this long. One replica: its own fault; all: a dependency. The line is the limit of ApiLatencyHigh.',
+        description:
+          '95 % of the requests took at most this long. One replica: its own fault; all: a dependency. The line is the limit of ApiLatencyHigh.',
         unit: 's',
         queries: [{ expr: q.duration(0.95, { selector: SELECTED, by: 'instance' }), legend: '{{instance}}' }],
         lines: line(LIMITS.latency),
@@ -152,7 +162,8 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Duration, all replicas',
-        description: 'Quantiles of the time from request to answer. Diamonds are traced requests: a click opens the trace.',
+        description:
+          'Quantiles of the time from request to answer. Diamonds are traced requests: a click opens the trace.',
         unit: 's',
         queries: [
           { legend: 'p50', expr: q.duration(0.5, { selector: SELECTED }) },
@@ -182,9 +193,24 @@ export default board({
             expr: failedShare('$__range', 'http_request_method, http_route'),
             steps: steps(LIMITS.errors),
           },
-          { name: 'p50', unit: 's', expr: routeDuration(0.5, 'http_request_method, http_route'), steps: steps(LIMITS.latency) },
-          { name: 'p95', unit: 's', expr: routeDuration(0.95, 'http_request_method, http_route'), steps: steps(LIMITS.latency) },
-          { name: 'p99', unit: 's', expr: routeDuration(0.99, 'http_request_method, http_route'), steps: steps(LIMITS.latency) },
+          {
+            name: 'p50',
+            unit: 's',
+            expr: routeDuration(0.5, 'http_request_method, http_route'),
+            steps: steps(LIMITS.latency),
+          },
+          {
+            name: 'p95',
+            unit: 's',
+            expr: routeDuration(0.95, 'http_request_method, http_route'),
+            steps: steps(LIMITS.latency),
+          },
+          {
+            name: 'p99',
+            unit: 's',
+            expr: routeDuration(0.99, 'http_request_method, http_route'),
+            steps: steps(LIMITS.latency),
+          },
         ],
       }),
       heatmap({
@@ -192,7 +218,10 @@ export default board({
         title: 'Durations',
         description: 'How many requests took how long. Two bands are two kinds of request, which a quantile hides.',
         unit: 's',
-        query: { expr: `sum by (le) (increase(http_server_request_duration_seconds_bucket{${SELECTED}, ${WORK}}[${R}]))`, exemplar: true },
+        query: {
+          expr: `sum by (le) (increase(http_server_request_duration_seconds_bucket{${SELECTED}, ${WORK}}[${R}]))`,
+          exemplar: true,
+        },
         noData: 'no traffic',
       }),
     ),
@@ -202,14 +231,15 @@ export default board({
       timeline({
         width: 8,
         title: 'Dependencies',
-        description: 'MySQL and Redis as the replicas see them: the worst of all replicas.',
+        description: 'MySQL and Redis by the probes of the replicas: the worst of all.',
         queries: [{ expr: `2 * (1 - min by (dependency) (app_dependency_up{${SELECTED}}))`, legend: '{{dependency}}' }],
         mappings: [words({ 0: ['up', 'ok'], 2: ['down', 'bad'] })],
       }),
       timeSeries({
         width: 8,
         title: 'Connections to MySQL in use',
-        description: 'Connections of each replica that a request holds. At the limit requests queue for MySQL, not in it.',
+        description:
+          'Connections of each replica that a request holds. At the limit requests queue for MySQL, not in it.',
         unit: 'short',
         decimals: 0,
         queries: [
@@ -221,7 +251,8 @@ export default board({
       timeSeries({
         width: 8,
         title: 'Requests in progress',
-        description: 'Requests that each replica has not answered yet. If they rise while the rate falls, something hangs.',
+        description:
+          'Requests that each replica has not answered yet. If they rise while the rate falls, something hangs.',
         unit: 'short',
         decimals: 0,
         queries: [{ expr: `sum by (instance) (http_server_active_requests{${SELECTED}})`, legend: '{{instance}}' }],
@@ -240,7 +271,8 @@ export default board({
       logs({
         width: 12,
         title: 'Failed requests in the log',
-        description: 'Log lines of requests that ended with 5xx, newest first. Needs Elasticsearch: profile `logs` of compose.',
+        description:
+          'Log lines of requests that ended with 5xx, newest first. Needs Elasticsearch: profile `logs` of compose.',
         query: 'http.response.status_code:[500 TO 599]',
       }),
     ),

@@ -26,7 +26,12 @@ export default board({
     band(
       'Is it well?',
       4,
-      verdict(4, 'Redis', 'redis', 'Verdict of the health checks of Redis. The API does without it, more slowly; the panel below names the check.'),
+      verdict(
+        4,
+        'Redis',
+        'redis',
+        'Verdict of the health checks of Redis. The API does without it, more slowly; the panel below names the check.',
+      ),
       stat({
         width: 4,
         title: 'Memory of limit',
@@ -58,7 +63,8 @@ export default board({
       stat({
         width: 4,
         title: 'Last save',
-        description: 'Whether the last snapshot and the last write of the append-only file ended well. Failed: Redis may refuse writes.',
+        description:
+          'Whether the last snapshot and the last write of the append-only file ended well. Failed: Redis may refuse writes.',
         unit: 'none',
         base: 'none',
         query: { expr: `min(${gauge('rdb_last_bgsave_status')}) * min(${gauge('aof_last_write_status')})` },
@@ -113,7 +119,9 @@ export default board({
         title: 'Mean time of a call',
         description: 'Mean time of one call by command. KEYS and SORT over much data stop everybody else for so long.',
         unit: 's',
-        queries: [{ expr: `topk(8, ${byCommand('duration_seconds_total')} / (${byCommand('total')} > 0))`, legend: '{{cmd}}' }],
+        queries: [
+          { expr: `topk(8, ${byCommand('duration_seconds_total')} / (${byCommand('total')} > 0))`, legend: '{{cmd}}' },
+        ],
         lines: [[0.01, 'bad']],
       }),
     ),
@@ -123,7 +131,8 @@ export default board({
       timeSeries({
         width: 8,
         title: 'Keys',
-        description: 'Keys of each database, and those of them that expire. The difference stays until somebody deletes it.',
+        description:
+          'Keys of each database, and those of them that expire. The difference stays until somebody deletes it.',
         unit: 'short',
         queries: [
           { expr: `${gauge('db_keys')} > 0`, legend: '{{db}}' },
@@ -201,7 +210,12 @@ export default board({
         description: 'Share of one processor that the main thread uses. At 100 % every command waits.',
         unit: 'percentunit',
         max: 1,
-        queries: [{ expr: `${rate('cpu_user_main_thread_seconds')} + ${rate('cpu_sys_main_thread_seconds')}`, legend: 'main thread' }],
+        queries: [
+          {
+            expr: `${rate('cpu_user_main_thread_seconds')} + ${rate('cpu_sys_main_thread_seconds')}`,
+            legend: 'main thread',
+          },
+        ],
         lines: [[0.8, 'bad']],
       }),
       timeSeries({
@@ -209,7 +223,9 @@ export default board({
         title: 'p99 by command',
         description: '99 % of the calls since the start of the server took at most this long: a level, not a trend.',
         unit: 's',
-        queries: [{ expr: `topk(5, redis_latency_percentiles_usec{${SERVER}, quantile="99"} / 1e6)`, legend: '{{cmd}}' }],
+        queries: [
+          { expr: `topk(5, redis_latency_percentiles_usec{${SERVER}, quantile="99"} / 1e6)`, legend: '{{cmd}}' },
+        ],
         lines: [[0.01, 'bad']],
       }),
       timeSeries({
@@ -223,9 +239,16 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Errors by name',
-        description: 'Errors a second that Redis answered: OOM is memory, NOAUTH a password, READONLY a replica, MISCONF the disk.',
+        description:
+          'Errors a second that Redis answered: OOM is memory, NOAUTH a password, READONLY a replica, MISCONF the disk.',
         unit: 'cps',
-        queries: [{ expr: `sum by (err) (rate(redis_errors_total{${SERVER}}[${R}]))`, legend: '{{err}}', emptyUntil: 'Redis has answered an error since its start' }],
+        queries: [
+          {
+            expr: `sum by (err) (rate(redis_errors_total{${SERVER}}[${R}]))`,
+            legend: '{{err}}',
+            emptyUntil: 'Redis has answered an error since its start',
+          },
+        ],
         noData: 'no error since the start',
       }),
     ),

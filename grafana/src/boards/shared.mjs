@@ -1,10 +1,10 @@
 // @ts-check
-// Panels that several dashboards have, so that the same thing looks the same everywhere.
+// Panels that several dashboards have.
 import { stat, table, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { ALERT, CHECK, VERDICT, above, words } from '../style.mjs';
 
-/** compose mounts the runbooks into the folder that Grafana serves by itself: they open without a network, and without a login. */
+/** compose mounts the runbooks into the folder of Grafana's own static files: they open without a network. */
 const RUNBOOK = '/public/runbooks/${__value.raw}.md';
 
 /** API servers in service, of the three that there are. */
@@ -46,7 +46,13 @@ export const alerts = (width) =>
     width,
     title: 'Alerts',
     description: 'Each alert of the time range. The first that turns red is nearest to the cause.',
-    queries: [{ expr: q.alerts, legend: '{{severity}} {{alertname}}', emptyUntil: 'an alert is pending: `make kill SERVICE=api2`' }],
+    queries: [
+      {
+        expr: q.alerts,
+        legend: '{{severity}} {{alertname}}',
+        emptyUntil: 'an alert is pending: `make kill SERVICE=api2`',
+      },
+    ],
     mappings: [ALERT],
     noData: 'no alert in this time range',
   });
@@ -65,14 +71,23 @@ export const urgentAlerts = (width) =>
 
 /** The verdict of an exporter's health checks. @param {number} width @param {string} title @param {string} service @param {string} description */
 export const verdict = (width, title, service, description) =>
-  stat({ width, title, description, unit: 'none', base: 'none', query: { expr: q.verdict(service) }, mappings: [VERDICT] });
+  stat({
+    width,
+    title,
+    description,
+    unit: 'none',
+    base: 'none',
+    query: { expr: q.verdict(service) },
+    mappings: [VERDICT],
+  });
 
 /** Each health check of an exporter over time. @param {number} width @param {string} service @param {string} [selector] */
 export const checks = (width, service, selector) =>
   timeline({
     width,
     title: 'Health checks',
-    description: 'Result of each health check. The first that turns names the cause; /health of the exporter gives the reason in words.',
+    description:
+      'Result of each health check. The first that turns names the cause; /health of the exporter gives the reason in words.',
     queries: [{ expr: q.checks(service, selector), legend: '{{check}}' }],
     mappings: [CHECK],
   });

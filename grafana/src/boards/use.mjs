@@ -23,7 +23,8 @@ const COMPOSE_ONLY = 'cAdvisor runs: compose only';
 export default board({
   uid: 'medassist-use',
   title: 'USE: nodes and containers',
-  description: 'Utilisation, saturation and errors of processors, memory, disks and network: which host or container has too little of what?',
+  description:
+    'Utilisation, saturation and errors of processors, memory, disks and network: which host or container has too little of what?',
   services: ['node'],
   from: 'now-1h',
   variables: [{ name: 'instance', label: 'Host', query: 'label_values(up{job="node"}, instance)' }],
@@ -52,7 +53,8 @@ export default board({
       stat({
         width: 4,
         title: 'Disk, fullest',
-        description: 'Used share of the fullest mount. A full disk stops MySQL and the backup; the table of disk space has the mount.',
+        description:
+          'Used share of the fullest mount. A full disk stops MySQL and the backup; the table of disk space has the mount.',
         unit: 'percentunit',
         decimals: 0,
         query: { expr: `max(${q.space(NODE)})` },
@@ -70,10 +72,13 @@ export default board({
       stat({
         width: 4,
         title: 'Network errors, 15 min',
-        description: 'Packets with errors on all interfaces. Above zero: a cable, a driver, or a virtual network that is overloaded.',
+        description:
+          'Packets with errors on all interfaces. Above zero: a cable, a driver, or a virtual network that is overloaded.',
         unit: 'short',
         decimals: 0,
-        query: { expr: `sum(increase(node_network_receive_errs_total{${INTERFACES}}[15m])) + sum(increase(node_network_transmit_errs_total{${INTERFACES}}[15m]))` },
+        query: {
+          expr: `sum(increase(node_network_receive_errs_total{${INTERFACES}}[15m])) + sum(increase(node_network_transmit_errs_total{${INTERFACES}}[15m]))`,
+        },
         steps: [
           [1, 'warn'],
           [100, 'bad'],
@@ -82,9 +87,10 @@ export default board({
       stat({
         width: 4,
         title: 'Silent hosts',
-        description: 'Hosts whose node_exporter does not answer. No data is not the same as no load: runbook ExporterDown.',
+        description:
+          'Hosts whose node_exporter does not answer. No data is not the same as no load: runbook ExporterDown.',
         unit: 'none',
-        query: { expr: `count(up{${NODE}} == 0) or vector(0)` },
+        query: { expr: `count(up{${NODE}} == 0) or 0 * count(up{${NODE}})` },
         steps: [[1, 'bad']],
       }),
     ),
@@ -94,15 +100,33 @@ export default board({
       table({
         width: 24,
         title: 'Hosts',
-        description: 'One line a host, the busiest first; coloured cells are over a limit. "Waiting" is the share of time in which a task waits.',
+        description:
+          'One line a host, the busiest first; coloured cells are over a limit. "Waiting" is the share of time in which a task waits.',
         by: { instance: 'Host' },
         sort: 'CPU',
-        links: { Host: { title: 'Show this host only', url: '/d/medassist-use?var-instance=${__value.raw}&${__url_time_range}' } },
+        links: {
+          Host: {
+            title: 'Show this host only',
+            url: '/d/medassist-use?var-instance=${__value.raw}&${__url_time_range}',
+          },
+        },
         columns: [
           { name: 'CPU', unit: 'percentunit', decimals: 0, expr: q.cpu('5m', NODE), steps: steps(LIMITS.cpu) },
-          { name: 'Waiting for CPU', unit: 'percentunit', decimals: 1, expr: `max by (instance) (${waiting('cpu', '5m')})`, steps: steps(LIMITS.waiting) },
+          {
+            name: 'Waiting for CPU',
+            unit: 'percentunit',
+            decimals: 1,
+            expr: `max by (instance) (${waiting('cpu', '5m')})`,
+            steps: steps(LIMITS.waiting),
+          },
           { name: 'Load per CPU', unit: 'short', decimals: 2, expr: q.load(NODE), steps: steps(LIMITS.load) },
-          { name: 'Memory', unit: 'percentunit', decimals: 0, expr: `max by (instance) (${q.memory(NODE)})`, steps: steps(LIMITS.memory) },
+          {
+            name: 'Memory',
+            unit: 'percentunit',
+            decimals: 0,
+            expr: `max by (instance) (${q.memory(NODE)})`,
+            steps: steps(LIMITS.memory),
+          },
           {
             name: 'Waiting for memory',
             unit: 'percentunit',
@@ -110,9 +134,27 @@ export default board({
             expr: `max by (instance) (${waiting('memory', '5m')})`,
             steps: steps(LIMITS.waitingForMemory),
           },
-          { name: 'Waiting for disk', unit: 'percentunit', decimals: 1, expr: `max by (instance) (${waiting('io', '5m')})`, steps: steps(LIMITS.waiting) },
-          { name: 'Fullest disk', unit: 'percentunit', decimals: 0, expr: `max by (instance) (${q.space(NODE)})`, steps: steps(LIMITS.space) },
-          { name: 'OOM kills, 1 h', unit: 'short', decimals: 0, expr: `sum by (instance) (increase(node_vmstat_oom_kill{${NODE}}[1h]))`, steps: [[1, 'bad']] },
+          {
+            name: 'Waiting for disk',
+            unit: 'percentunit',
+            decimals: 1,
+            expr: `max by (instance) (${waiting('io', '5m')})`,
+            steps: steps(LIMITS.waiting),
+          },
+          {
+            name: 'Fullest disk',
+            unit: 'percentunit',
+            decimals: 0,
+            expr: `max by (instance) (${q.space(NODE)})`,
+            steps: steps(LIMITS.space),
+          },
+          {
+            name: 'OOM kills, 1 h',
+            unit: 'short',
+            decimals: 0,
+            expr: `sum by (instance) (increase(node_vmstat_oom_kill{${NODE}}[1h]))`,
+            steps: [[1, 'bad']],
+          },
           {
             name: 'Up for',
             unit: 'dtdurations',
@@ -128,7 +170,8 @@ export default board({
       timeSeries({
         width: 12,
         title: 'CPU in use',
-        description: 'Utilisation: share of processor time at work; waiting for the disk counts as idle. The line is the limit of NodeCpuHigh.',
+        description:
+          'Utilisation: share of processor time at work; waiting for the disk counts as idle. The line is the limit of NodeCpuHigh.',
         unit: 'percentunit',
         max: 1,
         queries: [{ expr: q.cpu(R, NODE), legend: '{{instance}}' }],
@@ -146,7 +189,8 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Load per CPU',
-        description: 'Saturation where the kernel does not measure pressure: tasks for each processor. The line is the limit of NodeLoadHigh.',
+        description:
+          'Saturation where the kernel does not measure pressure: tasks for each processor. The line is the limit of NodeLoadHigh.',
         unit: 'short',
         queries: [{ expr: q.load(NODE), legend: '{{instance}}' }],
         lines: line(LIMITS.load),
@@ -158,7 +202,8 @@ export default board({
       timeSeries({
         width: 12,
         title: 'Memory in use',
-        description: 'Utilisation: share of memory that cannot be had without swapping. The line is the limit of NodeMemoryHigh.',
+        description:
+          'Utilisation: share of memory that cannot be had without swapping. The line is the limit of NodeMemoryHigh.',
         unit: 'percentunit',
         max: 1,
         queries: [{ expr: q.memory(NODE), legend: '{{instance}}' }],
@@ -167,7 +212,8 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Waiting for memory',
-        description: 'Saturation: share of time in which some or all tasks wait for memory. It rises before the kernel kills a process.',
+        description:
+          'Saturation: share of time in which some or all tasks wait for memory. It rises before the kernel kills a process.',
         unit: 'percentunit',
         queries: [
           { expr: waiting('memory'), legend: 'some {{instance}}' },
@@ -179,7 +225,8 @@ export default board({
       timeSeries({
         width: 6,
         title: 'OOM kills',
-        description: 'Errors: processes that the kernel killed for memory. The reason why a process vanished without a log line.',
+        description:
+          'Errors: processes that the kernel killed for memory. The reason why a process vanished without a log line.',
         unit: 'short',
         decimals: 0,
         queries: [{ expr: `increase(node_vmstat_oom_kill{${NODE}}[${R}])`, legend: '{{instance}}' }],
@@ -192,7 +239,8 @@ export default board({
       timeSeries({
         width: 6,
         title: 'Disk busy',
-        description: 'Utilisation: share of time in which the disk is at work. An SSD at 100 % may have room left: see latency.',
+        description:
+          'Utilisation: share of time in which the disk is at work. An SSD at 100 % may have room left: see latency.',
         unit: 'percentunit',
         max: 1,
         queries: [{ expr: `rate(node_disk_io_time_seconds_total{${DISKS}}[${R}])`, legend: '{{instance}} {{device}}' }],
@@ -232,12 +280,25 @@ export default board({
       table({
         width: 6,
         title: 'Disk space',
-        description: 'Used share of bytes and of inodes of each mount, and when it is full if it fills as in the last 6 h.',
+        description:
+          'Used share of bytes and of inodes of each mount, and when it is full if it fills as in the last 6 h.',
         by: { instance: 'Host', mountpoint: 'Mount' },
         sort: 'Used',
         columns: [
-          { name: 'Used', unit: 'percentunit', decimals: 0, expr: `max by (instance, mountpoint) (${q.space(NODE)})`, steps: steps(LIMITS.space) },
-          { name: 'Inodes', unit: 'percentunit', decimals: 0, expr: `max by (instance, mountpoint) (${q.inodes(NODE)})`, steps: steps(LIMITS.space) },
+          {
+            name: 'Used',
+            unit: 'percentunit',
+            decimals: 0,
+            expr: `max by (instance, mountpoint) (${q.space(NODE)})`,
+            steps: steps(LIMITS.space),
+          },
+          {
+            name: 'Inodes',
+            unit: 'percentunit',
+            decimals: 0,
+            expr: `max by (instance, mountpoint) (${q.inodes(NODE)})`,
+            steps: steps(LIMITS.space),
+          },
           {
             name: 'Full in',
             unit: 'dtdurations',
@@ -267,15 +328,22 @@ export default board({
         description: 'Errors and saturation: packets with errors, and packets dropped because a queue was full.',
         unit: 'pps',
         queries: [
-          { expr: `sum by (instance) (${network('receive', 'errs')}) + sum by (instance) (${network('transmit', 'errs')})`, legend: 'errors {{instance}}' },
-          { expr: `sum by (instance) (${network('receive', 'drop')}) + sum by (instance) (${network('transmit', 'drop')})`, legend: 'drops {{instance}}' },
+          {
+            expr: `sum by (instance) (${network('receive', 'errs')}) + sum by (instance) (${network('transmit', 'errs')})`,
+            legend: 'errors {{instance}}',
+          },
+          {
+            expr: `sum by (instance) (${network('receive', 'drop')}) + sum by (instance) (${network('transmit', 'drop')})`,
+            legend: 'drops {{instance}}',
+          },
         ],
         softMax: 1,
       }),
       timeSeries({
         width: 6,
         title: 'TCP retransmitted',
-        description: 'Share of segments that were sent again. A path that loses packets looks like a slow server.',
+        description:
+          'Share of segments that were sent again. A path that loses packets is easily taken for a slow server.',
         unit: 'percentunit',
         queries: [
           {
@@ -292,10 +360,16 @@ export default board({
       table({
         width: 14,
         title: 'Containers',
-        description: 'One line a container, the nearest to its memory limit first. "Throttled" is the share of periods in which its quota was used up.',
+        description:
+          'One line a container, the nearest to its memory limit first. "Throttled" is the share of periods in which its quota was used up.',
         by: { name: 'Container' },
         sort: 'Of memory limit',
-        links: { Container: { title: 'Open the dashboard', url: '/d/medassist-containers?var-container=${__value.raw}&${__url_time_range}' } },
+        links: {
+          Container: {
+            title: 'Open the dashboard',
+            url: '/d/medassist-containers?var-container=${__value.raw}&${__url_time_range}',
+          },
+        },
         noData: 'no containers here: cAdvisor does not answer',
         columns: [
           {
@@ -352,18 +426,24 @@ export default board({
         description: 'Mounts that the kernel made read-only after an error, or that do not answer.',
         unit: 'none',
         background: false,
-        query: { expr: `sum(node_filesystem_readonly{${NODE}, fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660"}) + sum(node_filesystem_device_error{${NODE}})` },
+        query: {
+          expr: `sum(node_filesystem_readonly{${NODE}, fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660"}) + sum(node_filesystem_device_error{${NODE}})`,
+        },
         steps: [[1, 'bad']],
       }),
       timeSeries({
         width: 6,
         title: 'Files and tracked connections',
-        description: 'Share of the limits of open files and of tracked connections. At 100 % connections fail at random.',
+        description:
+          'Share of the limits of open files and of tracked connections. At 100 % connections fail at random.',
         unit: 'percentunit',
         max: 1,
         queries: [
           { expr: `node_filefd_allocated{${NODE}} / node_filefd_maximum{${NODE}}`, legend: 'files {{instance}}' },
-          { expr: `node_nf_conntrack_entries{${NODE}} / node_nf_conntrack_entries_limit{${NODE}}`, legend: 'connections {{instance}}' },
+          {
+            expr: `node_nf_conntrack_entries{${NODE}} / node_nf_conntrack_entries_limit{${NODE}}`,
+            legend: 'connections {{instance}}',
+          },
         ],
         lines: [[0.8, 'bad']],
       }),
