@@ -3,7 +3,7 @@
 import * as d from '@grafana/grafana-foundation-sdk/dashboard';
 import { PROMETHEUS, letter } from './panels.mjs';
 import { COLOUR } from './style.mjs';
-import { restarts } from './queries.mjs';
+import { starts } from './queries.mjs';
 
 /** The version that compose runs. Grafana migrates panels without a version as if they were very old. */
 const GRAFANA = '13.2.3';
@@ -59,7 +59,7 @@ export const board = ({ uid, title, description, services, from, variables = [],
         .titleFormat('{{alertname}}')
         .tagKeys('severity'),
     )
-    .annotation(annotation('Restarts', 'info', restarts).titleFormat('{{job}} {{instance}} restarted'))
+    .annotation(annotation('Starts', 'info', starts).titleFormat('{{instance}} {{program}} started'))
     .link(
       new d.DashboardLinkBuilder('MedAssist')
         .type(d.DashboardLinkType.Dashboards)

@@ -38,14 +38,22 @@ export const alerts =
 export const firingSince = '1000 * (ALERTS_FOR_STATE and ignoring (alertstate) ALERTS{alertstate="firing"})';
 export const urgentAlerts = 'count(ALERTS{alertstate="firing", severity=~"p1|p2"}) or vector(0)';
 
-/** The API has no start time of its own; its counters begin again. */
-export const restarts =
-  'max by (job, instance) (' +
-  'changes(process_start_time_seconds[1m]) > 0' +
-  ' or changes(haproxy_process_start_time_seconds[1m]) > 0' +
-  ' or resets(mysql_global_status_uptime[1m]) > 0' +
-  ' or resets(redis_uptime_in_seconds[1m]) > 0' +
-  ' or resets(http_server_request_duration_seconds_count{http_route="/readyz"}[1m]) > 0)';
+/** Their process is the exporter's, not that of what it observes. */
+const EXPORTERS = 'job=~"mysql|redis|haproxy|backup"';
+const OTHERS = 'job!~"mysql|redis|haproxy|backup"';
+/**
+ * What started in the last minute, however long it was away. The API has no start time: its
+ * scrapes succeed again, or its counters begin again.
+ */
+export const starts =
+  'max by (job, instance, program) (' +
+  `label_replace(time() - process_start_time_seconds{${EXPORTERS}} < 60, "program", "exporter", "", "")` +
+  ` or time() - process_start_time_seconds{${OTHERS}} < 60` +
+  ' or haproxy_process_uptime_seconds < 60' +
+  ' or mysql_global_status_uptime < 60' +
+  ' or redis_uptime_in_seconds < 60' +
+  ' or up{job="api"} == 1 and up{job="api"} offset 1m == 0' +
+  ' or resets(http_server_request_duration_seconds_count{job="api", http_route="/readyz"}[1m]) > 0)';
 
 export const serversInService = `max(haproxy_backend_active_servers{${BACKEND}})`;
 
