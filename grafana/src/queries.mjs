@@ -125,3 +125,12 @@ export const api = orUnknown(
 /** Age of what a restore now would bring back. @param {string} [backup] */
 export const recoveryPointAge = (backup = 'mysql') =>
   `time() - max(backup_last_recovery_point_timestamp_seconds{backup="${backup}"})`;
+
+/** Share of periods in which a container used up its processor time. @param {string} window @param {string} selector */
+export const throttled = (window, selector) =>
+  `rate(container_cpu_cfs_throttled_periods_total{${selector}}[${window}])` +
+  ` / (rate(container_cpu_cfs_periods_total{${selector}}[${window}]) > 0)`;
+
+/** @param {string} selector */
+export const memoryOfLimit = (selector) =>
+  `container_memory_working_set_bytes{${selector}} / (container_spec_memory_limit_bytes{${selector}} > 0)`;

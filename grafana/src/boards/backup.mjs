@@ -41,7 +41,12 @@ export default board({
         query: { expr: `min(${series('last_run_success')})` },
         mappings: [words({ 0: ['failed', 'bad'], 1: ['ok', 'ok'] })],
       }),
-      verdict(4, 'Checks', 'backup', 'Verdict of the health checks of the backups. The panel below names the check.'),
+      verdict({
+        width: 4,
+        title: 'Checks',
+        service: 'backup',
+        description: 'Verdict of the health checks of the backups. The panel below names the check.',
+      }),
       stat({
         width: 4,
         title: 'Complete backups',

@@ -1,25 +1,19 @@
 // @ts-check
 import { JUST_STARTED, LIMITS, line, steps } from '../limits.mjs';
 import { band, board } from '../board.mjs';
-import { stat, table, timeSeries, timeline } from '../panels.mjs';
+import { stat, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
+import { COMPOSE_ONLY, NO_CADVISOR, QUOTA, containers } from './shared.mjs';
 
 const { R } = q;
+const ALL = 'name!=""';
 const SELECTED = 'name=~"$container", name!=""';
-const COMPOSE_ONLY = 'cAdvisor runs: compose only';
-const NO_CADVISOR = 'cAdvisor does not answer';
-/** @param {string} expr @param {string} [legend] @param {string} [and] */
-const container = (expr, legend = '{{name}}', and = '') => ({ expr, legend, emptyUntil: COMPOSE_ONLY + and });
-/** @param {string} name @param {string} [window] */
-const rate = (name, window = R) => `sum by (name) (rate(container_${name}_total{${SELECTED}}[${window}]))`;
-const throttled = (/** @type {string} */ window) =>
-  `max by (name) (rate(container_cpu_cfs_throttled_periods_total{${SELECTED}}[${window}])` +
-  ` / (rate(container_cpu_cfs_periods_total{${SELECTED}}[${window}]) > 0))`;
-const memory = `max by (name) (container_memory_working_set_bytes{${SELECTED}})`;
-const ofLimit = `max by (name) (container_memory_working_set_bytes{${SELECTED}} / (container_spec_memory_limit_bytes{${SELECTED}} > 0))`;
-const QUOTA = ', and a container has a limit of processor time';
-const PRESSURE = ', on a kernel that measures pressure by control group';
+/** @param {string} expr @param {string} [legend] @param {string} [emptyUntil] */
+const container = (expr, legend = '{{name}}', emptyUntil = COMPOSE_ONLY) => ({ expr, legend, emptyUntil });
+/** @param {string} name */
+const rate = (name) => `sum by (name) (rate(container_${name}_total{${SELECTED}}[${R}]))`;
+const PRESSURE = `${COMPOSE_ONLY}, on a kernel that measures pressure by control group`;
 
 export default board({
   uid: 'medassist-containers',
@@ -38,13 +32,14 @@ export default board({
         description: 'Containers that were seen in the last minute. Fewer than before: the timeline below has a gap.',
         unit: 'none',
         base: 'none',
-        query: container('count(time() - container_last_seen{name!=""} < 60)', ''),
+        query: container('count(min by (name) (time() - container_last_seen{name!=""}) < 60)', ''),
         noData: NO_CADVISOR,
       }),
       stat({
         width: 4,
         title: 'Unhealthy',
-        description: 'Containers whose health check fails. The table below names them; read their log.',
+        description:
+          'Containers whose health check fails or has not passed yet. The timeline below names them; read their log.',
         unit: 'none',
         query: container(
           'count(container_health_state{name!=""} == 0) or 0 * count(container_last_seen{name!=""})',
@@ -82,10 +77,7 @@ export default board({
         description: 'The container that is nearest to its memory limit, and will be stopped first.',
         unit: 'percentunit',
         decimals: 0,
-        query: container(
-          'max(container_memory_working_set_bytes{name!=""} / (container_spec_memory_limit_bytes{name!=""} > 0))',
-          '',
-        ),
+        query: container(`max(${q.memoryOfLimit(ALL)})`, ''),
         steps: steps(LIMITS.memory),
         noData: NO_CADVISOR,
       }),
@@ -96,11 +88,7 @@ export default board({
           'Share of periods in which a container used up its processor time. It is slow although the host is idle.',
         unit: 'percentunit',
         decimals: 0,
-        query: container(
-          'max(rate(container_cpu_cfs_throttled_periods_total{name!=""}[5m]) / (rate(container_cpu_cfs_periods_total{name!=""}[5m]) > 0))',
-          '',
-          QUOTA,
-        ),
+        query: container(`max(${q.throttled('5m', ALL)})`, '', QUOTA),
         steps: steps(LIMITS.throttled),
         noData: NO_CADVISOR,
       }),
@@ -111,43 +99,13 @@ export default board({
       timeline({
         width: 10,
         title: 'Health',
-        description: 'Result of each container’s health check. A gap: the container was gone.',
+        description:
+          'Result of each container’s health check; a container that starts is not healthy yet. A gap: the container was gone.',
         queries: [container(`max by (name) (container_health_state{${SELECTED}})`)],
-        mappings: [words({ '-1': ['no check', 'none'], 0: ['unhealthy', 'bad'], 1: ['healthy', 'ok'] })],
+        mappings: [words({ '-1': ['no check', 'none'], 0: ['not healthy', 'bad'], 1: ['healthy', 'ok'] })],
         noData: NO_CADVISOR,
       }),
-      table({
-        width: 14,
-        title: 'Containers',
-        description: 'One line a container, the nearest to its memory limit first; coloured cells are over a limit.',
-        by: { name: 'Container' },
-        sort: 'Of memory limit',
-        noData: NO_CADVISOR,
-        columns: [
-          { name: 'CPU', unit: 'percentunit', decimals: 0, ...container(rate('cpu_usage_seconds', '5m')) },
-          {
-            name: 'Throttled',
-            unit: 'percentunit',
-            decimals: 0,
-            steps: steps(LIMITS.throttled),
-            ...container(throttled('5m'), '', QUOTA),
-          },
-          { name: 'Memory', unit: 'bytes', ...container(memory) },
-          {
-            name: 'Of memory limit',
-            unit: 'percentunit',
-            decimals: 0,
-            steps: steps(LIMITS.memory),
-            ...container(ofLimit),
-          },
-          {
-            name: 'Up for',
-            unit: 'dtdurations',
-            decimals: 0,
-            ...container(`min by (name) (time() - container_start_time_seconds{${SELECTED}})`),
-          },
-        ],
-      }),
+      containers(14, SELECTED),
     ),
     band(
       'Processor',
@@ -165,7 +123,7 @@ export default board({
         title: 'Throttled',
         description: 'Share of periods in which the container used up its processor time.',
         unit: 'percentunit',
-        queries: [container(throttled(R), '{{name}}', QUOTA)],
+        queries: [container(`max by (name) (${q.throttled(R, SELECTED)})`, '{{name}}', QUOTA)],
         lines: line(LIMITS.throttled),
         noData: 'no container has a limit of processor time',
       }),
@@ -187,7 +145,7 @@ export default board({
         title: 'Working set',
         description: 'Memory that counts against the limit; the whole usage would include the cache of files.',
         unit: 'bytes',
-        queries: [container(memory)],
+        queries: [container(`max by (name) (container_memory_working_set_bytes{${SELECTED}})`)],
         noData: NO_CADVISOR,
       }),
       timeSeries({
@@ -196,7 +154,7 @@ export default board({
         description: 'Memory of each container as a share of its limit.',
         unit: 'percentunit',
         max: 1,
-        queries: [container(ofLimit)],
+        queries: [container(`max by (name) (${q.memoryOfLimit(SELECTED)})`)],
         lines: line(LIMITS.memory),
         noData: NO_CADVISOR,
       }),

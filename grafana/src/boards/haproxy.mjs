@@ -1,10 +1,10 @@
 // @ts-check
-import { JUST_STARTED, LIMITS, line, steps } from '../limits.mjs';
+import { JUST_STARTED, LIMITS, line } from '../limits.mjs';
 import { band, board } from '../board.mjs';
 import { stat, table, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
-import { SERVERS, verdict } from './shared.mjs';
+import { errors, responses, serversInService, verdict } from './shared.mjs';
 
 const { BACKEND, FRONTEND, R } = q;
 /** @param {string} name @param {string} window */
@@ -23,34 +23,14 @@ export default board({
     band(
       'Is it well?',
       4,
-      verdict(
-        3,
-        'HAProxy',
-        'haproxy',
-        'Verdict of the health checks of HAProxy. Down: no request reaches the API, runbook AllApiDown.',
-      ),
-      stat({
-        width: 4,
-        title: 'API servers in service',
-        description:
-          'API servers that HAProxy sends requests to. None: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
-        unit: 'none',
-        base: 'none',
-        query: { expr: q.serversInService },
-        mappings: SERVERS,
+      verdict({
+        width: 3,
+        title: 'HAProxy',
+        service: 'haproxy',
+        description: 'Verdict of the health checks of HAProxy. Down: no request reaches the API, runbook AllApiDown.',
       }),
-      stat({
-        width: 4,
-        title: '5xx, 5 min',
-        description:
-          'Share of requests that HAProxy answered with 5xx in the last 5 min: whether failover held. Red: runbook ApiErrorRateHigh.',
-        unit: 'percentunit',
-        decimals: 2,
-        query: { expr: q.errorShare('5m') },
-        steps: steps(LIMITS.errors),
-        noData: 'no traffic',
-        board: 'medassist-red',
-      }),
+      serversInService(4),
+      errors(4, 'medassist-red'),
       stat({
         width: 4,
         title: 'Saved by retry, 15 min',
@@ -178,14 +158,7 @@ export default board({
     band(
       'What did users meet?',
       8,
-      timeSeries({
-        width: 8,
-        title: 'Responses by class',
-        description: 'Answers a second at HAProxy by class of status.',
-        unit: 'reqps',
-        queries: [{ expr: q.responsesByClass, legend: '{{code}}' }],
-        bad: ['5xx'],
-      }),
+      responses(8),
       timeSeries({
         width: 8,
         title: '5xx by origin',

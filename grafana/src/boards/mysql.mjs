@@ -30,12 +30,13 @@ export default board({
     band(
       'Is it well?',
       4,
-      verdict(
-        4,
-        'MySQL',
-        'mysql',
-        'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: the panel below names the check.',
-      ),
+      verdict({
+        width: 4,
+        title: 'MySQL',
+        service: 'mysql',
+        description:
+          'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: the panel below names the check.',
+      }),
       stat({
         width: 4,
         title: 'Connections of limit',

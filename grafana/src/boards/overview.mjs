@@ -1,10 +1,21 @@
 // @ts-check
-import { AVAILABILITY, JUST_STARTED, LIMITS, line, steps } from '../limits.mjs';
+import { JUST_STARTED, LIMITS, steps } from '../limits.mjs';
 import { band, board } from '../board.mjs';
 import { boards, stat, table, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { VERDICT } from '../style.mjs';
-import { SERVERS, alerts, firingNow } from './shared.mjs';
+import {
+  alerts,
+  availability,
+  durations,
+  errors,
+  firingNow,
+  latency,
+  responses,
+  serversInService,
+  urgentAlerts,
+  verdict,
+} from './shared.mjs';
 
 const { R } = q;
 
@@ -18,59 +29,23 @@ export default board({
     band(
       'Is it well?',
       4,
-      stat({
-        width: 3,
-        title: 'API servers in service',
-        description:
-          'API servers that HAProxy sends requests to. Zero is the outage itself: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
-        unit: 'none',
-        base: 'none',
-        query: { expr: q.serversInService },
-        mappings: SERVERS,
-        board: 'medassist-haproxy',
-      }),
-      stat({
-        width: 3,
-        title: '5xx, 5 min',
-        description:
-          'Share of requests that HAProxy answered with 5xx in the last 5 min. Red is the limit of ApiErrorRateHigh.',
-        unit: 'percentunit',
-        decimals: 2,
-        query: { expr: q.errorShare('5m') },
-        steps: steps(LIMITS.errors),
-        noData: 'no traffic',
-        board: 'medassist-red',
-      }),
-      stat({
-        width: 3,
-        title: 'p95, 5 min',
-        description: '95 % of requests took at most this long in the last 5 min. Red is the limit of ApiLatencyHigh.',
-        unit: 's',
-        query: { expr: q.duration(0.95, { window: '5m', selector: 'job="api"' }) },
-        steps: steps(LIMITS.latency),
-        noData: 'no traffic',
-        board: 'medassist-red',
-      }),
-      stat({
+      serversInService(3, 'medassist-haproxy'),
+      errors(3, 'medassist-red'),
+      latency(3, 'medassist-red'),
+      verdict({
         width: 3,
         title: 'MySQL',
+        service: 'mysql',
         description:
           'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: its dashboard names the check.',
-        unit: 'none',
-        base: 'none',
-        query: { expr: q.verdict('mysql') },
-        mappings: [VERDICT],
         board: 'medassist-mysql',
       }),
-      stat({
+      verdict({
         width: 3,
         title: 'Redis',
+        service: 'redis',
         description:
           'Verdict of the health checks of Redis, a cache that the API can do without. Its dashboard names the check.',
-        unit: 'none',
-        base: 'none',
-        query: { expr: q.verdict('redis') },
-        mappings: [VERDICT],
         board: 'medassist-redis',
       }),
       stat({
@@ -85,27 +60,8 @@ export default board({
         noData: 'no backup',
         board: 'medassist-backup',
       }),
-      stat({
-        width: 3,
-        title: 'Availability, time range',
-        description:
-          'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
-        unit: 'percentunit',
-        decimals: 3,
-        base: 'bad',
-        query: { expr: `1 - ${q.errorShare('$__range')}` },
-        steps: [[AVAILABILITY, 'ok']],
-        noData: 'no traffic',
-        board: 'medassist-red',
-      }),
-      stat({
-        width: 3,
-        title: 'Firing P1, P2',
-        description: 'Alerts that need a person now. The table below has their runbooks.',
-        unit: 'none',
-        query: { expr: q.urgentAlerts },
-        steps: [[1, 'bad']],
-      }),
+      availability(3, 'medassist-red'),
+      urgentAlerts(3),
     ),
     band('What is wrong, since when?', 8, alerts(13), firingNow(11)),
     band(
@@ -151,30 +107,8 @@ export default board({
     band(
       'What did users meet?',
       8,
-      timeSeries({
-        width: 8,
-        title: 'Responses by class',
-        description: 'Answers a second at HAProxy by class of status. 5xx and the traffic they are a share of.',
-        unit: 'reqps',
-        queries: [{ expr: q.responsesByClass, legend: '{{code}}' }],
-        bad: ['5xx'],
-        board: 'medassist-red',
-      }),
-      timeSeries({
-        width: 8,
-        title: 'Duration of requests',
-        description:
-          'Quantiles of the time from request to answer. Diamonds are traced requests; the line is the limit of ApiLatencyHigh.',
-        unit: 's',
-        queries: [
-          { legend: 'p50', expr: q.duration(0.5, { selector: 'job="api"' }) },
-          { legend: 'p95', expr: q.duration(0.95, { selector: 'job="api"' }), exemplar: true },
-          { legend: 'p99', expr: q.duration(0.99, { selector: 'job="api"' }) },
-        ],
-        lines: line(LIMITS.latency),
-        noData: 'no traffic',
-        board: 'medassist-red',
-      }),
+      responses(8, 'medassist-red'),
+      durations(8, 'job="api"', 'medassist-red'),
       timeSeries({
         width: 8,
         title: 'Nearest limit',

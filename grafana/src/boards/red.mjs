@@ -1,10 +1,19 @@
 // @ts-check
-import { AVAILABILITY, LIMITS, line, steps } from '../limits.mjs';
+import { LIMITS, line, steps } from '../limits.mjs';
 import { band, board } from '../board.mjs';
-import { heatmap, logs, sparkline, stat, table, timeSeries, timeline, traces } from '../panels.mjs';
+import { heatmap, logs, sparkline, table, timeSeries, timeline, traces } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
-import { SERVERS, alerts, urgentAlerts } from './shared.mjs';
+import {
+  alerts,
+  availability,
+  durations,
+  errors,
+  latency,
+  responses,
+  serversInService,
+  urgentAlerts,
+} from './shared.mjs';
 
 const { R, WORK } = q;
 const SELECTED = 'job="api", instance=~"$instance"';
@@ -32,49 +41,10 @@ export default board({
     band(
       'Is it well?',
       4,
-      stat({
-        width: 4,
-        title: 'API servers in service',
-        description:
-          'API servers that HAProxy sends requests to. None: runbook AllApiDown; fewer than all: ApiCapacityReduced.',
-        unit: 'none',
-        base: 'none',
-        query: { expr: q.serversInService },
-        mappings: SERVERS,
-        board: 'medassist-haproxy',
-      }),
-      stat({
-        width: 4,
-        title: '5xx, 5 min',
-        description:
-          'Share of requests that HAProxy answered with 5xx in the last 5 min. Red: runbook ApiErrorRateHigh.',
-        unit: 'percentunit',
-        decimals: 2,
-        query: { expr: q.errorShare('5m') },
-        steps: steps(LIMITS.errors),
-        noData: 'no traffic',
-      }),
-      stat({
-        width: 4,
-        title: 'p95, 5 min',
-        description: '95 % of requests took at most this long in the last 5 min. Red: runbook ApiLatencyHigh.',
-        unit: 's',
-        query: { expr: q.duration(0.95, { window: '5m', selector: 'job="api"' }) },
-        steps: steps(LIMITS.latency),
-        noData: 'no traffic',
-      }),
-      stat({
-        width: 4,
-        title: 'Availability, time range',
-        description:
-          'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
-        unit: 'percentunit',
-        decimals: 3,
-        base: 'bad',
-        query: { expr: `1 - ${q.errorShare('$__range')}` },
-        steps: [[AVAILABILITY, 'ok']],
-        noData: 'no traffic',
-      }),
+      serversInService(4, 'medassist-haproxy'),
+      errors(4),
+      latency(4),
+      availability(4),
       sparkline({
         width: 4,
         title: 'Requests',
@@ -83,7 +53,7 @@ export default board({
         decimals: 1,
         query: { expr: `sum(${q.responsesByClass})` },
       }),
-      urgentAlerts(4),
+      urgentAlerts(4, 'medassist-overview'),
     ),
     band(
       'Since when?',
@@ -108,15 +78,7 @@ export default board({
     band(
       'What did users meet? (at HAProxy)',
       8,
-      timeSeries({
-        width: 12,
-        title: 'Responses by class',
-        description:
-          'Answers a second at HAProxy by class of status. 5xx here and none at the replicas: HAProxy answered itself.',
-        unit: 'reqps',
-        queries: [{ expr: q.responsesByClass, legend: '{{code}}' }],
-        bad: ['5xx'],
-      }),
+      responses(12),
       timeSeries({
         width: 12,
         title: 'Share of 5xx',
@@ -159,20 +121,7 @@ export default board({
         lines: line(LIMITS.latency),
         noData: 'no traffic',
       }),
-      timeSeries({
-        width: 6,
-        title: 'Duration, all replicas',
-        description:
-          'Quantiles of the time from request to answer. Diamonds are traced requests: a click opens the trace.',
-        unit: 's',
-        queries: [
-          { legend: 'p50', expr: q.duration(0.5, { selector: SELECTED }) },
-          { legend: 'p95', expr: q.duration(0.95, { selector: SELECTED }), exemplar: true },
-          { legend: 'p99', expr: q.duration(0.99, { selector: SELECTED }) },
-        ],
-        lines: line(LIMITS.latency),
-        noData: 'no traffic',
-      }),
+      durations(6, SELECTED),
     ),
     band(
       'Which route?',

@@ -26,12 +26,13 @@ export default board({
     band(
       'Is it well?',
       4,
-      verdict(
-        4,
-        'Redis',
-        'redis',
-        'Verdict of the health checks of Redis. The API does without it, more slowly; the panel below names the check.',
-      ),
+      verdict({
+        width: 4,
+        title: 'Redis',
+        service: 'redis',
+        description:
+          'Verdict of the health checks of Redis. The API does without it, more slowly; the panel below names the check.',
+      }),
       stat({
         width: 4,
         title: 'Memory of limit',

@@ -1,6 +1,7 @@
 // @ts-check
 // Panels that several dashboards have.
-import { stat, table, timeline } from '../panels.mjs';
+import { AVAILABILITY, LIMITS, line, steps } from '../limits.mjs';
+import { stat, table, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { ALERT, CHECK, VERDICT, above, words } from '../style.mjs';
 
@@ -8,7 +9,7 @@ import { ALERT, CHECK, VERDICT, above, words } from '../style.mjs';
 const RUNBOOK = '/public/runbooks/${__value.raw}.md';
 
 /** API servers in service, of the three that there are. */
-export const SERVERS = [
+const SERVERS = [
   words({ 0: ['none', 'bad'], 1: ['1 of 3', 'bad'], 2: ['2 of 3', 'warn'], 3: ['3 of 3', 'ok'] }),
   above(4, 'all', 'ok'),
 ];
@@ -57,29 +58,112 @@ export const alerts = (width) =>
     noData: 'no alert in this time range',
   });
 
-/** @param {number} width */
-export const urgentAlerts = (width) =>
+/** @param {number} width @param {string} [board] */
+export const urgentAlerts = (width, board) =>
   stat({
     width,
     title: 'Firing P1, P2',
-    description: 'Alerts that need a person now. The overview has their runbooks.',
+    description: 'Alerts that need a person now. The table of the overview opens their runbooks.',
     unit: 'none',
     query: { expr: q.urgentAlerts },
     steps: [[1, 'bad']],
-    board: 'medassist-overview',
+    board,
   });
 
-/** The verdict of an exporter's health checks. @param {number} width @param {string} title @param {string} service @param {string} description */
-export const verdict = (width, title, service, description) =>
+/** @param {number} width @param {string} [board] */
+export const serversInService = (width, board) =>
   stat({
     width,
-    title,
-    description,
+    title: 'API servers in service',
+    description:
+      'API servers that HAProxy sends requests to. None: runbook AllApiDown; fewer than all: runbook ApiCapacityReduced.',
     unit: 'none',
     base: 'none',
-    query: { expr: q.verdict(service) },
-    mappings: [VERDICT],
+    query: { expr: q.serversInService },
+    mappings: SERVERS,
+    board,
   });
+
+/** @param {number} width @param {string} [board] */
+export const errors = (width, board) =>
+  stat({
+    width,
+    title: '5xx, 5 min',
+    description: 'Share of requests that HAProxy answered with 5xx in the last 5 min. Red: runbook ApiErrorRateHigh.',
+    unit: 'percentunit',
+    decimals: 2,
+    query: { expr: q.errorShare('5m') },
+    steps: steps(LIMITS.errors),
+    noData: 'no traffic',
+    board,
+  });
+
+/** @param {number} width @param {string} [board] */
+export const latency = (width, board) =>
+  stat({
+    width,
+    title: 'p95, 5 min',
+    description: '95 % of requests took at most this long in the last 5 min. Red: runbook ApiLatencyHigh.',
+    unit: 's',
+    query: { expr: q.duration(0.95, { window: '5m', selector: 'job="api"' }) },
+    steps: steps(LIMITS.latency),
+    noData: 'no traffic',
+    board,
+  });
+
+/** @param {number} width @param {string} [board] */
+export const availability = (width, board) =>
+  stat({
+    width,
+    title: 'Availability, time range',
+    description:
+      'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
+    unit: 'percentunit',
+    decimals: 3,
+    base: 'bad',
+    query: { expr: `1 - ${q.errorShare('$__range')}` },
+    steps: [[AVAILABILITY, 'ok']],
+    noData: 'no traffic',
+    board,
+  });
+
+/** @param {number} width @param {string} [board] */
+export const responses = (width, board) =>
+  timeSeries({
+    width,
+    title: 'Responses by class',
+    description:
+      'Answers a second at HAProxy by class of status. 5xx here and none at the replicas: HAProxy answered itself.',
+    unit: 'reqps',
+    queries: [{ expr: q.responsesByClass, legend: '{{code}}' }],
+    bad: ['5xx'],
+    board,
+  });
+
+/** @param {number} width @param {string} selector @param {string} [board] */
+export const durations = (width, selector, board) =>
+  timeSeries({
+    width,
+    title: 'Duration of requests',
+    description:
+      'Quantiles of the time from request to answer. A diamond is a traced request, and opens its trace; the line is the limit of ApiLatencyHigh.',
+    unit: 's',
+    queries: [
+      { legend: 'p50', expr: q.duration(0.5, { selector }) },
+      { legend: 'p95', expr: q.duration(0.95, { selector }), exemplar: true },
+      { legend: 'p99', expr: q.duration(0.99, { selector }) },
+    ],
+    lines: line(LIMITS.latency),
+    noData: 'no traffic',
+    board,
+  });
+
+/**
+ * The verdict of an exporter's health checks.
+ * @param {{ width: number, title: string, service: string, description: string, board?: string }} options
+ */
+export const verdict = ({ service, ...options }) =>
+  stat({ ...options, unit: 'none', base: 'none', query: { expr: q.verdict(service) }, mappings: [VERDICT] });
 
 /** Each health check of an exporter over time. @param {number} width @param {string} service @param {string} [selector] */
 export const checks = (width, service, selector) =>
@@ -91,3 +175,74 @@ export const checks = (width, service, selector) =>
     queries: [{ expr: q.checks(service, selector), legend: '{{check}}' }],
     mappings: [CHECK],
   });
+
+/** Why queries about containers return nothing in the local stack. */
+export const COMPOSE_ONLY = 'cAdvisor runs: compose only';
+export const NO_CADVISOR = 'cAdvisor does not answer';
+export const QUOTA = `${COMPOSE_ONLY}, and a container has a limit of processor time`;
+
+/** A line a container. @param {number} width @param {string} selector @param {string} [board] what its name opens */
+export const containers = (width, selector, board) => {
+  const rate = (/** @type {string} */ name) => `sum by (name) (rate(container_${name}_total{${selector}}[5m]))`;
+  return table({
+    width,
+    title: 'Containers',
+    description:
+      'One line a container, the nearest to its memory limit first. "Throttled" is the share of periods in which its processor time was used up.',
+    by: { name: 'Container' },
+    sort: 'Of memory limit',
+    links: board
+      ? {
+          Container: {
+            title: 'Open the dashboard',
+            url: `/d/${board}?var-container=\${__value.raw}&\${__url_time_range}`,
+          },
+        }
+      : {},
+    noData: NO_CADVISOR,
+    columns: [
+      {
+        name: 'CPU',
+        unit: 'percentunit',
+        decimals: 0,
+        expr: rate('cpu_usage_seconds'),
+        emptyUntil: COMPOSE_ONLY,
+      },
+      {
+        name: 'Throttled',
+        unit: 'percentunit',
+        decimals: 0,
+        expr: `max by (name) (${q.throttled('5m', selector)})`,
+        steps: steps(LIMITS.throttled),
+        emptyUntil: QUOTA,
+      },
+      {
+        name: 'Memory',
+        unit: 'bytes',
+        expr: `max by (name) (container_memory_working_set_bytes{${selector}})`,
+        emptyUntil: COMPOSE_ONLY,
+      },
+      {
+        name: 'Of memory limit',
+        unit: 'percentunit',
+        decimals: 0,
+        expr: `max by (name) (${q.memoryOfLimit(selector)})`,
+        steps: steps(LIMITS.memory),
+        emptyUntil: COMPOSE_ONLY,
+      },
+      {
+        name: 'Network',
+        unit: 'Bps',
+        expr: `${rate('network_receive_bytes')} + ${rate('network_transmit_bytes')}`,
+        emptyUntil: COMPOSE_ONLY,
+      },
+      {
+        name: 'Up for',
+        unit: 'dtdurations',
+        decimals: 0,
+        expr: `min by (name) (time() - container_start_time_seconds{${selector}})`,
+        emptyUntil: COMPOSE_ONLY,
+      },
+    ],
+  });
+};

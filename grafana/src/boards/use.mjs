@@ -3,6 +3,7 @@ import { LIMITS, line, steps } from '../limits.mjs';
 import { band, board } from '../board.mjs';
 import { stat, table, timeSeries } from '../panels.mjs';
 import * as q from '../queries.mjs';
+import { containers } from './shared.mjs';
 
 const { R } = q;
 const NODE = 'job="node", instance=~"$instance"';
@@ -10,7 +11,6 @@ const NODE = 'job="node", instance=~"$instance"';
 const DISKS = `${NODE}, device!~"zram.*|loop.*|ram.*"`;
 /** The machine's own interfaces: those of containers would count the same bytes twice. */
 const INTERFACES = `${NODE}, device!~"lo|veth.*|docker.*|br-.*|ifb.*"`;
-const CONTAINER = 'name!=""';
 
 /** Share of time in which a task of the host waits. @param {string} resource @param {string} [window] */
 const waiting = (resource, window = R) => `rate(node_pressure_${resource}_waiting_seconds_total{${NODE}}[${window}])`;
@@ -18,7 +18,6 @@ const waiting = (resource, window = R) => `rate(node_pressure_${resource}_waitin
 const stalled = (resource) => `rate(node_pressure_${resource}_stalled_seconds_total{${NODE}}[${R}])`;
 /** @param {'receive' | 'transmit'} way @param {string} what @param {string} window */
 const network = (way, what, window = R) => `rate(node_network_${way}_${what}_total{${INTERFACES}}[${window}])`;
-const COMPOSE_ONLY = 'cAdvisor runs: compose only';
 
 export default board({
   uid: 'medassist-use',
@@ -357,69 +356,7 @@ export default board({
     band(
       'Containers and limits of the host',
       8,
-      table({
-        width: 14,
-        title: 'Containers',
-        description:
-          'One line a container, the nearest to its memory limit first. "Throttled" is the share of periods in which its quota was used up.',
-        by: { name: 'Container' },
-        sort: 'Of memory limit',
-        links: {
-          Container: {
-            title: 'Open the dashboard',
-            url: '/d/medassist-containers?var-container=${__value.raw}&${__url_time_range}',
-          },
-        },
-        noData: 'no containers here: cAdvisor does not answer',
-        columns: [
-          {
-            name: 'CPU',
-            unit: 'percentunit',
-            decimals: 0,
-            expr: `sum by (name) (rate(container_cpu_usage_seconds_total{${CONTAINER}}[5m]))`,
-            emptyUntil: COMPOSE_ONLY,
-          },
-          {
-            name: 'Throttled',
-            unit: 'percentunit',
-            decimals: 0,
-            expr:
-              `max by (name) (rate(container_cpu_cfs_throttled_periods_total{${CONTAINER}}[5m])` +
-              ` / (rate(container_cpu_cfs_periods_total{${CONTAINER}}[5m]) > 0))`,
-            steps: steps(LIMITS.throttled),
-            emptyUntil: `${COMPOSE_ONLY}, and a container has a limit of processor time`,
-          },
-          {
-            name: 'Memory',
-            unit: 'bytes',
-            expr: `max by (name) (container_memory_working_set_bytes{${CONTAINER}})`,
-            emptyUntil: COMPOSE_ONLY,
-          },
-          {
-            name: 'Of memory limit',
-            unit: 'percentunit',
-            decimals: 0,
-            expr: `max by (name) (container_memory_working_set_bytes{${CONTAINER}} / (container_spec_memory_limit_bytes{${CONTAINER}} > 0))`,
-            steps: steps(LIMITS.memory),
-            emptyUntil: COMPOSE_ONLY,
-          },
-          {
-            name: 'Network',
-            unit: 'Bps',
-            expr:
-              `sum by (name) (rate(container_network_receive_bytes_total{${CONTAINER}}[5m]))` +
-              ` + sum by (name) (rate(container_network_transmit_bytes_total{${CONTAINER}}[5m]))`,
-            emptyUntil: COMPOSE_ONLY,
-          },
-          {
-            name: 'Up for',
-            unit: 'dtdurations',
-            decimals: 0,
-            expr: `min by (name) (time() - container_start_time_seconds{${CONTAINER}})`,
-            emptyUntil: COMPOSE_ONLY,
-          },
-        ],
-      }),
+      containers(14, 'name!=""', 'medassist-containers'),
       stat({
         width: 4,
         title: 'Broken mounts',
