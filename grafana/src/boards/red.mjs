@@ -222,7 +222,7 @@ export default board({
         title: 'Failed requests in the log',
         description:
           'Log lines of requests that ended with 5xx, newest first. Needs Elasticsearch: profile `logs` of compose.',
-        query: 'http.response.status_code:[500 TO 599]',
+        query: 'service:api AND status:>=500',
       }),
     ),
   ],
