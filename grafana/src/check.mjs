@@ -89,6 +89,7 @@ check(uids.size === all.length, 'two dashboards have one uid');
 for (const { uid, json } of all) {
   check(/^medassist-[a-z]+$/.test(uid) && uid.length <= 40, `${uid}: a uid is medassist- and one word`);
   check(json.title && json.description, `${uid}: no title or no description`);
+  check(read('grafana/README.md').includes(`\`${uid}\``), `${uid}: README.md does not list it`);
   check(json.schemaVersion === 42, `${uid}: schema ${json.schemaVersion}: file provisioning reads 42`);
   check(json.editable === false, `${uid}: editable`);
   check(JSON.stringify(json).length < 80_000, `${uid}: more than 80 kB`);
