@@ -167,7 +167,7 @@ export default board({
         queries: [
           { expr: series('filesystem_avail_bytes'), legend: 'free' },
           {
-            expr: `predict_linear(${series('filesystem_avail_bytes')}[6h], 86400) and ${series('filesystem_avail_bytes')} offset 1h`,
+            expr: `clamp_min(predict_linear(${series('filesystem_avail_bytes')}[6h], 86400), 0) and ${series('filesystem_avail_bytes')} offset 1h`,
             legend: 'in 24 h',
             emptyUntil: 'Prometheus has an hour of data',
           },
