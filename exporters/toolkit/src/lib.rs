@@ -15,12 +15,10 @@ pub mod family;
 pub mod flags;
 mod gather;
 pub mod health;
-mod logging;
 pub mod negotiate;
 mod process;
 mod rate_limit;
 mod reload;
-pub mod resolve;
 mod server;
 pub mod snapshot;
 mod stream;
@@ -33,6 +31,8 @@ pub use check::{CheckDef, CheckStatus, Finding};
 pub use cli::run;
 pub use exporter::{BoxError, Collector, Exporter, Target};
 pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};
+/// What an exporter needs of the service kit, so that it depends on the toolkit only.
+pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret};
 
 /// The revision that the program was built from, where the build said so.
 const REVISION: &str = match option_env!("BUILD_REVISION") {

@@ -43,7 +43,6 @@ use crate::gather::{Exposition, GatherError, Gatherer};
 use crate::health::Verdict;
 use crate::negotiate::{self, Form};
 use crate::reload::Reloader;
-use crate::resolve::socket_addresses;
 use crate::stream::WriteDeadline;
 use crate::web_config::{Web, WebConfig};
 
@@ -80,19 +79,6 @@ pub(crate) struct Server<E: Exporter> {
     pub(crate) timeout_offset: Duration,
     pub(crate) web: Arc<Web>,
     pub(crate) stopping: watch::Sender<bool>,
-}
-
-/// Binds an address in Prometheus' notation: `:9104` is every interface, `127.0.0.1:9104` and `[::1]:9104` one.
-pub(crate) async fn bind(address: &str) -> io::Result<TcpListener> {
-    match address.strip_prefix(':') {
-        // A dual-stack socket where the machine has IPv6.
-        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
-            Ok(listener) => Ok(listener),
-        },
-        None => TcpListener::bind(&*socket_addresses(address).await?).await,
-    }
 }
 
 /// The sockets that systemd opened for us, `ListenStream=` of a `.socket` unit.

@@ -1,8 +1,8 @@
-//! A host's addresses: those in /etc/hosts, else what the name servers in /etc/resolv.conf say, the first of them first.
+//! The addresses of a host: those in /etc/hosts, else those that the name servers in /etc/resolv.conf return. The first server is queried first.
 //!
-//! Not by the C library's `getaddrinfo`. It holds a thread for as long as a silent name server keeps it, 10 s with the usual settings, whatever
-//! deadline there is; and in a static program, which ours are when they are shipped, it loads the machine's own C library beside the one within,
-//! and crashes where the two differ. The price: what only a plugin of the C library knows (mDNS, LDAP) has no address here.
+//! The C library's `getaddrinfo` is not used. While a name server is silent it holds a thread, for 10 s with the usual settings, whatever deadline
+//! the caller has. In a static program, as we ship, it loads the machine's own C library and crashes if the two differ. The price: a name that only
+//! a plugin of the C library resolves (mDNS, LDAP) has no address here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,23 +18,23 @@ use hickory_resolver::{Resolver, system_conf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a lookup may take: half of a scrape's usual 10 s, so that its failure is told and not only its slowness.
+/// Deadline of a lookup: half of a scrape's usual 10 s, so that a scrape reports why the lookup failed and not only its own timeout.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long one name server has for its answer; resolv.conf may allow less. The C library's 5 s would leave the next one none.
+/// Deadline of one name server; resolv.conf may set less. The C library's 5 s would leave no time for the next server.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 enum ResolveError {
-    #[error("{address:?} is no HOST:PORT")]
+    #[error("invalid address {address:?}: expected HOST:PORT")]
     Address { address: String },
-    #[error("{host:?} can't be a host's name: {source}")]
+    #[error("invalid host name {host:?}: {source}")]
     Name { host: String, source: ProtoError },
     #[error("cannot look up {host}: /etc/resolv.conf: {reason}")]
     Configuration { host: String, reason: String },
-    #[error("the name {host} is neither in /etc/hosts nor in DNS")]
+    #[error("host name {host} not found in /etc/hosts or DNS")]
     Unknown { host: String },
-    #[error("no name server in /etc/resolv.conf could tell the address of {host}: {source}")]
+    #[error("cannot look up {host}: no name server in /etc/resolv.conf answered: {source}")]
     NameServers { host: String, source: NetError },
 }
 
@@ -44,13 +44,13 @@ impl From<ResolveError> for io::Error {
     }
 }
 
-/// Connects to a host, by one after the other of its addresses.
+/// Connects to a host; tries its addresses one after the other.
 pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = addresses(host).await?;
     TcpStream::connect(&*with_port(addresses, port)).await
 }
 
-/// Connects to `HOST:PORT`; an IPv6 address stands in brackets.
+/// Connects to `HOST:PORT`; an IPv6 address is in brackets.
 pub async fn connect_to(address: &str) -> io::Result<TcpStream> {
     TcpStream::connect(&*socket_addresses(address).await?).await
 }
@@ -71,18 +71,18 @@ pub async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    // Both files are read at each lookup, which comes with a new connection: what they say may have changed. One that can't be read says nothing.
+    // Both files are read at each lookup, because they may have changed. A file that can't be read counts as empty.
     let hosts = in_hosts(&std::fs::read("/etc/hosts").unwrap_or_default(), host);
     if !hosts.is_empty() {
         return Ok(hosts);
     }
     let settings = Settings::parse(&std::fs::read("/etc/resolv.conf").unwrap_or_default());
     let settings = settings.map_err(|reason| ResolveError::Configuration { host: host.to_owned(), reason })?;
-    // Boxed, lest it make everything that may come to a connection 2 kB larger.
+    // Boxed: it would make every future that may connect 2 kB larger.
     Ok(Box::pin(in_dns(host, settings)).await?)
 }
 
-/// The addresses that /etc/hosts has for a name: on each line an address, its names, and perhaps a comment.
+/// The addresses of a name in /etc/hosts: on each line an address, its names, and perhaps a comment.
 fn in_hosts(text: &[u8], host: &str) -> Vec<IpAddr> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let text = String::from_utf8_lossy(text);
@@ -94,13 +94,13 @@ fn in_hosts(text: &[u8], host: &str) -> Vec<IpAddr> {
     lines.collect()
 }
 
-/// What /etc/resolv.conf says.
+/// The content of /etc/resolv.conf.
 struct Settings {
     name_servers: Vec<NameServerConfig>,
     /// Appended to a name with few dots.
     search: Vec<Name>,
     options: ResolverOpts,
-    /// How often all name servers are asked before it is given up.
+    /// How often all name servers are queried before the lookup fails.
     rounds: usize,
 }
 
@@ -111,13 +111,13 @@ impl Settings {
         let (config, mut options) = if names_a_server {
             system_conf::parse_resolv_conf(text).map_err(|error| error.to_string())?
         } else {
-            // As for the C library, it is on this machine then.
+            // The C library's default, too.
             let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
             (ResolverConfig::from_parts(None, Vec::new(), vec![local]), ResolverOpts::default())
         };
         let mut search = config.search().to_vec();
         if search.is_empty() {
-            // Taken from the machine's own name, and only where nothing else is said.
+            // Derived from the machine's own name; only without a `search` line.
             search.extend(config.domain().cloned());
         }
         let rounds = options.attempts.max(1);
@@ -129,14 +129,14 @@ impl Settings {
     }
 }
 
-/// Asks one name server after the other, in their order: the first may know names that the others deny.
+/// Queries one name server after the other, in their order: the first may know names that the others deny.
 async fn in_dns(host: &str, settings: Settings) -> Result<Vec<IpAddr>, ResolveError> {
-    // Not strictly a host's name: an underscore is usual in those of containers.
+    // Not a strict host name: containers often have an underscore in theirs.
     let name = Name::from_str(host).map_err(|source| ResolveError::Name { host: host.to_owned(), source })?;
     let mut last = NetError::NoConnections;
     let all = async {
         for server in std::iter::repeat_n(&settings.name_servers, settings.rounds).flatten() {
-            match ask(server, &settings, name.clone()).await {
+            match query(server, &settings, name.clone()).await {
                 Err(error) if !error.is_no_records_found() => last = error,
                 answer => return Some(answer),
             }
@@ -151,15 +151,38 @@ async fn in_dns(host: &str, settings: Settings) -> Result<Vec<IpAddr>, ResolveEr
     }
 }
 
-async fn ask(server: &NameServerConfig, settings: &Settings, name: Name) -> Result<Vec<IpAddr>, NetError> {
+async fn query(server: &NameServerConfig, settings: &Settings, name: Name) -> Result<Vec<IpAddr>, NetError> {
     let config = ResolverConfig::from_parts(None, settings.search.clone(), vec![server.clone()]);
     let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
     let resolver = builder.with_options(settings.options.clone()).build()?;
     Ok(resolver.lookup_ip(name).await?.iter().collect())
 }
 
-fn with_port(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
+/// The same port at each address.
+pub fn with_port(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+}
+
+/// For HTTP clients, which would call the C library otherwise.
+#[cfg(feature = "http")]
+pub mod http {
+    use reqwest::dns::{Name, Resolve, Resolving};
+
+    use super::{SocketAddr, addresses, with_port};
+
+    /// Give it to `reqwest::ClientBuilder::dns_resolver`.
+    #[derive(Debug, Clone, Copy)]
+    pub struct HttpResolver;
+
+    impl Resolve for HttpResolver {
+        fn resolve(&self, name: Name) -> Resolving {
+            Box::pin(async move {
+                // reqwest replaces port 0 with the URL's.
+                let addresses = with_port(addresses(name.as_str()).await?, 0);
+                Ok(Box::new(addresses.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+            })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +196,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn addresses_and_names_of_this_machine_need_no_name_server() {
+    async fn local_names_need_no_name_server() {
         for (address, expected) in [
             ("127.0.0.1:80", &["127.0.0.1:80"][..]),
             ("[::1]:80", &["[::1]:80"]),
@@ -190,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_of_several_addresses_suffices() {
+    async fn connects_if_one_of_several_addresses_accepts() {
         // /etc/hosts may give localhost ::1 as well, where nothing listens.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -199,14 +222,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn errors_tell_the_name_and_what_is_wrong_with_it() {
+    async fn errors_name_the_host_and_the_reason() {
         for (address, expected) in [
-            ("localhost", "is no HOST:PORT"),
-            ("localhost:http", "is no HOST:PORT"),
-            (":80", "is no HOST:PORT"),
+            ("localhost", "expected HOST:PORT"),
+            ("localhost:http", "expected HOST:PORT"),
+            (":80", "expected HOST:PORT"),
             // Reserved never to be a name; with the dot no search domain is tried.
-            ("db.invalid.:3306", "the name db.invalid. is neither in /etc/hosts nor in DNS"),
-            ("a..b:3306", "\"a..b\" can't be a host's name"),
+            ("db.invalid.:3306", "host name db.invalid. not found in /etc/hosts or DNS"),
+            ("a..b:3306", "invalid host name \"a..b\""),
         ] {
             let error = socket_addresses(address).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -214,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_gives_all_addresses_of_a_name() {
+    fn a_name_has_all_its_addresses_in_hosts() {
         let hosts = b"127.0.0.1 localhost\n# B\xfcro\n10.0.0.5\tdb.example DB app_db_1 # the primary, not web\nfe80::1%lo0 db\n::5 db web\nnonsense db\n";
         for (host, expected) in [
             ("db", &["10.0.0.5", "::5"][..]),
@@ -230,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_those_of_resolv_conf() {
+    fn resolv_conf_is_read() {
         let settings = |text: &str| Settings::parse(text.as_bytes()).unwrap();
         let servers =
             |settings: &Settings| settings.name_servers.iter().map(|server| server.ip.to_string()).collect::<Vec<_>>();
@@ -240,7 +263,7 @@ mod tests {
         assert_eq!(servers(&full), ["10.0.0.1", "::2"]);
         assert_eq!(full.search.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.example", "b.example"]);
         assert_eq!((full.options.ndots, full.rounds, full.options.timeout), (5, 3, Duration::from_secs(1)));
-        // The C library takes 0 for 1, and waits longer than a scrape can.
+        // As the C library, 0 means 1.
         let zeros = settings("nameserver 10.0.0.1\noptions attempts:0 timeout:0\n");
         assert_eq!((zeros.rounds, zeros.options.timeout), (1, Duration::from_secs(1)));
         assert_eq!(settings("nameserver 10.0.0.1\noptions timeout:30\n").options.timeout, SERVER_TIMEOUT);
@@ -296,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_server_knows_the_rest() {
+    async fn other_names_come_from_a_name_server() {
         let (_server, port) = dnsmasq().await;
         for host in ["db.example", "db.example.", "DB", "primary", "app_db"] {
             assert_eq!(look_up(host, &[port]).await.unwrap(), ["192.0.2.1", "2001:db8::1"], "{host}");
@@ -330,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_server_that_does_not_know_or_answer_leaves_it_to_the_next() {
+    async fn the_next_name_server_is_queried_when_one_fails() {
         let (_server, port) = dnsmasq().await;
         let refuses = name_server(|query| refusal(query, 5)).await;
         let nonsense = name_server(|query| Some(query[..3].to_vec())).await;
@@ -343,11 +366,11 @@ mod tests {
         let error = look_up("db", &[denies, port]).await.unwrap_err();
         assert!(matches!(error, ResolveError::Unknown { .. }), "{error}");
         let error = look_up("db", &[refuses, nonsense]).await.unwrap_err().to_string();
-        assert!(error.starts_with("no name server in /etc/resolv.conf could tell the address of db: "), "{error}");
+        assert!(error.starts_with("cannot look up db: no name server in /etc/resolv.conf answered: "), "{error}");
     }
 
     #[tokio::test]
-    async fn a_silent_name_server_holds_nothing_past_the_deadline() {
+    async fn a_silent_name_server_leaves_no_task_after_the_deadline() {
         let silent = name_server(|_| None).await;
         let before = Handle::current().metrics().num_alive_tasks();
         assert!(timeout(Duration::from_millis(100), look_up("db.example", &[silent])).await.is_err());
