@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::trace::TraceId;
 
-/// What Retry-After says. A restart of MySQL takes longer, but a client that waits ten times as long learns of its end ten times later.
+/// Value of Retry-After. A restart of MySQL takes longer, but clients should notice its end soon.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
 #[derive(Debug, Clone)]
@@ -35,11 +35,11 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "this endpoint wants Authorization: Bearer and its token")
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "missing or invalid bearer token")
     }
 
     pub(crate) fn no_such_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no-such-route", "nothing is served at this path")
+        Self::new(StatusCode::NOT_FOUND, "no-such-route", "no such path")
     }
 
     pub(crate) fn no_such_payment() -> Self {
@@ -77,7 +77,7 @@ impl Problem {
     }
 
     pub(crate) fn internal(cause: impl ToString) -> Self {
-        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "this is a fault of the service");
+        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error of the service");
         Self { cause: Some(cause.to_string()), ..problem }
     }
 

@@ -1,4 +1,4 @@
-//! The paths.
+//! Which handler serves which path.
 //!
 //! | Path | Handler |
 //! |---|---|
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, State},
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
@@ -19,21 +19,18 @@ use axum::{
 };
 use prometheus_client::{encoding::text, registry::Registry};
 
-use crate::{alert, app::App, health, observe::observe, payment, problem::Problem};
+use crate::{
+    alert,
+    app::App,
+    health,
+    observe::observe,
+    payment,
+    problem::Problem,
+    routes::{ALERTS, HEALTH, LIVEZ, PAYMENT, PAYMENTS, READYZ, WEBHOOK},
+};
 
 /// Alertmanager's largest groups are some hundred KiB.
 const MAX_BODY: usize = 1 << 20;
-
-const LIVEZ: &str = "/livez";
-const READYZ: &str = "/readyz";
-const HEALTH: &str = "/health";
-const PAYMENTS: &str = "/api/payment";
-const PAYMENT: &str = "/api/payment/{id}";
-const WEBHOOK: &str = "/api/webhook/alert";
-const ALERTS: &str = "/api/alerts";
-const ROUTES: [&str; 7] = [LIVEZ, READYZ, HEALTH, PAYMENTS, PAYMENT, WEBHOOK, ALERTS];
-
-const UNMATCHED: &str = "unmatched";
 
 pub(crate) fn api_router(app: Arc<App>) -> Router {
     Router::new()
@@ -51,16 +48,6 @@ pub(crate) fn api_router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The route's template, so that metrics and logs have no ids in them.
-pub(crate) fn template(matched: Option<&MatchedPath>) -> &'static str {
-    matched.and_then(|path| ROUTES.into_iter().find(|route| *route == path.as_str())).unwrap_or(UNMATCHED)
-}
-
-/// Asked every second or so by a load balancer.
-pub(crate) fn is_for_machines(route: &str) -> bool {
-    [LIVEZ, READYZ, HEALTH].contains(&route)
-}
-
 pub(crate) fn metrics_router(registry: Registry) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(Arc::new(registry))
 }
@@ -71,7 +58,7 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
         Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page)
             .into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics could not be encoded");
+            tracing::error!(%error, "encoding metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

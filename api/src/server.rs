@@ -1,6 +1,6 @@
 //! HTTP/1 connections: bounded in number, in the time a head may take, and in the time they may outlive the stop.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -9,6 +9,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
+use service_kit::listen::ListenAddress;
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -21,12 +22,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 #[error("--{flag}={address}: cannot listen: {source}")]
 pub struct ListenError {
     flag: &'static str,
-    address: SocketAddr,
+    address: ListenAddress,
     source: io::Error,
 }
 
-pub(crate) async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { flag, address, source })
+pub(crate) async fn listen(flag: &'static str, address: ListenAddress) -> Result<TcpListener, ListenError> {
+    address.bind().await.map_err(|source| ListenError { flag, address, source })
 }
 
 /// Serves until `stop`, then lets requests in flight end.
