@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
+use service_kit::{address::Address, secret::Secret};
 use tokio::{sync::watch, task};
 
 use crate::{
@@ -15,11 +16,11 @@ use crate::{
     name::{BackupName, RunName},
     push::{push, without_login},
     scan::{Contents, Databases},
-    server::{Address, Login, Session},
+    server::{Login, Session},
     store::Store,
 };
 
-/// What to back up, whereto, and whom to tell.
+/// What to back up, and where to.
 #[derive(Clone)]
 pub struct Job {
     pub address: Address,
@@ -41,7 +42,7 @@ pub type Stop = watch::Receiver<bool>;
 
 pub(crate) async fn stopped(stop: &mut Stop) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody is left who could say so.
+        // The sender is gone: no signal can come any more.
         std::future::pending::<()>().await;
     }
 }
@@ -55,7 +56,7 @@ pub async fn run(job: &Job, stop: &mut Stop) -> Result<Manifest, RunError> {
         // The run at work will report.
         Err(RunError::AlreadyRunning { .. }) => {}
         Err(error) => {
-            tracing::error!(backup = %job.name, reason = error.reason().as_str(), %error, "backup failed, and left no manifest");
+            tracing::error!(backup = %job.name, reason = error.reason().as_str(), %error, "backup failed without a manifest");
             report(job, &failed(job, started_at, error)).await;
         }
         Ok(manifest) => report(job, manifest).await,
@@ -66,7 +67,7 @@ pub async fn run(job: &Job, stop: &mut Stop) -> Result<Manifest, RunError> {
 async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> Result<Manifest, RunError> {
     let store = Store::open(&job.directory, &job.name)?;
     for name in store.sweep()? {
-        tracing::warn!(file = name, "removed what a killed run left");
+        tracing::warn!(file = name, "removed a file of a killed run");
     }
     let (run, started_at) = free_name(&store, job, started_at).await?;
 
@@ -76,13 +77,13 @@ async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> 
             match store.prune(Some(job.keep), &run) {
                 Ok(0) => {}
                 Ok(pruned) => tracing::info!(backup = %job.name, pruned, "removed old backups"),
-                Err(error) => tracing::warn!(backup = %job.name, %error, "cannot remove old backups"),
+                Err(error) => tracing::warn!(backup = %job.name, %error, "removing old backups failed"),
             }
             Ok(manifest)
         }
         Err(error) => {
             if let Err(error) = store.discard(&run) {
-                tracing::error!(%error, "the partial file stays until the next run");
+                tracing::error!(%error, "removing the partial file failed");
             }
             let manifest = failed(job, started_at, &error);
             tracing::error!(
@@ -94,7 +95,7 @@ async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> 
             );
             store.record_failure(&run, &manifest)?;
             if let Err(error) = store.prune(None, &run) {
-                tracing::warn!(backup = %job.name, %error, "cannot remove old manifests");
+                tracing::warn!(backup = %job.name, %error, "removing old manifests failed");
             }
             Ok(manifest)
         }
@@ -163,7 +164,7 @@ async fn make_backup(
         tracing::warn!(
             backup = %job.name,
             tables = before.without_snapshot,
-            "tables of engines without snapshots are saved as of some moment during the dump"
+            "tables without snapshot support are not consistent with the others"
         );
     }
 
@@ -174,7 +175,7 @@ async fn make_backup(
         let result = blocking(move || dump(&client, &login, &databases, &path, &killer)).await;
         match result {
             Err(RunError::DefinitionChanged { stderr }) if !retried => {
-                tracing::warn!(backup = %job.name, error = stderr, "a table's definition changed during the dump: once more");
+                tracing::warn!(backup = %job.name, error = stderr, "table definition changed during the dump; retrying");
                 store.discard(run)?;
                 retried = true;
             }
@@ -192,17 +193,9 @@ async fn make_backup(
     }
 }
 
-/// Reads the password anew for each run, so that a rotated one needs no restart.
+/// Reads the password for each run, so that a new one needs no restart.
 fn log_in(job: &Job) -> Result<Login, RunError> {
-    let password = match &job.password_file {
-        None => String::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| RunError::PasswordFile { path: path.clone(), source })?;
-            // Editors end a file with a newline.
-            text.strip_suffix('\n').unwrap_or(&text).to_owned()
-        }
-    };
+    let password = job.password_file.as_deref().map(|path| Secret::read("--mysql.password-file", path)).transpose()?;
     Ok(Login { address: job.address.clone(), user: job.user.clone(), password })
 }
 
@@ -328,7 +321,7 @@ fn seconds_of(manifest: &Manifest) -> f64 {
 async fn report(job: &Job, manifest: &Manifest) {
     let Some(gateway) = &job.pushgateway else { return };
     if let Err(error) = push(gateway, manifest).await {
-        tracing::warn!(gateway = without_login(gateway), %error, "the result was not pushed; the manifest has it");
+        tracing::warn!(gateway = without_login(gateway), %error, "push failed");
     }
 }
 
