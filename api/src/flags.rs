@@ -82,7 +82,7 @@ pub struct Flags {
 /// Reads the command line. `Err` is the exit status of a subcommand, which has run.
 pub fn parse() -> Result<Flags, ExitCode> {
     let matches = command().get_matches();
-    if let Some(status) = healthcheck::run_if_requested(&matches, LISTEN_ADDRESS, LIVEZ) {
+    if let Some(status) = healthcheck::run_http_if_requested(&matches, LISTEN_ADDRESS, LIVEZ) {
         return Err(status);
     }
     Ok(Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
@@ -90,7 +90,7 @@ pub fn parse() -> Result<Flags, ExitCode> {
 
 fn command() -> Command {
     let command = Flags::command().mut_arg("log_format", |arg| arg.default_value("json"));
-    healthcheck::with_subcommand(env::with_variables(command), LISTEN_ADDRESS, LIVEZ)
+    healthcheck::with_http_subcommand(env::with_variables(command), LISTEN_ADDRESS, LIVEZ)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 use service_kit::{
     address::{self, Address},
     duration::positive_duration,
-    env,
+    env, healthcheck,
     logging::LogArgs,
 };
 
@@ -88,10 +88,22 @@ pub struct Cli {
     pub log: LogArgs,
 }
 
+/// What the command line asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    Backup,
+    Healthcheck,
+}
+
 impl Cli {
     /// Reads the command line and the environment.
-    pub fn read() -> Self {
-        Self::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    pub fn read() -> (Task, Self) {
+        let matches = command().get_matches();
+        let (task, matches) = match matches.subcommand_matches(healthcheck::SUBCOMMAND) {
+            Some(matches) => (Task::Healthcheck, matches),
+            None => (Task::Backup, &matches),
+        };
+        (task, Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit()))
     }
 
     pub fn job(self) -> Job {
@@ -110,7 +122,10 @@ impl Cli {
 }
 
 fn command() -> Command {
-    env::with_variables(Cli::command())
+    let command = env::with_variables(Cli::command());
+    // All flags, so that the check takes the very command line of the job.
+    let about = "Check that no run of --schedule.every is overdue: exit status 0 or 1";
+    healthcheck::with_subcommand(command, about.to_owned(), |_| true)
 }
 
 /// Checked at the start: a typing error would otherwise show at the first push.
@@ -135,6 +150,14 @@ mod tests {
             let variable = env::variable("mysql-backup", flag);
             assert_eq!(arg.get_env().unwrap().to_str(), Some(variable.as_str()), "--{flag}");
         }
+    }
+
+    #[test]
+    fn the_healthcheck_takes_the_command_line_of_the_job() {
+        let flags = ["--backup.directory=/b", "--schedule.every=15m", "--mysql.address=db"];
+        let matches = command().try_get_matches_from([&["mysql-backup", "healthcheck"], &flags[..]].concat()).unwrap();
+        let cli = Cli::from_arg_matches(matches.subcommand_matches(healthcheck::SUBCOMMAND).unwrap()).unwrap();
+        assert_eq!(cli.every, Some(Duration::from_secs(900)));
     }
 
     #[test]

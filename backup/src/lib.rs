@@ -19,6 +19,7 @@ mod server;
 mod store;
 
 pub mod cli;
+pub mod healthcheck;
 pub mod manifest;
 pub mod name;
 pub mod run;

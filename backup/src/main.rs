@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use mysql_backup::{RunError, cli::Cli, run, schedule};
+use mysql_backup::{
+    RunError,
+    cli::{Cli, Task},
+    healthcheck, run, schedule,
+};
 use service_kit::{
     logging,
     signals::{ReloadSignals, Signals, StopSignals},
@@ -10,7 +14,10 @@ use service_kit::{
 use tokio::sync::watch;
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
+    let (task, cli) = Cli::read();
+    if task == Task::Healthcheck {
+        return service_kit::healthcheck::conclude(healthcheck::check(&cli));
+    }
     let _log = logging::init(cli.log, "mysql-backup");
     // The HTTP and MySQL clients are built without a provider of their own. It fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -63,7 +63,7 @@ struct SharedArgs {
 /// The whole program: flags, logs, HTTP, until a signal ends it. Failure to start is one clear line and exit status 1.
 pub fn run<E: Exporter>() -> ExitCode {
     let matches = command::<E>().get_matches();
-    if let Some(status) = healthcheck::run_if_requested(&matches, LISTEN_ADDRESS, HEALTH_PATH) {
+    if let Some(status) = healthcheck::run_http_if_requested(&matches, LISTEN_ADDRESS, HEALTH_PATH) {
         return status;
     }
     match start::<E>(matches) {
@@ -191,7 +191,7 @@ fn command<E: Exporter>() -> Command {
     // After the groups of flags, whose doc comments would be the description otherwise.
     command = SharedArgs::augment_args(command).about(E::ABOUT).long_about(None);
     command = command.mut_arg(LISTEN_ADDRESS, |arg| arg.default_value(format!(":{}", E::DEFAULT_PORT)));
-    command = healthcheck::with_subcommand(env::with_variables(command), LISTEN_ADDRESS, HEALTH_PATH);
+    command = healthcheck::with_http_subcommand(env::with_variables(command), LISTEN_ADDRESS, HEALTH_PATH);
     // Not by a variable: the service would print and exit.
     command.arg(
         Arg::new(PRINT_METRICS)

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -43,34 +43,46 @@ pub enum HealthcheckError {
     Timeout,
 }
 
-/// Adds the subcommand to a program's command. `listen_address` is the ID of its argument for the [`ListenAddress`]; the subcommand takes the
-/// same flag and variable.
-pub fn with_subcommand(command: Command, listen_address: &str, path: &str) -> Command {
-    let address = command.get_arguments().find(|arg| arg.get_id() == listen_address).cloned();
-    let about = format!("Check that the running program answers GET {path} on its listen address: exit status 0 or 1");
+/// Adds the subcommand to a program's command. It takes some of the program's own flags and their variables.
+pub fn with_subcommand(command: Command, about: String, takes: impl Fn(&Arg) -> bool) -> Command {
+    let args: Vec<_> = command.get_arguments().filter(|arg| takes(arg)).cloned().collect();
     command
-        .subcommand(Command::new(SUBCOMMAND).about(about).args(address))
+        .subcommand(Command::new(SUBCOMMAND).about(about).args(args))
         .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
+        .disable_help_subcommand(true)
 }
 
-/// Runs the check if the command line asks for it. One line on standard error tells the result.
-pub fn run_if_requested(matches: &ArgMatches, listen_address: &str, path: &str) -> Option<ExitCode> {
+/// The same for a program that serves HTTP. `listen_address` is the ID of its argument for the [`ListenAddress`].
+pub fn with_http_subcommand(command: Command, listen_address: &str, path: &str) -> Command {
+    let about = format!("Check that the running program answers GET {path} on its listen address: exit status 0 or 1");
+    with_subcommand(command, about, |arg| arg.get_id() == listen_address)
+}
+
+/// Runs the check of [`with_http_subcommand`] if the command line asks for it.
+pub fn run_http_if_requested(matches: &ArgMatches, listen_address: &str, path: &str) -> Option<ExitCode> {
     let address = matches.subcommand_matches(SUBCOMMAND)?.get_one::<ListenAddress>(listen_address)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(check(address, path)),
         Err(error) => Err(HealthcheckError::Connect(error)),
     };
-    report(&result, address, path);
-    Some(if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let target = format!("{address}{path}");
+    Some(conclude(result.map(|answer| format!("{target}: {answer}")).map_err(|error| format!("{target}: {error}"))))
 }
 
+/// Prints the result in one line on standard error, and makes it an exit status.
 #[expect(clippy::print_stderr, reason = "`docker inspect` shows this line as the result of the check")]
-fn report(result: &Result<Answer, HealthcheckError>, address: &ListenAddress, path: &str) {
+pub fn conclude(result: Result<String, String>) -> ExitCode {
     match result {
-        Ok(answer) => eprintln!("healthy: {address}{path}: {answer}"),
-        Err(error) => eprintln!("unhealthy: {address}{path}: {error}"),
+        Ok(reason) => {
+            eprintln!("healthy: {reason}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("unhealthy: {reason}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -223,7 +235,6 @@ impl ServerCertVerifier for AnyCertificate {
 
 #[cfg(test)]
 mod tests {
-    use clap::Arg;
     use rustls::ServerConfig;
     use rustls::server::WebPkiClientVerifier;
     use rustls::{RootCertStore, SupportedProtocolVersion, version};
@@ -326,7 +337,7 @@ mod tests {
             .default_value(":9104")
             .value_parser(clap::value_parser!(ListenAddress));
         let command = Command::new("program").args([address, Arg::new("needed").long("needed").required(true)]);
-        let command = with_subcommand(command, "listen_address", PATH);
+        let command = with_http_subcommand(command, "listen_address", PATH);
         let address = |args: &[&str]| {
             let matches = command.clone().try_get_matches_from([&["program"], args].concat()).unwrap();
             matches.subcommand_matches(SUBCOMMAND)?.get_one::<ListenAddress>("listen_address").map(ToString::to_string)
