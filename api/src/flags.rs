@@ -74,7 +74,6 @@ pub struct Flags {
     #[arg(long = "drain.delay", default_value = "3s", value_name = "DURATION", value_parser = duration)]
     pub drain_delay: Duration,
 
-    /// `debug` adds health checks to the access log
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -89,7 +88,11 @@ pub fn parse() -> Result<Flags, ExitCode> {
 }
 
 fn command() -> Command {
-    let command = Flags::command().mut_arg("log_format", |arg| arg.default_value("json"));
+    let command = Flags::command()
+        .mut_arg("log_level", |arg| {
+            arg.help("Minimum level of the messages to log; debug adds health checks to the access log")
+        })
+        .mut_arg("log_format", |arg| arg.default_value("json"));
     healthcheck::with_http_subcommand(env::with_variables(command), LISTEN_ADDRESS, LIVEZ)
 }
 

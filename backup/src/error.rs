@@ -21,7 +21,7 @@ pub enum RunError {
     )]
     InsufficientPrivilege { address: String, user: String, missing: Vec<String> },
     #[error("no database to save at {address}: {}", if wanted.is_empty() {
-        "the user sees none besides the server's own; grant it some, or name them with --backup.databases".to_owned()
+        "the user sees only the server's own databases; grant privileges on others, or name them with --backup.databases".to_owned()
     } else {
         format!("{} missing; correct --backup.databases", wanted.join(", "))
     })]

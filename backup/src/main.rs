@@ -54,7 +54,7 @@ async fn run_until_stopped(cli: Cli) -> ExitCode {
     }
 }
 
-async fn run_job(cli: Cli, mut stop: run::Stop) -> ExitCode {
+async fn run_job(cli: Cli, mut stop: run::ShutdownSignal) -> ExitCode {
     let every = cli.every;
     let job = cli.job();
     match every {

@@ -38,9 +38,9 @@ pub struct Job {
 }
 
 /// Turns true when the job is to stop.
-pub type Stop = watch::Receiver<bool>;
+pub type ShutdownSignal = watch::Receiver<bool>;
 
-pub(crate) async fn stopped(stop: &mut Stop) {
+pub(crate) async fn stopped(stop: &mut ShutdownSignal) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // The sender is gone: no signal can come any more.
         std::future::pending::<()>().await;
@@ -49,7 +49,7 @@ pub(crate) async fn stopped(stop: &mut Stop) {
 
 /// Runs the job once, records, logs and reports the result. An error means that the run couldn't even be recorded in the directory; it is
 /// logged and reported all the same, unless it is that another run is at work.
-pub async fn run(job: &Job, stop: &mut Stop) -> Result<Manifest, RunError> {
+pub async fn run(job: &Job, stop: &mut ShutdownSignal) -> Result<Manifest, RunError> {
     let started_at = Timestamp::now();
     let result = run_in_directory(job, stop, started_at).await;
     match &result {
@@ -64,7 +64,7 @@ pub async fn run(job: &Job, stop: &mut Stop) -> Result<Manifest, RunError> {
     result
 }
 
-async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> Result<Manifest, RunError> {
+async fn run_in_directory(job: &Job, stop: &mut ShutdownSignal, started_at: Timestamp) -> Result<Manifest, RunError> {
     let store = Store::open(&job.directory, &job.name)?;
     for name in store.sweep()? {
         tracing::warn!(file = name, "removed a file of a killed run");
@@ -123,7 +123,7 @@ async fn attempt(
     job: &Job,
     store: &Store,
     run: &RunName,
-    stop: &mut Stop,
+    stop: &mut ShutdownSignal,
     started_at: Timestamp,
 ) -> Result<Manifest, RunError> {
     let killer = Killer::default();
@@ -199,7 +199,7 @@ fn log_in(job: &Job) -> Result<Login, RunError> {
     Ok(Login { address: job.address.clone(), user: job.user.clone(), password })
 }
 
-/// Runs on a thread of its own. A panic there goes on here.
+/// Runs on its own thread. A panic there continues here.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match task::spawn_blocking(work).await {
         Ok(result) => result,

@@ -8,12 +8,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::{
     error::RunError,
-    run::{Job, Stop, run, stopped},
+    run::{Job, ShutdownSignal, run, stopped},
     store::last_success,
 };
 
 /// Returns after a stop signal; a current run ends as interrupted.
-pub async fn every(job: &Job, period: Duration, stop: &mut Stop) {
+pub async fn every(job: &Job, period: Duration, stop: &mut ShutdownSignal) {
     // From the files and not from memory: a restart neither skips a slot nor adds a run.
     let delay = until_first(last_success(&job.directory, &job.name), period, Timestamp::now());
     tracing::info!(

@@ -201,7 +201,7 @@ fn missing_grants(grants: &Grants, server: &Server, databases: &[String]) -> Vec
         }
     }
     if server.flavour == Flavour::MySql {
-        // `mysql.proc` is no more since 8.0, SHOW_ROUTINE came in 8.0.20.
+        // MySQL 8.0 has no `mysql.proc`; SHOW_ROUTINE is new in 8.0.20.
         let routines = if major >= 8 {
             grants.global("SHOW_ROUTINE") || grants.global("SELECT")
         } else {

@@ -7,7 +7,7 @@
 //! 3. the first renamed to `RUN.sql.zst`
 //! 4. the second renamed to `RUN.manifest.json`: the commit point
 //!
-//! So whatever a killed run leaves has an unfinished name, or stands beside one: [`Store::sweep`] can remove all of it and nothing else.
+//! So every file of a killed run has an unfinished name, or is next to one: [`Store::sweep`] removes exactly these files.
 //! Pruning goes the same way back.
 
 use std::{

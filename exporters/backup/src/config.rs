@@ -223,7 +223,7 @@ mod tests {
             (args(&[], &[], &[]), "nothing to look at: give --backup.job"),
             (args(&["mysql"], &[], &[]), "--backup.job=mysql: NAME:DIRECTORY is expected"),
             (args(&["mysql:"], &[], &[]), "--backup.job=mysql:: NAME:DIRECTORY is expected"),
-            (args(&["/var:/x"], &[], &[]), "--backup.job=/var:/x: \"/var\" is no name"),
+            (args(&["/var:/x"], &[], &[]), "--backup.job=/var:/x: invalid backup name \"/var\""),
             (args(&[], &["app:*.gz"], &[]), "--backup.pattern=app:*.gz: NAME:DIRECTORY/PATTERN is expected"),
             (args(&[], &["app:/x/"], &[]), "--backup.pattern=app:/x/: NAME:DIRECTORY/PATTERN is expected"),
             (

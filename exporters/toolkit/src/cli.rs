@@ -107,6 +107,8 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
     // A sidecar: one thread serves a thousand scrapes a second, and each further thread would cost a memory arena.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let served = runtime.block_on(async {
+        // Before the files are read: a SIGHUP during the start must not end the program.
+        let Signals { mut stop, mut reload } = Signals::listen()?;
         let exporter = E::new(E::Args::from_arg_matches(&matches)?)?;
         drop(matches);
         // Service files of Go's exporters have `--web.config.file=` for "no file".
@@ -114,7 +116,6 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
         let web = Arc::new(Web::load(config_file.map(PathBuf::from))?);
         let listeners =
             if shared.systemd_socket { server::inherited()? } else { listen(&shared.listen_address).await? };
-        let Signals { mut stop, mut reload } = Signals::listen()?;
         let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, shared.sample_limit));
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
