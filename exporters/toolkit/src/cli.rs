@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -15,15 +17,15 @@ use service_kit::logging::{self, LogArgs};
 use service_kit::signals::Signals;
 use service_kit::{env, healthcheck};
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::{error, info};
+use web_kit::{ActiveConfig, inherit};
 
 use crate::exporter::{BoxError, Collector, Exporter};
 use crate::family::DEFAULT_SAMPLE_LIMIT;
 use crate::gather::Gatherer;
+use crate::handler::{self, Handler};
 use crate::reload::Reloader;
-use crate::server::{self, Server};
-use crate::web_config::Web;
 
 /// Where `healthcheck` sends its request; it needs no user.
 const HEALTH_PATH: &str = "/-/healthy";
@@ -111,20 +113,18 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
         let Signals { mut stop, mut reload } = Signals::listen()?;
         let exporter = E::new(E::Args::from_arg_matches(&matches)?)?;
         drop(matches);
-        // Service files of Go's exporters have `--web.config.file=` for "no file".
-        let config_file = shared.config_file.filter(|file| !file.is_empty());
-        let web = Arc::new(Web::load(config_file.map(PathBuf::from))?);
+        let web = Arc::new(ActiveConfig::load(shared.config_file.map(PathBuf::from))?);
         let listeners =
-            if shared.systemd_socket { server::inherited()? } else { listen(&shared.listen_address).await? };
+            if shared.systemd_socket { inherit::listeners()? } else { listen(&shared.listen_address).await? };
         let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, shared.sample_limit));
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
             revision = crate::REVISION,
             target = gatherer.target_address(),
-            listen = ?server::addresses(&listeners),
-            tls = web.config().tls.is_some(),
-            users = web.config().users.is_some(),
+            listen = ?addresses(&listeners),
+            tls = web.current().has_tls(),
+            users = web.current().has_users(),
             collectors = collectors.join(","),
             "started"
         );
@@ -136,13 +136,13 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
                 let _ = reloader.reload().await;
             }
         };
-        let server = Server {
+        let handler = Handler {
             gatherer,
             reloader: Arc::clone(&reloader),
             telemetry_path: shared.telemetry_path,
             timeout_offset: shared.timeout_offset,
             web,
-            stopping: watch::Sender::new(false),
+            stopping: AtomicBool::default(),
         };
         let (drain, draining) = oneshot::channel();
         let second_signal = async {
@@ -154,7 +154,7 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
             let _ = draining.await;
         };
         let status = tokio::select! {
-            () = server::serve(Arc::new(server), listeners, drained) => ExitCode::SUCCESS,
+            () = handler::serve(Arc::new(handler), listeners, drained) => ExitCode::SUCCESS,
             () = second_signal => {
                 error!("second stop signal; stopping without waiting for running scrapes");
                 ExitCode::FAILURE
@@ -175,6 +175,10 @@ async fn listen(addresses: &[ListenAddress]) -> Result<Vec<TcpListener>, BoxErro
         listeners.push(listener.map_err(|error| format!("--web.listen-address={address}: cannot listen: {error}"))?);
     }
     Ok(listeners)
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 fn command<E: Exporter>() -> Command {

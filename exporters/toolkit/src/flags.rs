@@ -1,7 +1,5 @@
 //! Values of flags that several exporters take. Durations, addresses and secrets are in the service kit.
 
-pub(crate) use service_kit::file::read_text;
-
 /// A threshold: a number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
     text.parse()

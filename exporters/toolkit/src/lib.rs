@@ -4,7 +4,6 @@
 //! The toolkit owns the rest: flags, HTTP, deadlines, one gather for concurrent scrapes, partial results, the snapshot, both encoders, health.
 //! `CONTRIBUTING.md` walks through a new exporter.
 
-mod auth;
 pub mod check;
 mod cli;
 mod compress;
@@ -14,17 +13,15 @@ pub mod exporter;
 pub mod family;
 pub mod flags;
 mod gather;
+mod handler;
 pub mod health;
+mod landing_page;
 pub mod negotiate;
 mod process;
-mod rate_limit;
 mod reload;
-mod server;
+mod response;
 pub mod snapshot;
-mod stream;
 pub mod testing;
-mod tls;
-mod web_config;
 
 pub use async_trait::async_trait;
 pub use check::{CheckDef, CheckStatus, Finding};

@@ -1,5 +1,7 @@
-//! A client's connection whose answers have a deadline. hyper bounds how long a request's head may take, but not how long the client takes to
-//! read the answer: without this, as many clients as there may be connections, all asking and none reading, would end every scrape for good.
+//! A connection with a timeout for sending a response.
+//!
+//! hyper limits the time to receive a request's headers, but not the time until the client has read the response.
+//! Without this timeout, clients that never read would occupy all allowed connections and block every other client.
 
 use std::future::Future as _;
 use std::io;
@@ -10,41 +12,41 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Fails writing once a whole answer has not gone out within `limit` of the first moment that it had to wait for the client. Reading single
-/// bytes now and then does not help: only a flush, which comes when all is written, ends the count.
-pub(crate) struct WriteDeadline<S> {
+/// Fails a write when the whole response is not sent within `limit`, measured from the first write that had to wait for
+/// the client. Reading single bytes does not extend the limit: only a flush, which follows a whole response, resets it.
+pub(crate) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
-    overdue: Option<Pin<Box<Sleep>>>,
+    expired: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> WriteDeadline<S> {
+impl<S> WriteTimeout<S> {
     pub(crate) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, overdue: None }
+        Self { stream, limit, expired: None }
     }
 
-    fn bounded<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn limited<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_pending() {
             let limit = self.limit;
-            let overdue = self.overdue.get_or_insert_with(|| Box::pin(sleep(limit)));
-            ready!(overdue.as_mut().poll(cx));
-            let error = format!("the client did not read its answer within {} s", limit.as_secs());
+            let expired = self.expired.get_or_insert_with(|| Box::pin(sleep(limit)));
+            ready!(expired.as_mut().poll(cx));
+            let error = format!("client did not read the response within {} s", limit.as_secs_f64());
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
         }
         written
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.bounded(written, cx)
+        self.limited(written, cx)
     }
 
     fn poll_write_vectored(
@@ -53,7 +55,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.bounded(written, cx)
+        self.limited(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -63,14 +65,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {
-            self.overdue = None;
+            self.expired = None;
         }
-        self.bounded(flushed, cx)
+        self.limited(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.bounded(shut, cx)
+        self.limited(shut, cx)
     }
 }
 
@@ -83,31 +85,31 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_read_is_given_up() {
+    async fn a_client_that_does_not_read_times_out() {
         let (ours, _client) = duplex(64);
         let started = Instant::now();
-        let error = WriteDeadline::new(ours, LIMIT).write_all(&[0; 1000]).await.unwrap_err();
+        let error = WriteTimeout::new(ours, LIMIT).write_all(&[0; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() >= LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reading_a_byte_now_and_then_does_not_help() {
+    async fn reading_single_bytes_does_not_extend_the_timeout() {
         let (ours, mut client) = duplex(64);
         let drip = tokio::spawn(async move {
             while client.read_u8().await.is_ok() {
                 sleep(Duration::from_secs(1)).await;
             }
         });
-        let error = WriteDeadline::new(ours, LIMIT).write_all(&[0; 1000]).await.unwrap_err();
+        let error = WriteTimeout::new(ours, LIMIT).write_all(&[0; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drip.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_answer_has_the_whole_time() {
+    async fn each_response_has_the_whole_timeout() {
         let (ours, mut client) = duplex(64);
-        let mut ours = WriteDeadline::new(ours, LIMIT);
+        let mut ours = WriteTimeout::new(ours, LIMIT);
         for _ in 0..3 {
             let read = async {
                 sleep(LIMIT - Duration::from_secs(1)).await;

@@ -1,12 +1,13 @@
 //! `rate_limit` of the web configuration: a token bucket over all clients.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Deserialize;
+use service_kit::lock::lock;
 use tokio::time::Instant;
 
-use crate::web_config::Wrong;
+use crate::error::KeyError;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,23 +17,23 @@ pub(crate) struct RateLimitSection {
 }
 
 impl RateLimitSection {
-    pub(crate) fn limit(self) -> Result<Option<RateLimit>, Wrong> {
+    pub(crate) fn limit(self) -> Result<Option<RateLimit>, KeyError> {
         let interval = match self.interval {
             None => Duration::ZERO,
             Some(text) => go_duration(&text).ok_or_else(|| {
-                Wrong::new("rate_limit.interval", "a duration is expected, such as 1s, 500ms or 1m30s; 0 is no limit")
+                KeyError::new("rate_limit.interval", "expected a duration such as 1s, 500ms or 1m30s; 0 means no limit")
             })?,
         };
         match self.burst.unwrap_or_default() {
             _ if interval.is_zero() => Ok(None),
-            // In Go's toolkit it is the default, and answers 429 to everybody for ever.
-            0 => Err(Wrong::new("rate_limit.burst", "with an interval it must be 1 at least")),
+            // The default of the Go toolkit, which then refuses all requests.
+            0 => Err(KeyError::new("rate_limit.burst", "must be at least 1 if interval is set")),
             burst => Ok(Some(RateLimit::new(interval, burst))),
         }
     }
 }
 
-/// A duration as Go writes it: `1m30s`, `0.5s`, `0`.
+/// A duration in Go's notation: `1m30s`, `0.5s`, `0`.
 fn go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -59,28 +60,28 @@ fn go_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(total)
 }
 
-/// `burst` requests at once, and one more each `interval`.
+/// Allows `burst` requests at once, and one more per `interval`.
 pub(crate) struct RateLimit {
     interval: Duration,
-    /// How far ahead of the clock [`Self::next`] may be.
+    /// How far [`Self::next`] may be ahead of the clock.
     tolerance: Duration,
     /// When the bucket is full again.
     next: Mutex<Option<Instant>>,
 }
 
 impl RateLimit {
-    fn new(interval: Duration, burst: u32) -> Self {
+    pub(crate) fn new(interval: Duration, burst: u32) -> Self {
         Self { interval, tolerance: interval.saturating_mul(burst - 1), next: Mutex::default() }
     }
 
-    pub(crate) fn allows_one_more(&self) -> bool {
+    pub(crate) fn try_acquire(&self) -> bool {
         let now = Instant::now();
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = lock(&self.next);
         let full = next.unwrap_or(now).max(now);
         if full - now > self.tolerance {
             return false;
         }
-        // No later than that there is nothing to wait for: an interval of centuries.
+        // An interval too long for the clock leaves the time as it is.
         *next = full.checked_add(self.interval).or(Some(full));
         true
     }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_of_go() {
+    fn parses_durations_in_go_notation() {
         for (text, milliseconds) in [("0", 0), ("1s", 1000), ("500ms", 500), ("1m30s", 90_000), ("1.5h", 5_400_000)] {
             assert_eq!(go_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
@@ -101,15 +102,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_and_then_one_an_interval() {
+    async fn allows_a_burst_and_then_one_request_per_interval() {
         let limit = RateLimit::new(Duration::from_secs(1), 3);
-        let allowed = || (0..10).filter(|_| limit.allows_one_more()).count();
+        let allowed = || (0..10).filter(|_| limit.try_acquire()).count();
         assert_eq!(allowed(), 3);
         tokio::time::advance(Duration::from_millis(999)).await;
         assert_eq!(allowed(), 0);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(allowed(), 1);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(allowed(), 3, "no more than a burst is saved up");
+        assert_eq!(allowed(), 3, "at most one burst accumulates");
     }
 }
