@@ -6,6 +6,7 @@ use std::{
 };
 
 use service_kit::{lock::lock, secret::Secret};
+use web_kit::ActiveConfig;
 
 use crate::{
     cache::Cache,
@@ -25,6 +26,7 @@ pub(crate) struct App {
     pub(crate) mysql: Arc<Dependency>,
     pub(crate) redis: Arc<Dependency>,
     pub(crate) webhook_token: Mutex<Option<Secret>>,
+    pub(crate) web: Arc<ActiveConfig>,
     pub(crate) requests: RequestMetrics,
 }
 

@@ -22,7 +22,7 @@ const LISTEN_ADDRESS: &str = "listen_address";
 ///
 /// Every flag is also an environment variable: --web.listen-address is MEDASSIST_API_WEB_LISTEN_ADDRESS.
 /// Passwords come from files or from MEDASSIST_API_MYSQL_PASSWORD and MEDASSIST_API_REDIS_PASSWORD, never from flags.
-/// SIGHUP reads the password and token files again.
+/// SIGHUP reads the password and token files and --web.config.file again.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "medassist-api", version, max_term_width = 120)]
 pub struct Flags {
@@ -33,6 +33,10 @@ pub struct Flags {
     /// Address of /metrics, a listener of its own so that it stays off the public frontend
     #[arg(long = "web.metrics-address", default_value = ":8081", value_name = "ADDRESS")]
     pub metrics_address: ListenAddress,
+
+    /// YAML file with TLS, users, headers and a rate limit for both listeners, in the format of the Go exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
 
     /// Name of this replica in logs and in /health
     #[arg(long = "instance", default_value = "api", value_name = "NAME")]

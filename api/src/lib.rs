@@ -31,6 +31,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use service_kit::{secret::SecretError, signals::Signals};
 use tokio_util::sync::CancellationToken;
+use web_kit::ActiveConfig;
 
 use crate::{
     app::App,
@@ -47,16 +48,14 @@ pub use crate::{
     server::ListenError,
 };
 
-/// HAProxy and its health checks open some dozens.
-const MAX_CONNECTIONS: usize = 1024;
-const MAX_METRICS_CONNECTIONS: usize = 32;
-
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    WebConfig(#[from] web_kit::ConfigError),
     #[error("--redis.address: {0}")]
     Redis(#[from] redis::RedisError),
     #[error("cannot listen for signals: {0}")]
@@ -72,20 +71,24 @@ pub async fn run(flags: Flags) -> Result<(), RunError> {
     let metrics = server::listen("web.metrics-address", flags.metrics_address.clone()).await?;
     let drain_delay = flags.drain_delay;
     let files = CredentialFiles::new(&flags);
-    let (app, registry) = assemble(flags, files.read()?)?;
+    let web = Arc::new(ActiveConfig::load(flags.web_config_file.clone())?);
+    let (app, registry) = assemble(flags, files.read()?, web.clone())?;
     tracing::info!(
         instance = app.instance,
         version = env!("CARGO_PKG_VERSION"),
         api = api.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
         metrics = metrics.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
+        tls = web.current().has_tls(),
+        users = web.current().has_users(),
         "listening"
     );
     start_background_work(&app);
     tokio::spawn(reload::reload_on_signals(app.clone(), files, reload));
 
     let (stop_api, stop_metrics) = (CancellationToken::new(), CancellationToken::new());
-    tokio::spawn(server::serve(metrics, router::metrics_router(registry), MAX_METRICS_CONNECTIONS, stop_metrics));
-    let serving = server::serve(api, router::api_router(app.clone()), MAX_CONNECTIONS, stop_api.clone());
+    let metrics_router = router::metrics_router(registry, web.clone());
+    tokio::spawn(server::serve(metrics, metrics_router, server::METRICS_LIMITS, web.clone(), stop_metrics));
+    let serving = server::serve(api, router::api_router(app.clone()), server::API_LIMITS, web, stop_api.clone());
     let stopping = async {
         stop.recv().await;
         app.lifecycle.set_draining();
@@ -105,7 +108,7 @@ pub async fn run(flags: Flags) -> Result<(), RunError> {
     }
 }
 
-fn assemble(flags: Flags, credentials: Credentials) -> Result<(Arc<App>, Registry), RunError> {
+fn assemble(flags: Flags, credentials: Credentials, web: Arc<ActiveConfig>) -> Result<(Arc<App>, Registry), RunError> {
     let mysql = Arc::new(Dependency::new("mysql", &flags.mysql_address));
     let redis = Arc::new(Dependency::new("redis", &flags.redis_address));
     let mut registry = Registry::default();
@@ -124,6 +127,7 @@ fn assemble(flags: Flags, credentials: Credentials) -> Result<(Arc<App>, Registr
         mysql,
         redis,
         webhook_token: Mutex::new(credentials.webhook_token),
+        web,
         requests: RequestMetrics::register(&mut registry),
     });
     registry.register_collector(Box::new(AppCollector(app.clone())));

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use web_kit::Refusal;
 
 use crate::trace::TraceId;
 
@@ -36,6 +37,16 @@ impl Problem {
 
     pub(crate) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "missing or invalid bearer token")
+    }
+
+    /// A request that `--web.config.file` does not admit.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let (kind, retry) = match refusal {
+            Refusal::RateLimit => ("rate-limit-exceeded", true),
+            Refusal::Unauthorized => ("unauthorized", false),
+            Refusal::Busy => ("unavailable", true),
+        };
+        Self { retry, ..Self::new(refusal.status(), kind, refusal.to_string()) }
     }
 
     pub(crate) fn no_such_route() -> Self {
@@ -101,7 +112,7 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.entry(header::WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
         }
         *response.body_mut() = body.to_string().into();
     }

@@ -1,9 +1,11 @@
-//! SIGHUP: reads the password and token files again. New connections use the new passwords; the token counts at once.
+//! SIGHUP: reads the password and token files and `--web.config.file` again. New connections use the new passwords. The
+//! token and the web configuration take effect at once.
 
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{secret::SecretError, signals::ReloadSignals};
 use tokio::{task, time::timeout};
+use web_kit::{ActiveConfig, ConfigError, WebConfig};
 
 use crate::{
     app::App,
@@ -17,6 +19,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 enum ReloadError {
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    WebConfig(#[from] ConfigError),
     #[error("the files were not read within {} s", READ_TIMEOUT.as_secs())]
     Timeout,
     #[error("internal error (a bug): {0}")]
@@ -27,12 +31,15 @@ enum ReloadError {
 pub(crate) async fn reload_on_signals(app: Arc<App>, files: CredentialFiles, mut signals: ReloadSignals) {
     loop {
         signals.recv().await;
-        let result = read(files.clone()).await;
+        let result = read(files.clone(), app.web.clone()).await;
         app.lifecycle.set_reloaded(result.is_ok());
         match result {
-            Ok(credentials) => {
+            Ok((credentials, config)) => {
                 app.use_credentials(credentials);
-                tracing::info!(instance = app.instance, "reloaded");
+                if let Some(config) = config {
+                    app.web.replace(config);
+                }
+                tracing::info!(instance = app.instance, "configuration reloaded");
             }
             Err(error) => {
                 tracing::error!(instance = app.instance, %error, "reload failed; keeping the previous configuration");
@@ -41,7 +48,7 @@ pub(crate) async fn reload_on_signals(app: Arc<App>, files: CredentialFiles, mut
     }
 }
 
-async fn read(files: CredentialFiles) -> Result<Credentials, ReloadError> {
-    let read = task::spawn_blocking(move || files.read());
-    Ok(timeout(READ_TIMEOUT, read).await.map_err(|_| ReloadError::Timeout)???)
+async fn read(files: CredentialFiles, web: Arc<ActiveConfig>) -> Result<(Credentials, Option<WebConfig>), ReloadError> {
+    let read = task::spawn_blocking(move || Ok((files.read()?, web.read()?)));
+    timeout(READ_TIMEOUT, read).await.map_err(|_| ReloadError::Timeout)??
 }

@@ -18,6 +18,8 @@ use axum::{
     routing::{get, post},
 };
 use prometheus_client::{encoding::text, registry::Registry};
+use service_kit::lock::lock;
+use web_kit::ActiveConfig;
 
 use crate::{
     alert,
@@ -27,29 +29,44 @@ use crate::{
     payment,
     problem::Problem,
     routes::{ALERTS, HEALTH, LIVEZ, PAYMENT, PAYMENTS, READYZ, WEBHOOK},
+    server,
 };
 
 /// Alertmanager's largest groups are some hundred KiB.
 const MAX_BODY: usize = 1 << 20;
 
 pub(crate) fn api_router(app: Arc<App>) -> Router {
+    // A load balancer's probes have no password.
+    let probes = Router::new().route(LIVEZ, get(health::livez)).route(READYZ, get(health::readyz));
+    // One request has one Authorization header: the webhook's token replaces the user.
+    let webhook = Router::new().route(WEBHOOK, post(alert::webhook));
+    let webhook = if lock(&app.webhook_token).is_some() {
+        webhook.route_layer(from_fn_with_state(app.web.clone(), server::limit_rate))
+    } else {
+        webhook.route_layer(from_fn_with_state(app.web.clone(), server::require_user))
+    };
     Router::new()
-        .route(LIVEZ, get(health::livez))
-        .route(READYZ, get(health::readyz))
         .route(HEALTH, get(health::health))
         .route(PAYMENTS, post(payment::create))
         .route(PAYMENT, get(payment::get))
-        .route(WEBHOOK, post(alert::webhook))
         .route(ALERTS, get(alert::list))
         .fallback(async || Problem::no_such_route())
+        .layer(from_fn_with_state(app.web.clone(), server::require_user))
+        .merge(probes)
+        .merge(webhook)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), observe))
+        .layer(from_fn_with_state(app.web.clone(), server::set_headers))
         .with_state(app)
 }
 
-pub(crate) fn metrics_router(registry: Registry) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(Arc::new(registry))
+pub(crate) fn metrics_router(registry: Registry, web: Arc<ActiveConfig>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .layer(from_fn_with_state(web.clone(), server::require_user))
+        .layer(from_fn_with_state(web, server::set_headers))
+        .with_state(Arc::new(registry))
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {

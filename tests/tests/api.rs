@@ -545,6 +545,62 @@ async fn the_webhook_demands_its_token() -> Result<(), Error> {
 }
 
 #[tokio::test]
+async fn the_web_config_applies_to_both_listeners_but_not_to_probes() -> Result<(), Error> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (web, token) = (directory.path().join("web.yml"), directory.path().join("token"));
+    let write_user = |password: &str| {
+        let hash = bcrypt::hash(password, 4).expect("a hash");
+        let headers = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n";
+        std::fs::write(&web, format!("{headers}basic_auth_users:\n  me: {hash}\n")).expect("the file");
+    };
+    write_user("right");
+    std::fs::write(&token, "webhook-secret").expect("the token's file");
+    let api = Program::api()
+        .args(["--mysql.address=127.0.0.1:1", "--redis.address=127.0.0.1:1"])
+        .arg(format!("--web.config.file={}", web.display()))
+        .arg(format!("--webhook.token-file={}", token.display()))
+        .start()
+        .await?;
+    // me:right
+    let me = [("authorization", "Basic bWU6cmlnaHQ=")];
+    for path in ["/health", "/api/alerts", "/nowhere"] {
+        let refused = http::get(&api.url(path)).await?;
+        assert_problem(&refused, 401, "unauthorized");
+        assert_eq!(refused.header("www-authenticate"), "Basic realm=\"medassist-api\"", "{path}");
+        assert_ne!(http::get_with(&api.url(path), &me).await?.status, 401, "{path}");
+    }
+    let livez = http::get(&api.url("/livez")).await?;
+    assert_eq!((livez.status, livez.header("x-frame-options")), (200, "deny"));
+    assert_ne!(http::get(&api.url("/readyz")).await?.status, 401);
+    let metrics = api.url_of(1, "/metrics");
+    assert_eq!(http::get(&metrics).await?.status, 401);
+    let page = http::get_with(&metrics, &me).await?.text();
+    assert!(page.contains("http_response_status_code=\"401\""), "refused requests are counted: {page}");
+    let (webhook, body) = (api.url("/api/webhook/alert"), notification("firing", "a0"));
+    let reply = http::post_json(&webhook, &me, &body).await?;
+    assert_eq!((reply.status, reply.header("www-authenticate")), (401, "Bearer"), "the webhook has its token instead");
+    let bearer = [("authorization", "Bearer webhook-secret")];
+    assert_unavailable(&http::post_json(&webhook, &bearer, &body).await?);
+
+    std::fs::write(&web, "basic_auth_users:\n  me: plain\n").expect("the file");
+    api.hang_up()?;
+    eventually(SOON, "the log names the invalid key", async || match api.log() {
+        log if log.contains("web.yml: basic_auth_users.me: ") => Ok(()),
+        log => Err(log),
+    })
+    .await?;
+    assert_eq!(http::get_with(&metrics, &me).await?.status, 200, "an invalid file changes nothing");
+    write_user("other");
+    api.hang_up()?;
+    eventually(SOON, "the new password is in use", async || match http::get_with(&metrics, &me).await {
+        Ok(Reply { status: 401, .. }) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_is_the_clients_fault_and_a_problem() -> Result<(), Error> {
     let nowhere = Port::lease()?;
     let api = Program::api()
