@@ -1,14 +1,20 @@
-//! What the handlers share.
+//! State that the handlers share.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use service_kit::{lock::lock, secret::Secret};
+use web_kit::ActiveConfig;
 
 use crate::{
     cache::Cache,
+    credentials::Credentials,
     db::Db,
     dependency::{Dependency, Verdict},
     lifecycle::Lifecycle,
     metrics::RequestMetrics,
-    secret::Secret,
 };
 
 pub(crate) struct App {
@@ -19,18 +25,25 @@ pub(crate) struct App {
     pub(crate) cache: Cache,
     pub(crate) mysql: Arc<Dependency>,
     pub(crate) redis: Arc<Dependency>,
-    pub(crate) webhook_token: Option<Secret>,
+    pub(crate) webhook_token: Mutex<Option<Secret>>,
+    pub(crate) web: Arc<ActiveConfig>,
     pub(crate) requests: RequestMetrics,
 }
 
 impl App {
-    /// Whether the load balancer should send requests here. Never a shared dependency's state: MySQL's loss would take all
-    /// replicas out at once, and with them the 503 that tells clients when to come back.
+    pub(crate) fn use_credentials(&self, credentials: Credentials) {
+        self.db.set_password(credentials.mysql_password);
+        self.cache.set_password(credentials.redis_password.as_ref());
+        *lock(&self.webhook_token) = credentials.webhook_token;
+    }
+
+    /// Whether the load balancer should send requests here. A shared dependency's state doesn't count: the loss of MySQL would remove all
+    /// replicas at once, and with them the 503 that says when to retry.
     pub(crate) fn ready(&self) -> bool {
         self.started() && !self.lifecycle.draining()
     }
 
-    /// The first migrations were tried and every dependency was probed once, with whatever outcome.
+    /// The first migrations were tried and every dependency was probed once, successfully or not.
     fn started(&self) -> bool {
         self.lifecycle.migrations_tried() && self.dependencies().iter().all(|d| d.verdict() != Verdict::Unknown)
     }

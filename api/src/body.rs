@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use crate::problem::Problem;
 
-/// Below the time that a whole request gets: a client that dawdles is the client's fault, and must not count as ours.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Shorter than the request timeout, so that a slow client counts as a client error and not as a failure of the API.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(crate) struct Body(pub(crate) Bytes);
@@ -21,7 +21,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match timeout(PATIENCE, Bytes::from_request(request, state)).await {
+        match timeout(READ_TIMEOUT, Bytes::from_request(request, state)).await {
             Ok(body) => Ok(Self(body?)),
             Err(_) => Err(Problem::body_too_slow()),
         }

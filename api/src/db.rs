@@ -10,13 +10,15 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value, prelude::Queryable};
-use tokio::time::Instant;
+use service_kit::{address::Address, secret::Secret};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
-    address::Address,
     dependency::{Dependency, Probe, Verdict},
     problem::Problem,
-    secret::Secret,
     stall,
 };
 
@@ -28,15 +30,15 @@ const POOL: PoolConstraints = match PoolConstraints::new(0, MAX_CONNECTIONS) {
 };
 const IDLE_CONNECTION_TTL: Duration = Duration::from_secs(60);
 
-/// What a request may spend on MySQL, all statements together; under HAProxy's and Alertmanager's time-outs of 10 s.
+/// Deadline of a request's statements together; below the timeouts of HAProxy and Alertmanager (10 s).
 const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
-/// The same while the prober says that MySQL is down: long enough to notice that it isn't any more, short enough to shed.
+/// The same while the prober reports MySQL as down: long enough to succeed once MySQL is back, short enough to shed load.
 const REQUEST_DEADLINE_WHEN_DOWN: Duration = Duration::from_millis(300);
 
-/// A migration may wait for a lock and take its time.
+/// A migration may wait for a lock.
 const MIGRATION_SESSION: [&str; 1] = ["SET SESSION time_zone = '+00:00', lock_wait_timeout = 10"];
 
-/// The server gives up too, a little after us, and never waits for a lock as long as a client waits for us.
+/// The server's own limits: a little longer than ours, and a lock wait shorter than a request.
 /// `/*M!` runs on MariaDB only, `/*!80000` on MySQL only: each has its own name for the statement's deadline.
 const SESSION: [&str; 2] = [
     "SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 1 \
@@ -71,7 +73,7 @@ impl DbError {
         }
     }
 
-    /// The server picked this transaction as a deadlock's victim: the same again will work.
+    /// The server rolled this transaction back to resolve a deadlock: it can be repeated.
     pub(crate) fn is_deadlock(&self) -> bool {
         self.code() == Some(DEADLOCK)
     }
@@ -83,7 +85,7 @@ impl From<DbError> for Problem {
     }
 }
 
-/// A point in time until which MySQL may answer, and the name under which it is blamed when it doesn't.
+/// When MySQL must have answered, and the address that the error names.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline {
     at: Instant,
@@ -101,13 +103,13 @@ impl Deadline {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(source)) => {
                 if source.is_fatal() {
-                    self.health.doubt.notify_one();
+                    self.health.recheck.notify_one();
                 }
                 Err(DbError::Driver { address: self.address.clone(), doing, source: Box::new(source) })
             }
             // The driver marks a connection whose statement was abandoned, and the pool drops it.
             Err(_) => {
-                self.health.doubt.notify_one();
+                self.health.recheck.notify_one();
                 Err(DbError::Deadline { address: self.address.clone(), doing })
             }
         }
@@ -120,20 +122,35 @@ pub(crate) struct Session {
     pub(crate) deadline: Deadline,
 }
 
-#[derive(Debug)]
 pub(crate) struct Db {
     address: Arc<str>,
-    opts: Opts,
-    pool: Pool,
+    /// Without a password.
+    options: OptsBuilder,
+    /// Replaced as a whole when the password changes.
+    connections: watch::Sender<Arc<Connections>>,
     health: Arc<Dependency>,
     schema_in_place: AtomicBool,
+}
+
+/// Connections that log in with one password.
+struct Connections {
+    password: Option<Secret>,
+    opts: Opts,
+    pool: Pool,
+}
+
+impl Connections {
+    fn new(options: &OptsBuilder, password: Option<Secret>) -> Arc<Self> {
+        let opts = Opts::from(options.clone().pass(password.as_ref().map(Secret::expose)));
+        Arc::new(Self { password, pool: Pool::new(opts.clone()), opts })
+    }
 }
 
 impl Db {
     pub(crate) fn new(
         address: &Address,
         user: &str,
-        password: Option<&Secret>,
+        password: Option<Secret>,
         database: &str,
         health: Arc<Dependency>,
     ) -> Self {
@@ -144,9 +161,8 @@ impl Db {
             // A reset costs a round trip a request and throws prepared statements away; our requests leave nothing behind
             // but an open transaction, which the pool rolls back.
             .with_reset_connection(false);
-        let opts = OptsBuilder::default()
+        let options = OptsBuilder::default()
             .user(Some(user))
-            .pass(password.map(Secret::expose))
             .db_name(Some(database))
             .setup(SESSION.to_vec())
             .pool_opts(pool)
@@ -156,35 +172,52 @@ impl Db {
             .wait_timeout(Some(28_800))
             // Would connect a second time, through the socket that the server names.
             .prefer_socket(Some(false));
-        let opts = match address {
-            Address::Tcp { host, port } => opts.ip_or_hostname(host).tcp_port(*port),
-            Address::Unix(path) => opts.socket(Some(path.to_string_lossy())),
+        let options = match address {
+            // The pool has no way to resolve a name but the C library's, on a thread of Tokio's blocking pool.
+            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
+            Address::Unix(path) => options.socket(Some(path.to_string_lossy())),
         };
-        let opts = Opts::from(opts);
         Self {
             address: address.to_string().into(),
-            pool: Pool::new(opts.clone()),
-            opts,
+            connections: watch::Sender::new(Connections::new(&options, password)),
+            options,
             health,
             schema_in_place: AtomicBool::new(false),
         }
+    }
+
+    /// New connections log in with this password. Requests that use an old connection keep it to their end.
+    pub(crate) fn set_password(&self, password: Option<Secret>) {
+        if self.connections.borrow().password == password {
+            return;
+        }
+        let old = self.connections.send_replace(Connections::new(&self.options, password));
+        tokio::spawn(async move {
+            // A pool that disconnects fails the requests that wait for a connection.
+            sleep(REQUEST_DEADLINE).await;
+            if let Err(error) = old.pool.clone().disconnect().await {
+                tracing::debug!(%error, "disconnecting the previous pool failed");
+            }
+        });
+        self.health.recheck.notify_one();
     }
 
     pub(crate) async fn session(&self) -> Result<Session, DbError> {
         if !self.schema_in_place() {
             return Err(DbError::NoSchema { address: self.address.clone() });
         }
-        let patience = match self.health.verdict() {
+        let timeout = match self.health.verdict() {
             Verdict::Down => REQUEST_DEADLINE_WHEN_DOWN,
             Verdict::Up | Verdict::Unknown => REQUEST_DEADLINE,
         };
-        let deadline = self.deadline(patience);
-        let conn = deadline.run("get a connection", self.pool.get_conn()).await?;
+        let deadline = self.deadline(timeout);
+        let pool = self.connections.borrow().pool.clone();
+        let conn = deadline.run("get a connection", pool.get_conn()).await?;
         Ok(Session { conn, deadline })
     }
 
-    fn deadline(&self, patience: Duration) -> Deadline {
-        Deadline { at: Instant::now() + patience, address: self.address.clone(), health: self.health.clone() }
+    fn deadline(&self, timeout: Duration) -> Deadline {
+        Deadline { at: Instant::now() + timeout, address: self.address.clone(), health: self.health.clone() }
     }
 
     pub(crate) fn schema_in_place(&self) -> bool {
@@ -196,27 +229,28 @@ impl Db {
     }
 
     /// A connection outside of the pool and without the limits of a request.
-    pub(crate) async fn for_migrations(&self, patience: Duration) -> Result<Session, DbError> {
-        let deadline = self.deadline(patience);
-        let opts = OptsBuilder::from_opts(self.opts.clone()).setup(MIGRATION_SESSION.to_vec());
+    pub(crate) async fn for_migrations(&self, timeout: Duration) -> Result<Session, DbError> {
+        let deadline = self.deadline(timeout);
+        let opts = self.connections.borrow().opts.clone();
+        let opts = OptsBuilder::from_opts(opts).setup(MIGRATION_SESSION.to_vec());
         let conn = deadline.run("connect", Conn::new(opts)).await?;
         Ok(Session { conn, deadline })
     }
 
     /// The pool's connections: all, and those in use.
     pub(crate) fn connections(&self) -> (usize, usize) {
-        let metrics = self.pool.metrics();
+        let metrics = self.connections.borrow().pool.metrics();
         (metrics.connection_count.load(Ordering::Relaxed), metrics.connections_in_use.load(Ordering::Relaxed))
     }
 
-    /// A connection of its own, so that a busy pool doesn't look like a dead server.
+    /// It has its own connection, so that a busy pool doesn't look like a dead server.
     pub(crate) fn prober(&self) -> impl Probe + use<> {
-        MysqlProbe { opts: self.opts.clone(), conn: None }
+        MysqlProbe { connections: self.connections.subscribe(), conn: None }
     }
 }
 
 struct MysqlProbe {
-    opts: Opts,
+    connections: watch::Receiver<Arc<Connections>>,
     conn: Option<Conn>,
 }
 
@@ -224,9 +258,15 @@ impl Probe for MysqlProbe {
     type Error = mysql_async::Error;
 
     async fn probe(&mut self) -> Result<(), mysql_async::Error> {
+        if self.connections.has_changed().unwrap_or(false) {
+            self.conn = None;
+        }
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => Conn::new(self.opts.clone()).await?,
+            None => {
+                let opts = self.connections.borrow_and_update().opts.clone();
+                Conn::new(opts).await?
+            }
         };
         conn.query_drop("SELECT 1").await?;
         self.conn = Some(conn);

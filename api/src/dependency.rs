@@ -1,20 +1,19 @@
-//! What the replica believes about MySQL and Redis: probed in the background, so that no request and no health check waits for it.
+//! Health of MySQL and Redis, probed in the background, so that neither a request nor a health check waits for a probe.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use serde::Serialize;
+use service_kit::{address::Address, lock::lock};
 use tokio::{sync::Notify, time::timeout};
-
-use crate::address::Address;
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// While it is down or a probe contradicts the verdict, which then settles within 3 s instead of 15.
-const PROBE_IN_DOUBT_EVERY: Duration = Duration::from_secs(1);
-/// Even a dependency that keeps ringing `doubt` is not probed more often than this.
+const PROBE_EVERY_WHEN_UNSURE: Duration = Duration::from_secs(1);
+/// Minimum pause between two probes, even if requests keep failing.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -66,8 +65,8 @@ pub(crate) struct Dependency {
     pub(crate) name: &'static str,
     address: String,
     state: Mutex<State>,
-    /// Rung by whoever sees a failure first, so that the next probe need not wait its turn.
-    pub(crate) doubt: Notify,
+    /// Notified by a request that fails, so that the next probe comes at once.
+    pub(crate) recheck: Notify,
 }
 
 #[derive(Debug)]
@@ -92,7 +91,7 @@ pub(crate) struct Report {
     last_probe: Option<Probed>,
 }
 
-/// One way to ask a dependency whether it works.
+/// Checks whether a dependency works.
 pub(crate) trait Probe: Send + 'static {
     type Error: std::fmt::Display + Send;
     fn probe(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
@@ -105,7 +104,7 @@ impl Dependency {
             since: Timestamp::now(),
             probed: None,
         };
-        Self { name, address: address.to_string(), state: Mutex::new(state), doubt: Notify::new() }
+        Self { name, address: address.to_string(), state: Mutex::new(state), recheck: Notify::new() }
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -117,7 +116,7 @@ impl Dependency {
         Report { status: state.hysteresis.verdict, since: state.since, last_probe: state.probed.clone() }
     }
 
-    /// Probes for ever. One log line a change of the verdict, not one a probe.
+    /// Probes until it is dropped. It logs changes of the verdict, not each probe.
     pub(crate) async fn watch(&self, mut probe: impl Probe) {
         loop {
             let started = Instant::now();
@@ -135,8 +134,8 @@ impl Dependency {
                 }
             }
             tokio::time::sleep(PROBE_PAUSE).await;
-            let every = if self.lock().hysteresis.surely_up() { PROBE_EVERY } else { PROBE_IN_DOUBT_EVERY };
-            let _ = timeout(every.saturating_sub(started.elapsed()), self.doubt.notified()).await;
+            let every = if self.lock().hysteresis.surely_up() { PROBE_EVERY } else { PROBE_EVERY_WHEN_UNSURE };
+            let _ = timeout(every.saturating_sub(started.elapsed()), self.recheck.notified()).await;
         }
     }
 
@@ -152,7 +151,7 @@ impl Dependency {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -191,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_once() {
-        let dependency = Dependency::new("mysql", &"db:3306".parse().unwrap());
-        let told: Vec<bool> =
+    fn a_change_is_reported_once() {
+        let dependency = Dependency::new("mysql", &Address::parse("db", 3306).unwrap());
+        let changes: Vec<bool> =
             [true, true, false, false, false, false].map(|ok| dependency.record(ok, Duration::ZERO)).into();
-        assert_eq!(told, [true, false, false, false, true, false]);
+        assert_eq!(changes, [true, false, false, false, true, false]);
     }
 }

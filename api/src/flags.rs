@@ -1,148 +1,137 @@
-//! The command line; every flag is also an environment variable.
+//! The command line. Every flag is also an environment variable, see [`service_kit::env`].
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
+use service_kit::{
+    address::{self, Address},
+    duration::duration,
+    env, healthcheck,
+    listen::ListenAddress,
+    logging::LogArgs,
+};
 
-use crate::address::Address;
+use crate::routes::LIVEZ;
+
+const LISTEN_ADDRESS: &str = "listen_address";
 
 /// MedAssist's companion API: payments, the alert webhook, health.
 ///
-/// Needs MySQL 8+ or MariaDB 10.11+ and, as a cache it can do without, Redis. It comes up and stays in rotation when
-/// either is down: what needs the database then answers 503 with Retry-After.
+/// Needs MySQL 8+ or MariaDB 10.11+. Redis is an optional cache. The API starts and stays in rotation while either is down: requests that need
+/// the database then get 503 with Retry-After.
 ///
-/// Every flag is also an environment variable: MEDASSIST_API_ and the flag in capitals, `.` and `-` as `_`.
+/// Every flag is also an environment variable: --web.listen-address is MEDASSIST_API_WEB_LISTEN_ADDRESS.
 /// Passwords come from files or from MEDASSIST_API_MYSQL_PASSWORD and MEDASSIST_API_REDIS_PASSWORD, never from flags.
+/// SIGHUP reads the password and token files and --web.config.file again.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "medassist-api", version, max_term_width = 120)]
 pub struct Flags {
-    /// Where the API listens. `:8080` means every address
-    #[arg(long = "web.listen-address", env = "MEDASSIST_API_WEB_LISTEN_ADDRESS", default_value = ":8080", value_name = "HOST:PORT", value_parser = listen_address)]
-    pub listen_address: SocketAddr,
+    /// Address of the API: `:PORT` for every interface, `HOST:PORT` or `[IPv6]:PORT` for one
+    #[arg(long = "web.listen-address", default_value = ":8080", value_name = "ADDRESS")]
+    pub listen_address: ListenAddress,
 
-    /// Where /metrics is served: a listener of its own, so that it stays off the public frontend
-    #[arg(long = "web.metrics-address", env = "MEDASSIST_API_WEB_METRICS_ADDRESS", default_value = ":8081", value_name = "HOST:PORT", value_parser = listen_address)]
-    pub metrics_address: SocketAddr,
+    /// Address of /metrics, a listener of its own so that it stays off the public frontend
+    #[arg(long = "web.metrics-address", default_value = ":8081", value_name = "ADDRESS")]
+    pub metrics_address: ListenAddress,
 
-    /// This replica's name in logs and in /health
-    #[arg(long = "instance", env = "MEDASSIST_API_INSTANCE", default_value = "api", value_name = "NAME")]
+    /// YAML file with TLS, users, headers and a rate limit for both listeners, in the format of the Go exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
+
+    /// Name of this replica in logs and in /health
+    #[arg(long = "instance", default_value = "api", value_name = "NAME")]
     pub instance: String,
 
-    /// MySQL or MariaDB: host:port or unix:///path
-    #[arg(
-        long = "mysql.address",
-        env = "MEDASSIST_API_MYSQL_ADDRESS",
-        default_value = "127.0.0.1:3306",
-        value_name = "ADDRESS"
-    )]
+    /// MySQL or MariaDB server: host, host:port or unix:///path
+    #[arg(long = "mysql.address", default_value = "127.0.0.1:3306", value_name = "ADDRESS", value_parser = address::parser(3306))]
     pub mysql_address: Address,
 
-    /// Its rights are in README.md; it must be able to create tables at the first start
-    #[arg(long = "mysql.user", env = "MEDASSIST_API_MYSQL_USER", default_value = "medassist", value_name = "USER")]
+    /// MySQL user. README.md lists its privileges; the first start creates tables
+    #[arg(long = "mysql.user", default_value = "medassist", value_name = "USER")]
     pub mysql_user: String,
 
-    /// File that holds the password, alone
-    #[arg(long = "mysql.password-file", env = "MEDASSIST_API_MYSQL_PASSWORD_FILE", value_name = "FILE")]
+    /// File containing only the password of the MySQL user
+    #[arg(long = "mysql.password-file", value_name = "FILE")]
     pub mysql_password_file: Option<PathBuf>,
 
-    /// The database must exist; its tables are created
-    #[arg(
-        long = "mysql.database",
-        env = "MEDASSIST_API_MYSQL_DATABASE",
-        default_value = "medassist",
-        value_name = "NAME"
-    )]
+    /// Database, which must exist; its tables are created
+    #[arg(long = "mysql.database", default_value = "medassist", value_name = "NAME")]
     pub mysql_database: String,
 
-    /// Redis or Valkey: host:port or unix:///path
-    #[arg(
-        long = "redis.address",
-        env = "MEDASSIST_API_REDIS_ADDRESS",
-        default_value = "127.0.0.1:6379",
-        value_name = "ADDRESS"
-    )]
+    /// Redis or Valkey server: host, host:port or unix:///path
+    #[arg(long = "redis.address", default_value = "127.0.0.1:6379", value_name = "ADDRESS", value_parser = address::parser(6379))]
     pub redis_address: Address,
 
-    /// File that holds the password, alone
-    #[arg(long = "redis.password-file", env = "MEDASSIST_API_REDIS_PASSWORD_FILE", value_name = "FILE")]
+    /// File containing only the Redis password
+    #[arg(long = "redis.password-file", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
 
-    /// File that holds the bearer token which POST /api/webhook/alert then demands
+    /// File containing only the bearer token that POST /api/webhook/alert requires
     ///
-    /// The same file serves Alertmanager as `authorization.credentials_file`. Without it the webhook is open: keep it on a private network.
-    #[arg(long = "webhook.token-file", env = "MEDASSIST_API_WEBHOOK_TOKEN_FILE", value_name = "FILE")]
+    /// Alertmanager reads the same file as `authorization.credentials_file`. Without a token the webhook is open: keep it on a private network.
+    #[arg(long = "webhook.token-file", value_name = "FILE")]
     pub webhook_token_file: Option<PathBuf>,
 
-    /// How long to go on serving after SIGTERM while /readyz already says 503
+    /// Time to keep serving after SIGTERM while /readyz returns 503
     ///
-    /// Longer than the load balancer takes to notice: its check interval times its `fall`.
-    #[arg(long = "drain.delay", env = "MEDASSIST_API_DRAIN_DELAY", default_value = "3s", value_name = "DURATION", value_parser = duration)]
+    /// Set it longer than the load balancer takes to notice: its check interval times its `fall`.
+    #[arg(long = "drain.delay", default_value = "3s", value_name = "DURATION", value_parser = duration)]
     pub drain_delay: Duration,
 
     #[command(flatten)]
-    pub log: LogFlags,
+    pub log: LogArgs,
 }
 
-#[derive(Debug, Clone, Args)]
-pub struct LogFlags {
-    /// `debug` adds health checks to the access log
-    #[arg(long = "log.level", env = "MEDASSIST_API_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
-    pub level: LogLevel,
-
-    #[arg(long = "log.format", env = "MEDASSIST_API_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
-    pub format: LogFormat,
+/// Reads the command line. `Err` is the exit status of a subcommand, which has run.
+pub fn parse() -> Result<Flags, ExitCode> {
+    let matches = command().get_matches();
+    if let Some(status) = healthcheck::run_http_if_requested(&matches, LISTEN_ADDRESS, LIVEZ) {
+        return Err(status);
+    }
+    Ok(Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Logfmt,
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    full.parse().map_err(|_| "expected IP:PORT, [v6]:PORT or :PORT".to_owned())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration =
-        text.parse().map_err(|_| "expected a duration such as 3s or 500ms".to_owned())?;
-    Duration::try_from(parsed).map_err(|_| "must not be negative".to_owned())
+fn command() -> Command {
+    let command = Flags::command()
+        .mut_arg("log_level", |arg| {
+            arg.help("Minimum level of the messages to log; debug adds health checks to the access log")
+        })
+        .mut_arg("log_format", |arg| arg.default_value("json"));
+    healthcheck::with_http_subcommand(env::with_variables(command), LISTEN_ADDRESS, LIVEZ)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
-    fn every_flag_has_the_environment_variable_that_its_name_spells() {
-        let command = Flags::command();
+    fn every_flag_is_an_environment_variable() {
+        let command = command();
         command.clone().debug_assert();
         for arg in command.get_arguments() {
             let flag = arg.get_long().unwrap();
-            let spelled = format!("MEDASSIST_API_{}", flag.to_uppercase().replace(['.', '-'], "_"));
-            assert_eq!(arg.get_env().unwrap().to_str(), Some(spelled.as_str()), "--{flag}");
+            let variable = env::variable("medassist-api", flag);
+            assert_eq!(arg.get_env().unwrap().to_str(), Some(variable.as_str()), "--{flag}");
         }
     }
 
     #[test]
-    fn durations_and_listen_addresses_as_prometheus_users_write_them() {
-        assert_eq!(duration("3s"), Ok(Duration::from_secs(3)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert!(duration("-1s").is_err());
-        assert!(duration("soon").is_err());
-        assert_eq!(listen_address(":8080").unwrap().to_string(), "[::]:8080");
-        assert_eq!(listen_address("127.0.0.1:18081").unwrap().to_string(), "127.0.0.1:18081");
-        assert!(listen_address("8080").is_err());
+    fn defaults() {
+        let flags = Flags::from_arg_matches(&command().get_matches_from(["medassist-api"])).unwrap();
+        assert_eq!(flags.listen_address, ListenAddress::all(8080));
+        assert_eq!(flags.metrics_address, ListenAddress::all(8081));
+        assert_eq!(flags.drain_delay, Duration::from_secs(3));
+        assert_eq!(flags.log.log_format, service_kit::logging::Format::Json);
+    }
+
+    #[test]
+    fn a_host_without_a_port_has_its_servers_default() {
+        let matches =
+            command().get_matches_from(["medassist-api", "--mysql.address=localhost", "--redis.address=cache"]);
+        let flags = Flags::from_arg_matches(&matches).unwrap();
+        assert_eq!(
+            (flags.mysql_address.to_string(), flags.redis_address.to_string()),
+            ("localhost:3306".into(), "cache:6379".into())
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the machines around us ask: `/livez`, `/readyz`, `/health`. None of them waits for a dependency.
+//! `/livez`, `/readyz` and `/health`. None of them waits for a dependency.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 
-/// The process answers; restart it when it doesn't.
+/// For an orchestrator, which restarts a process that doesn't answer.
 pub(crate) async fn livez() -> &'static str {
     "alive\n"
 }

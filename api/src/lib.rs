@@ -1,48 +1,52 @@
 //! MedAssist's companion API. [`run`] is the program; `README.md` documents its endpoints.
 
-mod address;
 mod alert;
 mod app;
+mod app_metrics;
 mod body;
 mod cache;
+mod credentials;
 mod db;
 mod dependency;
 mod flags;
 mod health;
 mod lifecycle;
-mod logging;
 mod metrics;
 mod migrate;
 mod observe;
 mod payment;
 mod problem;
+mod reload;
 mod router;
-mod secret;
+mod routes;
 mod server;
 mod stall;
 mod trace;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use service_kit::{secret::SecretError, signals::Signals};
 use tokio_util::sync::CancellationToken;
+use web_kit::ActiveConfig;
 
+use crate::{
+    app::App,
+    app_metrics::AppCollector,
+    cache::Cache,
+    credentials::{CredentialFiles, Credentials},
+    db::Db,
+    dependency::Dependency,
+    lifecycle::Lifecycle,
+    metrics::RequestMetrics,
+};
 pub use crate::{
-    address::{Address, AddressError},
-    flags::{Flags, LogFlags, LogFormat, LogLevel},
-    logging::init_logging,
-    secret::SecretError,
+    flags::{Flags, parse},
     server::ListenError,
 };
-use crate::{
-    app::App, cache::Cache, db::Db, dependency::Dependency, lifecycle::Lifecycle, metrics::RequestMetrics,
-    secret::Secret,
-};
-
-/// HAProxy and its health checks hold some dozens.
-const MAX_CONNECTIONS: usize = 1024;
-const MAX_METRICS_CONNECTIONS: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -50,42 +54,50 @@ pub enum RunError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    WebConfig(#[from] web_kit::ConfigError),
     #[error("--redis.address: {0}")]
     Redis(#[from] redis::RedisError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
-    #[error("a second signal: stopped at once")]
+    #[error("second stop signal: stopped without waiting for requests")]
     SecondSignal,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub async fn run(flags: Flags) -> Result<(), RunError> {
-    let mut signals = Signals::new().map_err(RunError::Signals)?;
-    let api = server::listen("web.listen-address", flags.listen_address).await?;
-    let metrics = server::listen("web.metrics-address", flags.metrics_address).await?;
+    let Signals { mut stop, reload } = Signals::listen().map_err(RunError::Signals)?;
+    let api = server::listen("web.listen-address", flags.listen_address.clone()).await?;
+    let metrics = server::listen("web.metrics-address", flags.metrics_address.clone()).await?;
     let drain_delay = flags.drain_delay;
-    let (app, registry) = assemble(flags)?;
+    let files = CredentialFiles::new(&flags);
+    let web = Arc::new(ActiveConfig::load(flags.web_config_file.clone())?);
+    let (app, registry) = assemble(flags, files.read()?, web.clone())?;
     tracing::info!(
         instance = app.instance,
         version = env!("CARGO_PKG_VERSION"),
         api = api.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
         metrics = metrics.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
+        tls = web.current().has_tls(),
+        users = web.current().has_users(),
         "listening"
     );
     start_background_work(&app);
+    tokio::spawn(reload::reload_on_signals(app.clone(), files, reload));
 
     let (stop_api, stop_metrics) = (CancellationToken::new(), CancellationToken::new());
-    tokio::spawn(server::serve(metrics, router::metrics_router(registry), MAX_METRICS_CONNECTIONS, stop_metrics));
-    let serving = server::serve(api, router::api_router(app.clone()), MAX_CONNECTIONS, stop_api.clone());
+    let metrics_router = router::metrics_router(registry, web.clone());
+    tokio::spawn(server::serve(metrics, metrics_router, server::METRICS_LIMITS, web.clone(), stop_metrics));
+    let serving = server::serve(api, router::api_router(app.clone()), server::API_LIMITS, web, stop_api.clone());
     let stopping = async {
-        signals.next().await;
+        stop.recv().await;
         app.lifecycle.set_draining();
-        tracing::info!(delay = ?drain_delay, "draining: still serving, no longer ready");
+        tracing::info!(delay = ?drain_delay, "draining");
         tokio::select! {
             () = tokio::time::sleep(drain_delay) => stop_api.cancel(),
-            () = signals.next() => return,
+            () = stop.recv() => return,
         }
-        signals.next().await;
+        stop.recv().await;
     };
     tokio::select! {
         () = serving => {
@@ -96,34 +108,29 @@ pub async fn run(flags: Flags) -> Result<(), RunError> {
     }
 }
 
-fn assemble(flags: Flags) -> Result<(Arc<App>, Registry), RunError> {
-    let mysql_password =
-        Secret::from_file_or_env("mysql.password-file", flags.mysql_password_file, "MEDASSIST_API_MYSQL_PASSWORD")?;
-    let redis_password =
-        Secret::from_file_or_env("redis.password-file", flags.redis_password_file, "MEDASSIST_API_REDIS_PASSWORD")?;
-    let webhook_token =
-        flags.webhook_token_file.map(|path| Secret::from_file("webhook.token-file", path)).transpose()?;
+fn assemble(flags: Flags, credentials: Credentials, web: Arc<ActiveConfig>) -> Result<(Arc<App>, Registry), RunError> {
     let mysql = Arc::new(Dependency::new("mysql", &flags.mysql_address));
     let redis = Arc::new(Dependency::new("redis", &flags.redis_address));
     let mut registry = Registry::default();
     let app = Arc::new(App {
         instance: flags.instance,
         started: Instant::now(),
-        lifecycle: Lifecycle::default(),
+        lifecycle: Lifecycle::new(),
         db: Db::new(
             &flags.mysql_address,
             &flags.mysql_user,
-            mysql_password.as_ref(),
+            credentials.mysql_password,
             &flags.mysql_database,
             mysql.clone(),
         ),
-        cache: Cache::new(&flags.redis_address, redis_password.as_ref(), redis.clone())?,
+        cache: Cache::new(&flags.redis_address, credentials.redis_password.as_ref(), redis.clone())?,
         mysql,
         redis,
-        webhook_token,
+        webhook_token: Mutex::new(credentials.webhook_token),
+        web,
         requests: RequestMetrics::register(&mut registry),
     });
-    registry.register_collector(Box::new(metrics::AppCollector(app.clone())));
+    registry.register_collector(Box::new(AppCollector(app.clone())));
     Ok((app, registry))
 }
 
@@ -136,22 +143,4 @@ fn start_background_work(app: &Arc<App>) {
     tokio::spawn(
         async move { migrate::migrate_until_done(&migrated.db, &migrated.lifecycle, &migrated.instance).await },
     );
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

@@ -2,17 +2,20 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use medassist_api::{Flags, init_logging, run};
+use medassist_api::{parse, run};
+use service_kit::logging;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    init_logging(&flags.log);
+    let flags = match parse() {
+        Ok(flags) => flags,
+        Err(status) => return status,
+    };
+    let _log = logging::init(flags.log, "medassist-api");
     // Two workers: a request is a few hundred microseconds of work around a wait for MySQL, and three replicas share the machine.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "could not start the runtime");
+            tracing::error!(%error, "starting the runtime failed");
             return ExitCode::FAILURE;
         }
     };

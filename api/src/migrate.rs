@@ -1,9 +1,10 @@
-//! The schema: numbered files, each applied once, whatever number of replicas start together.
+//! The schema: numbered files, each applied once, even if several replicas start together.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use mysql_async::prelude::Queryable;
+use service_kit::hex;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -18,9 +19,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "alert", sql: include_str!("../migrations/0002_alert.sql") },
 ];
 
-/// Waiting for the other replicas included. A DDL statement that takes longer goes on in the server, which holds the lock until it ended.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOCK_PATIENCE_SECONDS: u32 = 30;
+/// Includes the wait for other replicas. A DDL statement that takes longer continues in the server, which holds the lock until it ends.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const LOCK_TIMEOUT_SECONDS: u32 = 30;
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ struct Migration {
 
 impl Migration {
     fn sha256(&self) -> String {
-        hex(&Sha256::digest(self.sql))
+        hex::lower(Sha256::digest(self.sql))
     }
 }
 
@@ -45,7 +46,7 @@ enum MigrateError {
         "migration {version} ({name}) was applied from another text: restore the released file and add a new one instead"
     )]
     Changed { version: u32, name: &'static str },
-    #[error("another replica has held the migrations' lock for {LOCK_PATIENCE_SECONDS} s")]
+    #[error("another replica has held the migrations' lock for {LOCK_TIMEOUT_SECONDS} s")]
     Locked,
 }
 
@@ -65,7 +66,7 @@ pub(crate) async fn migrate_until_done(db: &Db, lifecycle: &Lifecycle, instance:
             Err(error) => {
                 let error = error.to_string();
                 if error != last_error {
-                    tracing::error!(error, "schema is not in place, retrying");
+                    tracing::error!(error, "migrations failed; retrying");
                     last_error = error;
                 }
             }
@@ -83,7 +84,7 @@ async fn migrate(db: &Db, instance: &str) -> Result<(), MigrateError> {
     }
     drop(session);
 
-    let mut session = db.for_migrations(PATIENCE).await?;
+    let mut session = db.for_migrations(TIMEOUT).await?;
     let Session { conn, deadline } = &mut session;
     // The lock's names are the server's, not the database's; it ends with the connection.
     let got: Option<Option<u8>> = deadline
@@ -91,7 +92,7 @@ async fn migrate(db: &Db, instance: &str) -> Result<(), MigrateError> {
             "lock the migrations",
             conn.exec_first(
                 "SELECT GET_LOCK(LEFT(CONCAT('medassist_api.', DATABASE()), 64), ?)",
-                (LOCK_PATIENCE_SECONDS,),
+                (LOCK_TIMEOUT_SECONDS,),
             ),
         )
         .await?;
@@ -151,14 +152,6 @@ async fn pending(session: &mut Session) -> Result<Vec<&'static Migration>, Migra
     Ok(pending)
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,10 +162,5 @@ mod tests {
             assert_eq!(migration.version, expected, "{}", migration.name);
             assert!(!migration.sql.contains(';'), "{}", migration.name);
         }
-    }
-
-    #[test]
-    fn hex_is_lower_case_and_padded() {
-        assert_eq!(hex(&[0, 10, 255]), "000aff");
     }
 }

@@ -1,4 +1,4 @@
-//! The one place that every request passes: trace id, time limit, measurement, access log.
+//! Middleware of every request: trace id, timeout, metrics, access log.
 
 use std::{
     sync::Arc,
@@ -12,19 +12,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{app::App, problem::Problem, router, stall, trace::TraceId};
+use crate::{app::App, problem::Problem, routes, stall, trace::TraceId};
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
-/// Above what a handler may spend on MySQL, below HAProxy's `timeout server`.
+/// Longer than a handler's deadline for MySQL, shorter than HAProxy's `timeout server`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// nginx's number for a client that left before its answer.
-const CLIENT_LEFT: u16 = 499;
+/// nginx's status for a client that closed the connection before the response.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let trace = TraceId::of_request(request.headers());
-    let route = router::template(request.extensions().get::<MatchedPath>());
+    let route = routes::template(request.extensions().get::<MatchedPath>());
     let exchange = Exchange::begin(app, trace, method_label(request.method()), route);
 
     let mut response = match stall::deadline(tokio::time::Instant::now() + REQUEST_TIMEOUT, next.run(request)).await {
@@ -46,7 +46,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     response
 }
 
-/// A request in progress. hyper drops it when the client leaves; that too is counted and logged.
+/// A request in progress. hyper drops it when the client closes the connection; that is counted and logged, too.
 struct Exchange {
     app: Arc<App>,
     trace: TraceId,
@@ -89,7 +89,7 @@ impl Exchange {
         }
         match status {
             500.. if cause.is_some() => line!(tracing::Level::ERROR),
-            _ if router::is_for_machines(route) => line!(tracing::Level::DEBUG),
+            _ if routes::is_health_check(route) => line!(tracing::Level::DEBUG),
             _ => line!(tracing::Level::INFO),
         }
     }
@@ -99,12 +99,12 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.app.requests.active.dec();
         if !self.ended {
-            self.record(CLIENT_LEFT, None);
+            self.record(CLIENT_CLOSED_REQUEST, None);
         }
     }
 }
 
-/// OpenTelemetry's list: a method is a client's to invent, a label's values are not.
+/// OpenTelemetry's list of methods. A client can send any method, but a label needs bounded values.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

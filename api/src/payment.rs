@@ -10,6 +10,7 @@ use axum::{
 use jiff::Timestamp;
 use mysql_async::{Value, prelude::Queryable};
 use serde::{Deserialize, Serialize};
+use service_kit::hex;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -17,7 +18,6 @@ use crate::{
     app::App,
     body::Body,
     db::{DUPLICATE_ENTRY, Db, DbError, LOCK_WAIT_TIMEOUT, Session, datetime, timestamp, whole_micros},
-    migrate::hex,
     problem::Problem,
 };
 
@@ -65,7 +65,7 @@ impl Request {
         let mut digest = Sha256::new();
         // Neither text can contain the separator.
         digest.update(format!("payment\n{}\n{}\n{}", self.consultation_id, self.amount_cents, self.currency));
-        hex(&digest.finalize())
+        hex::lower(digest.finalize())
     }
 }
 

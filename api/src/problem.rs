@@ -7,10 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use web_kit::Refusal;
 
 use crate::trace::TraceId;
 
-/// What Retry-After says. A restart of MySQL takes longer, but a client that waits ten times as long learns of its end ten times later.
+/// Value of Retry-After. A restart of MySQL takes longer, but clients should notice its end soon.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
 #[derive(Debug, Clone)]
@@ -35,11 +36,21 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "this endpoint wants Authorization: Bearer and its token")
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "missing or invalid bearer token")
+    }
+
+    /// A request that `--web.config.file` does not admit.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let (kind, retry) = match refusal {
+            Refusal::RateLimit => ("rate-limit-exceeded", true),
+            Refusal::Unauthorized => ("unauthorized", false),
+            Refusal::Busy => ("unavailable", true),
+        };
+        Self { retry, ..Self::new(refusal.status(), kind, refusal.to_string()) }
     }
 
     pub(crate) fn no_such_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no-such-route", "nothing is served at this path")
+        Self::new(StatusCode::NOT_FOUND, "no-such-route", "no such path")
     }
 
     pub(crate) fn no_such_payment() -> Self {
@@ -77,7 +88,7 @@ impl Problem {
     }
 
     pub(crate) fn internal(cause: impl ToString) -> Self {
-        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "this is a fault of the service");
+        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error of the service");
         Self { cause: Some(cause.to_string()), ..problem }
     }
 
@@ -101,7 +112,7 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.entry(header::WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
         }
         *response.body_mut() = body.to_string().into();
     }

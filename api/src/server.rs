@@ -1,72 +1,84 @@
-//! HTTP/1 connections: bounded in number, in the time a head may take, and in the time they may outlive the stop.
+//! The listeners: their sockets, their limits, and the checks of `--web.config.file`.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
 };
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use hyper_util::service::TowerToHyperService;
+use service_kit::listen::ListenAddress;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use web_kit::{ActiveConfig, Limits, Refusal};
 
-/// Also the longest that an idle keep-alive connection lives; longer than HAProxy keeps one unused (`pool-purge-delay`, 5 s), so that
-/// HAProxy is the side that closes.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
+use crate::problem::Problem;
+
+pub(crate) const API_LIMITS: Limits = Limits {
+    // HAProxy and its health checks hold some dozens.
+    connections: 1024,
+    // Longer than HAProxy keeps an unused connection (`pool-purge-delay`, 5 s), so that HAProxy is the side that closes.
+    header_timeout: Duration::from_secs(20),
+    write_timeout: Duration::from_secs(30),
+    stop_timeout: Duration::from_secs(10),
+};
+
+pub(crate) const METRICS_LIMITS: Limits = Limits { connections: 32, ..API_LIMITS };
 
 #[derive(Debug, thiserror::Error)]
 #[error("--{flag}={address}: cannot listen: {source}")]
 pub struct ListenError {
     flag: &'static str,
-    address: SocketAddr,
+    address: ListenAddress,
     source: io::Error,
 }
 
-pub(crate) async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { flag, address, source })
+pub(crate) async fn listen(flag: &'static str, address: ListenAddress) -> Result<TcpListener, ListenError> {
+    address.bind().await.map_err(|source| ListenError { flag, address, source })
 }
 
-/// Serves until `stop`, then lets requests in flight end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, max_connections: usize, stop: CancellationToken) {
-    let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(max_connections));
-    let service = TowerToHyperService::new(router);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    loop {
-        let accept = async {
-            // Over the limit, connections wait in the kernel's queue.
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, say: trying again at once would only burn the processor.
-                tracing::error!(%error, "could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(slot);
-        });
+/// Serves until `stop`, then completes the requests in progress.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    web: Arc<ActiveConfig>,
+    stop: CancellationToken,
+) {
+    web_kit::serve(vec![listener], web, limits, TowerToHyperService::new(router), stop.cancelled_owned()).await;
+}
+
+/// Middleware: checks the rate limit and the user of a request.
+pub(crate) async fn require_user(State(web): State<Arc<ActiveConfig>>, request: Request, next: Next) -> Response {
+    match web.current().admit(request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refused(refusal),
     }
-    drop(listener);
-    let open = connections.count();
-    if timeout(STOP_DEADLINE, connections.shutdown()).await.is_err() {
-        tracing::warn!(open, "requests were still in flight {STOP_DEADLINE:?} after the stop");
+}
+
+/// Middleware: checks the rate limit only, for a route that has its own authentication.
+pub(crate) async fn limit_rate(State(web): State<Arc<ActiveConfig>>, request: Request, next: Next) -> Response {
+    match web.current().admit_rate() {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refused(refusal),
     }
+}
+
+/// Middleware: sets the configured headers of each response.
+pub(crate) async fn set_headers(State(web): State<Arc<ActiveConfig>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    web.current().set_headers(response.headers_mut());
+    response
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let mut response = Problem::refused(refusal).into_response();
+    if refusal == Refusal::Unauthorized {
+        let challenge = HeaderValue::from_static("Basic realm=\"medassist-api\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }

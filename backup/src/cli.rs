@@ -1,103 +1,111 @@
-//! The command line.
+//! The command line. Every flag is also an environment variable, see [`service_kit::env`].
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::Parser;
-
-use crate::{
-    logging::{Format, Level},
-    name::BackupName,
-    run::Job,
-    server::Address,
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
+use service_kit::{
+    address::{self, Address},
+    duration::positive_duration,
+    env, healthcheck,
+    logging::LogArgs,
 };
 
+use crate::{name::BackupName, run::Job};
+
 const AFTER_HELP: &str = "\
-Times are written like 90s, 15m or 1h30m.
+Durations are written like 90s, 15m, 1h30m or 1d; a number without a unit is in seconds.
+
+Every flag is also an environment variable: --backup.keep is MYSQL_BACKUP_BACKUP_KEEP.
 
 Exit status: 0 a complete backup (or, with --schedule.every, a stop by SIGTERM or SIGINT), 1 a failed run, 2 a wrong command line.
 
-A backup is complete when its manifest is there and says \"ok\". Anything that ends in .partial or .tmp is not a backup.
+A backup is complete when its manifest exists and contains \"ok\". Files that end in .partial or .tmp are not backups.
 
 Examples:
   # Once, now
   mysql-backup --mysql.address=127.0.0.1:3306 --mysql.user=backup --mysql.password-file=/etc/mysql-backup/password \\
     --backup.name=medassist --backup.databases=medassist --backup.directory=/var/backups/mysql
 
-  # As a service: every 15 minutes, so that no more than 15 minutes and one dump's duration are ever at risk
+  # As a service: every 15 minutes, so that at most 15 minutes and one dump's duration are at risk
   mysql-backup ... --schedule.every=15m --pushgateway.url=http://127.0.0.1:9091
 
   # Restore
   zstd -dc medassist-20261122T180900Z.sql.zst | mariadb --user=root";
 
-/// Backs up MySQL and MariaDB databases to files, and proves each one complete.
+/// Backs up MySQL and MariaDB databases to files, and proves each backup complete.
 ///
-/// Dumps with the server's own client (mariadb-dump or mysqldump), compresses with zstd, compares what was dumped with what the server has,
-/// and writes a manifest last. A run that fails leaves a manifest that says why, and no file that looks like a backup.
+/// Dumps with the server's own client (mariadb-dump or mysqldump), compresses with zstd, compares the dump with the server's list of objects,
+/// and writes a manifest last. A run that fails leaves a manifest with the reason, and no file that looks like a backup.
 #[derive(Debug, Parser)]
 #[command(name = "mysql-backup", version, after_help = AFTER_HELP, max_term_width = 120)]
 pub struct Cli {
-    /// Server to back up: host:port, [IPv6]:port or unix:///path/to/socket
-    #[arg(long = "mysql.address", env = "MYSQL_BACKUP_MYSQL_ADDRESS", default_value = "127.0.0.1:3306")]
+    /// Server to back up: host, host:port or unix:///path/to/socket
+    #[arg(long = "mysql.address", value_name = "ADDRESS", default_value = "127.0.0.1:3306", value_parser = address::parser(3306))]
     pub address: Address,
 
-    /// User with the least privileges that README.md lists
-    #[arg(long = "mysql.user", env = "MYSQL_BACKUP_MYSQL_USER", default_value = "backup")]
+    /// MySQL user. README.md lists its privileges
+    #[arg(long = "mysql.user", value_name = "USER", default_value = "backup")]
     pub user: String,
 
-    /// File with the user's password; read anew for each run. Absent: an empty password
-    #[arg(long = "mysql.password-file", env = "MYSQL_BACKUP_MYSQL_PASSWORD_FILE", value_name = "FILE")]
+    /// File containing only the user's password; read again for each run. Without it the password is empty
+    #[arg(long = "mysql.password-file", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 
     /// Directory for backups and manifests; must exist
-    #[arg(long = "backup.directory", env = "MYSQL_BACKUP_BACKUP_DIRECTORY", value_name = "DIRECTORY")]
+    #[arg(long = "backup.directory", value_name = "DIRECTORY")]
     pub directory: PathBuf,
 
     /// Name of the backup: the start of its files' names
-    #[arg(long = "backup.name", env = "MYSQL_BACKUP_BACKUP_NAME", value_name = "NAME", default_value = "mysql")]
+    #[arg(long = "backup.name", value_name = "NAME", default_value = "mysql")]
     pub name: BackupName,
 
-    /// Databases to save, separated by commas. Absent: all that the user sees, without the server's own
+    /// Databases to save, separated by commas. Without it: every database that the user sees, except the server's own
     #[arg(
         long = "backup.databases",
-        env = "MYSQL_BACKUP_BACKUP_DATABASES",
         value_name = "NAMES",
         value_delimiter = ',',
         value_parser = clap::builder::NonEmptyStringValueParser::new()
     )]
     pub databases: Vec<String>,
 
-    /// How many complete backups to keep; older ones go after a good run only
-    #[arg(long = "backup.keep", env = "MYSQL_BACKUP_BACKUP_KEEP", value_name = "COUNT", default_value = "96")]
+    /// Number of complete backups to keep; older ones are removed after a successful run
+    #[arg(long = "backup.keep", value_name = "COUNT", default_value = "96")]
     pub keep: NonZeroU32,
 
-    /// Longest time for one run; then the dump is killed and the run has failed
-    #[arg(
-        long = "backup.timeout",
-        env = "MYSQL_BACKUP_BACKUP_TIMEOUT",
-        value_name = "TIME",
-        default_value = "20m",
-        value_parser = parse_time
-    )]
+    /// Timeout of one run; then the dump is killed and the run has failed
+    #[arg(long = "backup.timeout", value_name = "DURATION", default_value = "20m", value_parser = positive_duration)]
     pub timeout: Duration,
 
-    /// Keep running, and back up once in this time. Absent: back up once and exit
-    #[arg(long = "schedule.every", env = "MYSQL_BACKUP_SCHEDULE_EVERY", value_name = "TIME", value_parser = parse_time)]
+    /// Keep running, and back up once per interval. Without it: back up once and exit
+    #[arg(long = "schedule.every", value_name = "DURATION", value_parser = positive_duration)]
     pub every: Option<Duration>,
 
-    /// Pushgateway to tell the result, such as http://127.0.0.1:9091. Its failure never fails a backup
-    #[arg(long = "pushgateway.url", env = "MYSQL_BACKUP_PUSHGATEWAY_URL", value_name = "URL", value_parser = parse_gateway)]
+    /// Pushgateway for the result of each run, such as http://127.0.0.1:9091. A failed push doesn't fail the backup
+    #[arg(long = "pushgateway.url", value_name = "URL", value_parser = parse_gateway)]
     pub pushgateway: Option<reqwest::Url>,
 
-    /// Least severe messages to log
-    #[arg(long = "log.level", env = "MYSQL_BACKUP_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
-    pub log_level: Level,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
 
-    /// How to log
-    #[arg(long = "log.format", env = "MYSQL_BACKUP_LOG_FORMAT", value_name = "FORMAT", default_value = "logfmt")]
-    pub log_format: Format,
+/// What the command line asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    Backup,
+    Healthcheck,
 }
 
 impl Cli {
+    /// Reads the command line and the environment.
+    pub fn read() -> (Task, Self) {
+        let matches = command().get_matches();
+        let (task, matches) = match matches.subcommand_matches(healthcheck::SUBCOMMAND) {
+            Some(matches) => (Task::Healthcheck, matches),
+            None => (Task::Backup, &matches),
+        };
+        (task, Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit()))
+    }
+
     pub fn job(self) -> Job {
         Job {
             address: self.address,
@@ -113,15 +121,14 @@ impl Cli {
     }
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let time: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    match Duration::try_from(time) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("must be more than zero".to_owned()),
-    }
+fn command() -> Command {
+    let command = env::with_variables(Cli::command());
+    // All flags, so that the check takes the very command line of the job.
+    let about = "Check that no run of --schedule.every is overdue: exit status 0 or 1";
+    healthcheck::with_subcommand(command, about.to_owned(), |_| true)
 }
 
-/// What a typing error makes of a URL would else show at the first push.
+/// Checked at the start: a typing error would otherwise show at the first push.
 fn parse_gateway(text: &str) -> Result<reqwest::Url, String> {
     let url: Option<reqwest::Url> = text.parse().ok();
     let good = |url: &reqwest::Url| {
@@ -132,21 +139,25 @@ fn parse_gateway(text: &str) -> Result<reqwest::Url, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
-    fn each_flag_is_an_environment_variable_by_the_rule() {
-        let command = Cli::command();
+    fn every_flag_is_an_environment_variable() {
+        let command = command();
         command.clone().debug_assert();
-        for argument in
-            command.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
-        {
-            let flag = argument.get_long().unwrap();
-            let variable = format!("MYSQL_BACKUP_{}", flag.to_uppercase().replace(['.', '-'], "_"));
-            assert_eq!(argument.get_env().unwrap(), variable.as_str());
+        for arg in command.get_arguments() {
+            let flag = arg.get_long().unwrap();
+            let variable = env::variable("mysql-backup", flag);
+            assert_eq!(arg.get_env().unwrap().to_str(), Some(variable.as_str()), "--{flag}");
         }
+    }
+
+    #[test]
+    fn the_healthcheck_takes_the_command_line_of_the_job() {
+        let flags = ["--backup.directory=/b", "--schedule.every=15m", "--mysql.address=db"];
+        let matches = command().try_get_matches_from([&["mysql-backup", "healthcheck"], &flags[..]].concat()).unwrap();
+        let cli = Cli::from_arg_matches(matches.subcommand_matches(healthcheck::SUBCOMMAND).unwrap()).unwrap();
+        assert_eq!(cli.every, Some(Duration::from_secs(900)));
     }
 
     #[test]
@@ -158,15 +169,6 @@ mod tests {
             ["", "localhost:9091", "127.0.0.1:9091", "ftp://gateway", "http://gateway/?a=b", "http://gateway/#a"]
         {
             assert!(parse_gateway(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times_are_positive_and_have_units() {
-        assert_eq!(parse_time("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(parse_time("1h30m"), Ok(Duration::from_secs(5400)));
-        for text in ["", "15", "0s", "-5m", "soon"] {
-            assert!(parse_time(text).is_err(), "{text}");
         }
     }
 }

@@ -11,10 +11,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use service_kit::{address::Address, secret::Secret};
+
 use crate::{
     error::RunError,
     manifest::{Flavour, Tool},
-    server::{Address, Login},
+    server::Login,
 };
 
 /// What is common: one snapshot of all InnoDB tables, rows streamed rather than collected, everything that the default leaves out, and
@@ -156,7 +158,8 @@ fn option_file(login: &Login) -> String {
         Address::Tcp { host, port } => format!("protocol=tcp\nhost={}\nport={port}", quoted(host)),
         Address::Unix(path) => format!("protocol=socket\nsocket={}", quoted(&path.to_string_lossy())),
     };
-    format!("[client]\n{address}\nuser={}\npassword={}\n", quoted(&login.user), quoted(&login.password))
+    let password = login.password.as_ref().map_or("", Secret::expose);
+    format!("[client]\n{address}\nuser={}\npassword={}\n", quoted(&login.user), quoted(password))
 }
 
 /// A value of an option file. In double quotes `#` starts no comment; the escapes are the ones that the clients undo.
@@ -222,7 +225,7 @@ mod tests {
         let login = Login {
             address: Address::Unix("/run/my db.sock".into()),
             user: "backup".to_owned(),
-            password: "p\"a's\\s#s;w o\trd".to_owned(),
+            password: Some(Secret::new("p\"a's\\s#s;w o\trd")),
         };
         assert_eq!(
             option_file(&login),

@@ -9,11 +9,12 @@ use std::{
     os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use service_kit::{hex, lock::lock};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -163,7 +164,7 @@ impl Sink {
         let Hashing { file, hash, bytes } = self.encoder.finish()?;
         file.sync_all()?;
         let (databases, footer) = self.scanner.finish();
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::lower(hash.finalize());
         Ok(Finished { stored_bytes: bytes, uncompressed_bytes: self.uncompressed_bytes, sha256, databases, footer })
     }
 }
@@ -202,7 +203,7 @@ enum State {
 impl Killer {
     /// From now on no client runs, nor will. Says whether one did.
     pub(crate) fn kill(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         let ran = if let State::Running(group) = *state {
             // It fails only when the group is gone already.
             let _ = kill_process_group(group, Signal::KILL);
@@ -215,7 +216,7 @@ impl Killer {
     }
 
     fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         if matches!(*state, State::Killed) {
             return Err(io::Error::other("told to stop"));
         }
@@ -232,7 +233,7 @@ impl Killer {
                 return Err(error.into());
             }
         }
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         if matches!(*state, State::Running(_)) {
             *state = State::Idle;
         }
@@ -256,7 +257,7 @@ mod tests {
         let stored = std::fs::read(&path).unwrap();
         assert_eq!(finished.stored_bytes, stored.len() as u64);
         assert_eq!(finished.uncompressed_bytes, text.len() as u64);
-        let hash: String = Sha256::digest(&stored).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::lower(Sha256::digest(&stored));
         assert_eq!(finished.sha256, hash);
         assert!(finished.footer);
         assert!(finished.databases["app"].tables.contains("t"));

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use service_kit::secret::SecretError;
+
 use crate::manifest::{Flavour, ParseError, Reason};
 
 #[derive(Debug, thiserror::Error)]
@@ -10,8 +12,8 @@ pub enum RunError {
     ServerUnreachable { address: String, message: String },
     #[error("the server at {address} refuses user {user:?}: {message}")]
     AccessDenied { address: String, user: String, message: String },
-    #[error("cannot read the password from {}: {source}", path.display())]
-    PasswordFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Password(#[from] SecretError),
     #[error(
         "user {user:?} at {address} lacks privileges without which the dump would silently miss objects: {}; \
          backup/README.md lists the grants",
@@ -19,7 +21,7 @@ pub enum RunError {
     )]
     InsufficientPrivilege { address: String, user: String, missing: Vec<String> },
     #[error("no database to save at {address}: {}", if wanted.is_empty() {
-        "the user sees none besides the server's own; grant it some, or name them with --backup.databases".to_owned()
+        "the user sees only the server's own databases; grant privileges on others, or name them with --backup.databases".to_owned()
     } else {
         format!("{} missing; correct --backup.databases", wanted.join(", "))
     })]
@@ -40,9 +42,9 @@ pub enum RunError {
     Storage { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the run took longer than {} s (--backup.timeout)", .0.as_secs_f64())]
     Timeout(Duration),
-    #[error("told to stop")]
+    #[error("stopped by a signal")]
     Interrupted,
-    #[error("another mysql-backup is at work: it holds {}", path.display())]
+    #[error("another mysql-backup is running: it holds {}", path.display())]
     AlreadyRunning { path: PathBuf },
     #[error("cannot write a manifest for this backup: it is {0}")]
     Manifest(#[from] ParseError),
@@ -52,7 +54,7 @@ impl RunError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::ServerUnreachable { .. } => Reason::ServerUnreachable,
-            Self::AccessDenied { .. } | Self::PasswordFile { .. } => Reason::AccessDenied,
+            Self::AccessDenied { .. } | Self::Password(_) => Reason::AccessDenied,
             Self::InsufficientPrivilege { .. } => Reason::InsufficientPrivilege,
             Self::DatabaseMissing { .. } => Reason::DatabaseMissing,
             Self::NoSuitableClient { .. } | Self::ClientBroken { .. } => Reason::NoSuitableClient,

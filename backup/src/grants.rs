@@ -87,7 +87,7 @@ fn parse_quoted(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// `LIKE` as it stands in grants: `%`, `_`, and `\` before either. Linear in space, quadratic in time at worst, on names of 64 characters.
+/// `LIKE` as grants use it: `%`, `_`, and `\` before either. Linear in space, quadratic in time at worst, on names of 64 characters.
 fn like(pattern: &str, name: &str) -> bool {
     enum Token {
         Any,
@@ -137,7 +137,7 @@ mod tests {
             "GRANT EXECUTE ON PROCEDURE `app`.`p` TO `backup`@`127.0.0.1`",
         ]);
         assert!(grants.on_database("med_app", "SHOW VIEW"));
-        assert!(!grants.on_database("medXapp", "SHOW VIEW"), "an escaped underscore is no wildcard");
+        assert!(!grants.on_database("medXapp", "SHOW VIEW"), "an escaped underscore is not a wildcard");
         assert!(!grants.on_database("med_app", "INSERT"));
         assert!(grants.on_table("mysql", "proc", "SELECT"));
         assert!(!grants.on_database("mysql", "SELECT"));

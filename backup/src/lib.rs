@@ -1,4 +1,4 @@
-//! The backup job of MedAssist, and the manifest by which others learn what a run did.
+//! The backup job of MedAssist, and the manifest in which each run records its result.
 //!
 //! [`manifest`] and [`name`] are the contract with readers such as `backup-exporter`; everything else serves the program.
 //!
@@ -19,7 +19,7 @@ mod server;
 mod store;
 
 pub mod cli;
-pub mod logging;
+pub mod healthcheck;
 pub mod manifest;
 pub mod name;
 pub mod run;

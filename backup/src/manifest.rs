@@ -1,4 +1,4 @@
-//! The manifest: what one run did, as JSON beside the backup.
+//! The manifest: the result of one run, as JSON next to the backup.
 //!
 //! Every run that got as far as the directory leaves one, also a failed one. It is written last and renamed into place, so a backup
 //! whose manifest says `ok` is complete, and a backup file without a manifest is not to be trusted.
@@ -84,7 +84,7 @@ pub struct Success {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {
-    /// A name without a directory: the file lies beside its manifest.
+    /// A name without a directory: the file is next to its manifest.
     pub name: String,
     pub stored_bytes: u64,
     pub uncompressed_bytes: u64,
@@ -281,7 +281,7 @@ impl Manifest {
         Ok(json)
     }
 
-    /// What the files of this run are called; `None` when the backup's name is none, which [`Manifest::parse`] refuses.
+    /// The names of this run's files; `None` if the backup's name is invalid, which [`Manifest::parse`] refuses.
     pub fn run_name(&self) -> Option<RunName> {
         Some(RunName::new(self.backup.parse::<BackupName>().ok()?, self.started_at))
     }
@@ -302,7 +302,7 @@ impl Manifest {
 
     fn check(&self) -> Result<(), ParseError> {
         let require = |holds: bool, otherwise| if holds { Ok(()) } else { Err(ParseError::Invalid(otherwise)) };
-        let run = self.run_name().ok_or(ParseError::Invalid("`backup` is no name for a backup"))?;
+        let run = self.run_name().ok_or(ParseError::Invalid("`backup` is not a valid backup name"))?;
         require(self.started_at <= self.finished_at, "`finished_at` is before `started_at`")?;
         if let Outcome::Ok(Success { recovery_point, file, .. }) = &self.outcome {
             require(
@@ -350,7 +350,7 @@ mod tests {
             (include_bytes!("../fixtures/local_time.bad.json"), "not the JSON of a manifest"),
             (include_bytes!("../fixtures/newer_version.bad.json"), "schema version 2"),
             (include_bytes!("../fixtures/foreign_file.bad.json"), "`file.name` isn't that of its run"),
-            (include_bytes!("../fixtures/path_in_name.bad.json"), "`backup` is no name"),
+            (include_bytes!("../fixtures/path_in_name.bad.json"), "`backup` is not a valid backup name"),
             (include_bytes!("../fixtures/finished_before_start.bad.json"), "`finished_at` is before"),
             (include_bytes!("../fixtures/recovery_point_before_start.bad.json"), "`recovery_point` is outside"),
             (include_bytes!("../fixtures/short_sha256.bad.json"), "`file.sha256` isn't"),

@@ -33,7 +33,7 @@ pub struct BackupName(String);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no name for a backup: use 1 to {MAX_NAME_LEN} letters, digits, '.', '_' and '-', and start with a letter or digit"
+    "invalid backup name {0:?}: use 1 to {MAX_NAME_LEN} letters, digits, '.', '_' and '-', and start with a letter or digit"
 )]
 pub struct InvalidBackupName(String);
 

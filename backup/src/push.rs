@@ -1,9 +1,11 @@
-//! Tells a Pushgateway how the run went. Whatever happens here, the run's result stands: the manifest is written before.
+//! Pushes the result of a run to a Pushgateway. A failed push doesn't change the result: the manifest is written before.
 //!
 //! A POST replaces the series of the names in it and leaves the others. A failed run doesn't send the size and the time of success, so the
 //! group keeps those of the last good run.
 
 use std::{fmt::Write, time::Duration};
+
+use service_kit::{error_chain::with_sources, resolve::http::HttpResolver};
 
 use crate::manifest::{Manifest, Outcome};
 
@@ -11,16 +13,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PushError {
-    #[error("cannot push to the gateway: {}", with_causes(.0))]
+    #[error("cannot push to the gateway: {}", with_sources(.0))]
     Http(#[from] reqwest::Error),
-    #[error("the gateway answers {status}: {body}")]
+    #[error("the gateway returned {status}: {body}")]
     Refused { status: reqwest::StatusCode, body: String },
 }
 
 pub(crate) async fn push(gateway: &reqwest::Url, manifest: &Manifest) -> Result<(), PushError> {
     let url = format!("{}/metrics/job/mysql_backup", gateway.as_str().trim_end_matches('/'));
-    // No proxy from the environment: the gateway is near.
-    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    // No proxy from the environment: the gateway is in the same network.
+    let client = reqwest::Client::builder().no_proxy().dns_resolver(HttpResolver).timeout(TIMEOUT).build()?;
     let response = client
         .post(url)
         .header("content-type", "text/plain; version=0.0.4; charset=utf-8")
@@ -76,17 +78,6 @@ fn text(manifest: &Manifest) -> String {
             "When the last good run ended, in seconds since 1970.",
             end.to_string(),
         );
-    }
-    text
-}
-
-/// reqwest's own text stops at "error sending request".
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
     }
     text
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
+use service_kit::{address::Address, secret::Secret};
 use tokio::{sync::watch, task};
 
 use crate::{
@@ -15,11 +16,11 @@ use crate::{
     name::{BackupName, RunName},
     push::{push, without_login},
     scan::{Contents, Databases},
-    server::{Address, Login, Session},
+    server::{Login, Session},
     store::Store,
 };
 
-/// What to back up, whereto, and whom to tell.
+/// What to back up, and where to.
 #[derive(Clone)]
 pub struct Job {
     pub address: Address,
@@ -37,25 +38,25 @@ pub struct Job {
 }
 
 /// Turns true when the job is to stop.
-pub type Stop = watch::Receiver<bool>;
+pub type ShutdownSignal = watch::Receiver<bool>;
 
-pub(crate) async fn stopped(stop: &mut Stop) {
+pub(crate) async fn stopped(stop: &mut ShutdownSignal) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody is left who could say so.
+        // The sender is gone: no signal can come any more.
         std::future::pending::<()>().await;
     }
 }
 
 /// Runs the job once, records, logs and reports the result. An error means that the run couldn't even be recorded in the directory; it is
 /// logged and reported all the same, unless it is that another run is at work.
-pub async fn run(job: &Job, stop: &mut Stop) -> Result<Manifest, RunError> {
+pub async fn run(job: &Job, stop: &mut ShutdownSignal) -> Result<Manifest, RunError> {
     let started_at = Timestamp::now();
     let result = run_in_directory(job, stop, started_at).await;
     match &result {
         // The run at work will report.
         Err(RunError::AlreadyRunning { .. }) => {}
         Err(error) => {
-            tracing::error!(backup = %job.name, reason = error.reason().as_str(), %error, "backup failed, and left no manifest");
+            tracing::error!(backup = %job.name, reason = error.reason().as_str(), %error, "backup failed without a manifest");
             report(job, &failed(job, started_at, error)).await;
         }
         Ok(manifest) => report(job, manifest).await,
@@ -63,10 +64,10 @@ pub async fn run(job: &Job, stop: &mut Stop) -> Result<Manifest, RunError> {
     result
 }
 
-async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> Result<Manifest, RunError> {
+async fn run_in_directory(job: &Job, stop: &mut ShutdownSignal, started_at: Timestamp) -> Result<Manifest, RunError> {
     let store = Store::open(&job.directory, &job.name)?;
     for name in store.sweep()? {
-        tracing::warn!(file = name, "removed what a killed run left");
+        tracing::warn!(file = name, "removed a file of a killed run");
     }
     let (run, started_at) = free_name(&store, job, started_at).await?;
 
@@ -76,13 +77,13 @@ async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> 
             match store.prune(Some(job.keep), &run) {
                 Ok(0) => {}
                 Ok(pruned) => tracing::info!(backup = %job.name, pruned, "removed old backups"),
-                Err(error) => tracing::warn!(backup = %job.name, %error, "cannot remove old backups"),
+                Err(error) => tracing::warn!(backup = %job.name, %error, "removing old backups failed"),
             }
             Ok(manifest)
         }
         Err(error) => {
             if let Err(error) = store.discard(&run) {
-                tracing::error!(%error, "the partial file stays until the next run");
+                tracing::error!(%error, "removing the partial file failed");
             }
             let manifest = failed(job, started_at, &error);
             tracing::error!(
@@ -94,7 +95,7 @@ async fn run_in_directory(job: &Job, stop: &mut Stop, started_at: Timestamp) -> 
             );
             store.record_failure(&run, &manifest)?;
             if let Err(error) = store.prune(None, &run) {
-                tracing::warn!(backup = %job.name, %error, "cannot remove old manifests");
+                tracing::warn!(backup = %job.name, %error, "removing old manifests failed");
             }
             Ok(manifest)
         }
@@ -122,7 +123,7 @@ async fn attempt(
     job: &Job,
     store: &Store,
     run: &RunName,
-    stop: &mut Stop,
+    stop: &mut ShutdownSignal,
     started_at: Timestamp,
 ) -> Result<Manifest, RunError> {
     let killer = Killer::default();
@@ -163,7 +164,7 @@ async fn make_backup(
         tracing::warn!(
             backup = %job.name,
             tables = before.without_snapshot,
-            "tables of engines without snapshots are saved as of some moment during the dump"
+            "tables without snapshot support are not consistent with the others"
         );
     }
 
@@ -174,7 +175,7 @@ async fn make_backup(
         let result = blocking(move || dump(&client, &login, &databases, &path, &killer)).await;
         match result {
             Err(RunError::DefinitionChanged { stderr }) if !retried => {
-                tracing::warn!(backup = %job.name, error = stderr, "a table's definition changed during the dump: once more");
+                tracing::warn!(backup = %job.name, error = stderr, "table definition changed during the dump; retrying");
                 store.discard(run)?;
                 retried = true;
             }
@@ -192,21 +193,13 @@ async fn make_backup(
     }
 }
 
-/// Reads the password anew for each run, so that a rotated one needs no restart.
+/// Reads the password for each run, so that a new one needs no restart.
 fn log_in(job: &Job) -> Result<Login, RunError> {
-    let password = match &job.password_file {
-        None => String::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| RunError::PasswordFile { path: path.clone(), source })?;
-            // Editors end a file with a newline.
-            text.strip_suffix('\n').unwrap_or(&text).to_owned()
-        }
-    };
+    let password = job.password_file.as_deref().map(|path| Secret::read("--mysql.password-file", path)).transpose()?;
     Ok(Login { address: job.address.clone(), user: job.user.clone(), password })
 }
 
-/// Runs on a thread of its own. A panic there goes on here.
+/// Runs on its own thread. A panic there continues here.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match task::spawn_blocking(work).await {
         Ok(result) => result,
@@ -328,7 +321,7 @@ fn seconds_of(manifest: &Manifest) -> f64 {
 async fn report(job: &Job, manifest: &Manifest) {
     let Some(gateway) = &job.pushgateway else { return };
     if let Err(error) = push(gateway, manifest).await {
-        tracing::warn!(gateway = without_login(gateway), %error, "the result was not pushed; the manifest has it");
+        tracing::warn!(gateway = without_login(gateway), %error, "push failed");
     }
 }
 

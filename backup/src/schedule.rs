@@ -8,12 +8,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::{
     error::RunError,
-    run::{Job, Stop, run, stopped},
+    run::{Job, ShutdownSignal, run, stopped},
     store::last_success,
 };
 
-/// Returns when told to stop; a run that is at work then ends as interrupted.
-pub async fn every(job: &Job, period: Duration, stop: &mut Stop) {
+/// Returns after a stop signal; a current run ends as interrupted.
+pub async fn every(job: &Job, period: Duration, stop: &mut ShutdownSignal) {
     // From the files and not from memory: a restart neither skips a slot nor adds a run.
     let delay = until_first(last_success(&job.directory, &job.name), period, Timestamp::now());
     tracing::info!(
@@ -32,14 +32,14 @@ pub async fn every(job: &Job, period: Duration, stop: &mut Stop) {
         }
         let start = Instant::now();
         if let Err(error @ RunError::AlreadyRunning { .. }) = run(job, stop).await {
-            tracing::warn!(backup = %job.name, %error, "this slot is skipped");
+            tracing::warn!(backup = %job.name, %error, "slot skipped");
         }
         if start.elapsed() > period {
             tracing::warn!(
                 backup = %job.name,
                 duration_seconds = start.elapsed().as_secs_f64(),
                 period_seconds = period.as_secs_f64(),
-                "the run took longer than the period: slots were skipped"
+                "run took longer than the period; slots skipped"
             );
         }
     }

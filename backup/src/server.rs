@@ -1,8 +1,9 @@
-//! What the job asks the server itself: who it is, what the user may see, and what there is to save.
+//! What the job reads from the server itself: its version, the user's privileges, and the objects to save.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use mysql_async::{Conn, Opts, OptsBuilder, prelude::Queryable};
+use service_kit::{address::Address, resolve, secret::Secret};
 
 use crate::{
     error::RunError,
@@ -16,57 +17,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The servers' own databases. Users and grants belong to the configuration, and the rest is derived.
 const SYSTEM_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
-/// Where a server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    Tcp { host: String, port: u16 },
-    Unix(PathBuf),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address of a server: use host:port, [IPv6]:port or unix:///path/to/socket")]
-pub struct InvalidAddress(String);
-
-impl FromStr for Address {
-    type Err = InvalidAddress;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidAddress(text.to_owned());
-        if let Some(path) = text.strip_prefix("unix://") {
-            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(invalid()) };
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = bracketed.unwrap_or(host);
-        // The host ends up in a line of the client's option file.
-        let good =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || (c == ':' && bracketed.is_some());
-        if host.is_empty() || !host.chars().all(good) {
-            return Err(invalid());
-        }
-        Ok(Self::Tcp { host: host.to_owned(), port: port.parse().map_err(|_| invalid())? })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-        }
-    }
-}
-
 /// Where to log in, and as whom.
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) address: Address,
     pub(crate) user: String,
-    pub(crate) password: String,
+    /// `None`: an empty password.
+    pub(crate) password: Option<Secret>,
 }
 
-/// A connection for questions. The dump client makes its own.
+/// A connection for queries. The dump client opens its own.
 pub(crate) struct Session<'a> {
     login: &'a Login,
     connection: Conn,
@@ -76,19 +36,14 @@ impl<'a> Session<'a> {
     pub(crate) async fn connect(login: &'a Login) -> Result<Self, RunError> {
         let options = OptsBuilder::default()
             .user(Some(&login.user))
-            .pass(Some(&login.password))
+            .pass(login.password.as_ref().map(Secret::expose))
             // Or the driver asks for both on each connection, and changes to a Unix socket when it finds one.
             .prefer_socket(false)
             .max_allowed_packet(Some(16 * 1024 * 1024))
             .wait_timeout(Some(600))
             // `SHOW GRANTS` in the quotes that the parser knows.
             .setup(vec!["SET SESSION sql_mode = '', sql_quote_show_create = 1"]);
-        let options: Opts = match &login.address {
-            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
-            Address::Unix(path) => options.socket(Some(path.to_string_lossy())),
-        }
-        .into();
-        match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(options)).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, connect(&login.address, options)).await {
             Ok(Ok(connection)) => Ok(Self { login, connection }),
             Ok(Err(error)) => Err(login.error(&error)),
             Err(_) => Err(RunError::ServerUnreachable {
@@ -183,7 +138,7 @@ impl<'a> Session<'a> {
         Ok(inventory)
     }
 
-    /// Says goodbye, so that the server counts no aborted connection. That the server may be gone by now doesn't matter.
+    /// Closes the connection, so that the server counts no aborted one. Best effort: the server may be gone.
     pub(crate) async fn close(self) {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.disconnect()).await;
     }
@@ -200,6 +155,22 @@ impl Login {
             error => RunError::ServerUnreachable { address, message: error.to_string() },
         }
     }
+}
+
+/// Tries one address of the host after the other.
+async fn connect(address: &Address, options: OptsBuilder) -> mysql_async::Result<Conn> {
+    let (host, port) = match address {
+        Address::Tcp { host, port } => (host, *port),
+        Address::Unix(path) => return Conn::new(Opts::from(options.socket(Some(path.to_string_lossy())))).await,
+    };
+    let mut result = Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
+    for ip in resolve::addresses(host).await? {
+        result = Conn::new(Opts::from(options.clone().ip_or_hostname(ip.to_string()).tcp_port(port))).await;
+        if !matches!(result, Err(mysql_async::Error::Io(_))) {
+            break;
+        }
+    }
+    result
 }
 
 #[derive(Debug, Default)]
@@ -230,7 +201,7 @@ fn missing_grants(grants: &Grants, server: &Server, databases: &[String]) -> Vec
         }
     }
     if server.flavour == Flavour::MySql {
-        // `mysql.proc` is no more since 8.0, SHOW_ROUTINE came in 8.0.20.
+        // MySQL 8.0 has no `mysql.proc`; SHOW_ROUTINE is new in 8.0.20.
         let routines = if major >= 8 {
             grants.global("SHOW_ROUTINE") || grants.global("SELECT")
         } else {
@@ -247,16 +218,6 @@ fn missing_grants(grants: &Grants, server: &Server, databases: &[String]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_parsed_and_printed_alike() {
-        for text in ["127.0.0.1:3306", "db.example:13306", "[::1]:3306", "unix:///run/mysqld/mysqld.sock"] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
-        }
-        for text in ["", "db", ":3306", "db:", "db:66000", "::1:3306", "unix://relative", "a\nb:1", "a\"b:1"] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn flavours_are_told_apart() {

@@ -7,7 +7,7 @@
 //! 3. the first renamed to `RUN.sql.zst`
 //! 4. the second renamed to `RUN.manifest.json`: the commit point
 //!
-//! So whatever a killed run leaves has an unfinished name, or stands beside one: [`Store::sweep`] can remove all of it and nothing else.
+//! So every file of a killed run has an unfinished name, or is next to one: [`Store::sweep`] removes exactly these files.
 //! Pruning goes the same way back.
 
 use std::{
@@ -220,13 +220,21 @@ impl Store {
     }
 }
 
-/// When the newest complete backup of this name began, by its manifest.
+/// The start of the newest run of this name that has a manifest, successful or not.
+pub(crate) fn last_run(directory: &Path, backup: &BackupName) -> Option<jiff::Timestamp> {
+    runs(directory, backup)?.filter_map(|run| run.started_at()).max()
+}
+
+fn runs(directory: &Path, backup: &BackupName) -> Option<impl Iterator<Item = RunName>> {
+    let entries = fs::read_dir(directory).ok()?;
+    let names = entries.filter_map(|entry| RunName::parse(entry.ok()?.file_name().to_str()?));
+    Some(names.filter(move |(run, kind)| run.backup() == backup && *kind == FileKind::Manifest).map(|(run, _)| run))
+}
+
+/// The start of the newest complete backup of this name, by its manifest.
 pub(crate) fn last_success(directory: &Path, backup: &BackupName) -> Option<jiff::Timestamp> {
-    fs::read_dir(directory)
-        .ok()?
-        .filter_map(|entry| RunName::parse(entry.ok()?.file_name().to_str()?))
-        .filter(|(run, kind)| run.backup() == backup && *kind == FileKind::Manifest)
-        .filter_map(|(run, _)| Manifest::read(&directory.join(run.manifest_file())).ok())
+    runs(directory, backup)?
+        .filter_map(|run| Manifest::read(&directory.join(run.manifest_file())).ok())
         .filter(|manifest| manifest.success().is_some())
         .map(|manifest| manifest.started_at)
         .max()

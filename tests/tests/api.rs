@@ -444,6 +444,86 @@ async fn a_second_signal_stops_at_once() -> Result<(), Error> {
 }
 
 #[tokio::test]
+async fn sighup_reads_the_password_and_token_files_again() -> Result<(), Error> {
+    let stores = Stores::start().await?;
+    let file = |name: &str| stores.db.directory().join(name);
+    let write = |name: &str, text: &str| std::fs::write(file(name), text).expect("a file");
+    // With CRLF, as an editor on Windows leaves it.
+    write("mysql", "mysql-secret\r\n");
+    write("redis", "redis-secret\r\n");
+    write("token", "one\r\n");
+    let api = Program::api()
+        .arg(format!("--mysql.address={}", stores.db.address()))
+        .arg(format!("--redis.address={}", stores.redis.address()))
+        .arg(format!("--mysql.password-file={}", file("mysql").display()))
+        .arg(format!("--redis.password-file={}", file("redis").display()))
+        .arg(format!("--webhook.token-file={}", file("token").display()));
+    let api = stores.healthy_replica(api).await?;
+    let pid = api.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.try_into().ok()?)).expect("a process");
+    let reload = || rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("a signal");
+    let metrics = api.url_of(1, "/metrics");
+    let reloaded = async |successful: u8| {
+        let sample = format!("\napp_config_last_reload_successful {successful}\n");
+        eventually(SOON, &format!("{metrics} has {sample}"), async || {
+            let text = http::get(&metrics).await.map_err(|error| error.to_string())?.text();
+            if text.contains(&sample) { Ok(()) } else { Err(text) }
+        })
+        .await
+    };
+    let notified = async |token: &str| {
+        let header = format!("Bearer {token}");
+        let url = api.url("/api/webhook/alert");
+        http::post_json(&url, &[("authorization", header.as_str())], &notification("firing", "a0")).await
+    };
+
+    // A bad file: nothing changes, not even what the good files say.
+    write("mysql", "");
+    write("token", "two");
+    reload();
+    reloaded(0).await?;
+    assert_eq!(notified("one").await?.status, 200);
+    assert_eq!(pay(&api, "before", &payment(1)).await?.status, 201);
+
+    stores.db.sql("SET PASSWORD FOR medassist@'127.0.0.1' = PASSWORD('other')")?;
+    write("mysql", "other\n");
+    reload();
+    reloaded(1).await?;
+    assert_eq!(notified("two").await?.status, 200);
+    assert_problem(&notified("one").await?, 401, "unauthorized");
+    // Every connection that logged in with the old password ends.
+    stores.db.sql("KILL USER medassist@'127.0.0.1'")?;
+    eventually(SOON, "a payment over a new connection", async || {
+        let reply = pay(&api, "after", &payment(1)).await.map_err(|error| error.to_string())?;
+        if reply.status == 201 { Ok(()) } else { Err(reply.text()) }
+    })
+    .await?;
+    answers(&api, "/readyz", 200, "healthy").await?;
+    for private in ["mysql-secret", "redis-secret", "other"] {
+        assert!(!api.log().contains(private), "{private} is in the log:\n{}", api.log());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn healthcheck_finds_the_replica_by_its_own_flag() -> Result<(), Error> {
+    let stores = Stores::start().await?;
+    let mut api = stores.healthy_replica(stores.replica("api1")).await?;
+    let address = api.addresses()[0];
+    let healthcheck = async || {
+        let flag = format!("--web.listen-address={address}");
+        Program::new("medassist-api").args(["healthcheck".to_owned(), flag]).run(SOON).await
+    };
+    let healthy = healthcheck().await?;
+    assert_eq!(healthy.code, Some(0), "{}", healthy.stderr);
+    assert_eq!(healthy.stderr, format!("healthy: {address}/livez: status 200\n"));
+    api.stop().await?;
+    let unhealthy = healthcheck().await?;
+    assert_eq!(unhealthy.code, Some(1), "{}", unhealthy.stderr);
+    assert!(unhealthy.stderr.starts_with("unhealthy: "), "{}", unhealthy.stderr);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_webhook_demands_its_token() -> Result<(), Error> {
     let stores = Stores::start().await?;
     let token = stores.db.directory().join("token");
@@ -461,6 +541,62 @@ async fn the_webhook_demands_its_token() -> Result<(), Error> {
     let right = [("authorization", "Bearer webhook-secret")];
     assert_eq!(http::post_json(&url, &right, &body).await?.status, 200);
     assert!(!api.log().contains("webhook-secret"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_web_config_applies_to_both_listeners_but_not_to_probes() -> Result<(), Error> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (web, token) = (directory.path().join("web.yml"), directory.path().join("token"));
+    let write_user = |password: &str| {
+        let hash = bcrypt::hash(password, 4).expect("a hash");
+        let headers = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n";
+        std::fs::write(&web, format!("{headers}basic_auth_users:\n  me: {hash}\n")).expect("the file");
+    };
+    write_user("right");
+    std::fs::write(&token, "webhook-secret").expect("the token's file");
+    let api = Program::api()
+        .args(["--mysql.address=127.0.0.1:1", "--redis.address=127.0.0.1:1"])
+        .arg(format!("--web.config.file={}", web.display()))
+        .arg(format!("--webhook.token-file={}", token.display()))
+        .start()
+        .await?;
+    // me:right
+    let me = [("authorization", "Basic bWU6cmlnaHQ=")];
+    for path in ["/health", "/api/alerts", "/nowhere"] {
+        let refused = http::get(&api.url(path)).await?;
+        assert_problem(&refused, 401, "unauthorized");
+        assert_eq!(refused.header("www-authenticate"), "Basic realm=\"medassist-api\"", "{path}");
+        assert_ne!(http::get_with(&api.url(path), &me).await?.status, 401, "{path}");
+    }
+    let livez = http::get(&api.url("/livez")).await?;
+    assert_eq!((livez.status, livez.header("x-frame-options")), (200, "deny"));
+    assert_ne!(http::get(&api.url("/readyz")).await?.status, 401);
+    let metrics = api.url_of(1, "/metrics");
+    assert_eq!(http::get(&metrics).await?.status, 401);
+    let page = http::get_with(&metrics, &me).await?.text();
+    assert!(page.contains("http_response_status_code=\"401\""), "refused requests are counted: {page}");
+    let (webhook, body) = (api.url("/api/webhook/alert"), notification("firing", "a0"));
+    let reply = http::post_json(&webhook, &me, &body).await?;
+    assert_eq!((reply.status, reply.header("www-authenticate")), (401, "Bearer"), "the webhook has its token instead");
+    let bearer = [("authorization", "Bearer webhook-secret")];
+    assert_unavailable(&http::post_json(&webhook, &bearer, &body).await?);
+
+    std::fs::write(&web, "basic_auth_users:\n  me: plain\n").expect("the file");
+    api.hang_up()?;
+    eventually(SOON, "the log names the invalid key", async || match api.log() {
+        log if log.contains("web.yml: basic_auth_users.me: ") => Ok(()),
+        log => Err(log),
+    })
+    .await?;
+    assert_eq!(http::get_with(&metrics, &me).await?.status, 200, "an invalid file changes nothing");
+    write_user("other");
+    api.hang_up()?;
+    eventually(SOON, "the new password is in use", async || match http::get_with(&metrics, &me).await {
+        Ok(Reply { status: 401, .. }) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await?;
     Ok(())
 }
 

@@ -298,8 +298,8 @@ async fn wrong_flags_stop_the_start_with_one_line() {
     for (args, reason) in [
         (&[][..], "nothing to look at: give --backup.job"),
         (&["--backup.job=/var/backups"], "--backup.job=/var/backups: NAME:DIRECTORY is expected"),
-        (&["--backup.job=a:/x", "--backup.rpo=soon"], "--backup.rpo=soon: a duration is expected"),
-        (&["--backup.job=a:/x", "--backup.stable-for=-1s"], "--backup.stable-for=-1s: a duration is expected"),
+        (&["--backup.job=a:/x", "--backup.rpo=soon"], "--backup.rpo=soon: expected a duration"),
+        (&["--backup.job=a:/x", "--backup.stable-for=-1s"], "--backup.stable-for=-1s: expected a duration"),
         (&["--backup.pattern=a:/x*/y"], "--backup.pattern=a:/x*/y: wildcards may stand in the file's name only"),
     ] {
         let finished = exporter(&[]).args(args).run(DEADLINE).await.unwrap();

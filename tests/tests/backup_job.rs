@@ -318,7 +318,7 @@ async fn a_killed_run_leaves_nothing_like_a_backup_and_the_next_one_cleans_up() 
     held.disconnect().await.unwrap();
     let finished = site.run().await;
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    assert!(finished.stderr.contains("removed what a killed run left"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("removed a file of a killed run"), "{}", finished.stderr);
     assert_eq!(site.files().len(), 2, "{:?}", site.files());
     assert_eq!(site.manifests()[0]["result"], "ok");
 }
@@ -344,7 +344,7 @@ async fn a_second_run_at_the_same_time_is_refused() {
 
     let second = site.run().await;
     assert_eq!(second.code, Some(1));
-    assert!(second.stderr.contains("another mysql-backup is at work"), "{}", second.stderr);
+    assert!(second.stderr.contains("another mysql-backup is running"), "{}", second.stderr);
     assert!(site.manifests().is_empty(), "the second left a manifest in the first one's place");
 
     held.disconnect().await.unwrap();
@@ -365,7 +365,7 @@ async fn a_migration_during_the_dump_is_retried_once() {
     held.disconnect().await.unwrap();
 
     assert_eq!(job.exited(DEADLINE).await.unwrap().code(), Some(0), "{}", job.log());
-    assert!(job.log().contains("definition changed during the dump: once more"), "{}", job.log());
+    assert!(job.log().contains("definition changed during the dump; retrying"), "{}", job.log());
     assert_eq!(site.manifests()[0]["result"], "ok");
 }
 

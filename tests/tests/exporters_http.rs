@@ -94,6 +94,26 @@ async fn pages_are_compressed_as_asked() -> Result<(), Error> {
 }
 
 #[tokio::test]
+async fn healthcheck_needs_no_curl() -> Result<(), Error> {
+    for (name, _, target, _) in EXPORTERS {
+        let exporter = exporter(name, target).start().await?;
+        let address = exporter.addresses()[0];
+        let variable = format!("{}_WEB_LISTEN_ADDRESS", name.to_uppercase().replace('-', "_"));
+        let healthcheck = async || {
+            // By the variable, as in a container; every interface of this machine is loopback for the check.
+            let address = format!(":{}", address.port());
+            Program::new(name).env(&variable, address).arg("healthcheck").run(Duration::from_secs(10)).await
+        };
+        let healthy = healthcheck().await?;
+        assert_eq!(healthy.code, Some(0), "{name}: {}", healthy.stderr);
+        drop(exporter);
+        let unhealthy = healthcheck().await?;
+        assert_eq!(unhealthy.code, Some(1), "{name}: {}", unhealthy.stderr);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn paths_answer_as_prometheus_users_know_them() -> Result<(), Error> {
     for (name, _, target, _) in EXPORTERS {
         let exporter = exporter(name, target).start().await?;

@@ -667,7 +667,7 @@ async fn wrong_configuration_stops_the_start_with_one_line() {
     for (flag, line) in [
         ("--redis.addr=http://cache", "redis-exporter: --redis.addr: not an address of a Redis server"),
         ("--redis.addr=redis://u:sesame@cache", "redis-exporter: --redis.addr contains a password"),
-        ("--redis.password-file=/nonexistent", "redis-exporter: cannot read the password from /nonexistent"),
+        ("--redis.password-file=/nonexistent", "redis-exporter: cannot read --redis.password-file=/nonexistent"),
     ] {
         let finished = Program::new("redis-exporter").arg(flag).run(10 * SECOND).await.unwrap();
         assert_eq!(finished.code, Some(1), "{flag}");

@@ -193,7 +193,7 @@ async fn users_need_their_password_everywhere_but_for_health_probes() -> Result<
     }
     let reload = http::request(Method::POST, &exporter.url("/-/reload"), &[], Vec::new(), PATIENCE).await?;
     assert_eq!(reload.status, 401);
-    assert!(!exporter.log().contains("reloaded"));
+    assert!(!exporter.log().contains("configuration reloaded"));
     for path in ["/-/healthy", "/-/ready"] {
         assert_eq!(http::get(&exporter.url(path)).await?.status, 200, "{path}");
     }
@@ -243,8 +243,8 @@ async fn a_renewed_certificate_counts_without_a_reload() -> Result<(), Error> {
     let url = https(&exporter, "/metrics");
     assert_eq!(status(&first.client(None), &url).await, 200);
     files.write("server.pem", "rubbish");
-    eventually(PATIENCE, "the log tells that the new files are no use", async || match exporter.log() {
-        log if log.contains("server.pem: there is no PEM certificate in it") => Ok(()),
+    eventually(PATIENCE, "the log says that the new files are invalid", async || match exporter.log() {
+        log if log.contains("server.pem: no PEM certificate found") => Ok(()),
         log => {
             assert_eq!(status(&first.client(None), &url).await, 200, "the old certificate stays");
             Err(log)
@@ -258,7 +258,7 @@ async fn a_renewed_certificate_counts_without_a_reload() -> Result<(), Error> {
     })
     .await?;
     assert_eq!(status(&first.client(None), &url).await, 0);
-    assert!(!exporter.log().contains("reloaded"), "{}", exporter.log());
+    assert!(!exporter.log().contains("configuration reloaded"), "{}", exporter.log());
     Ok(())
 }
 
@@ -340,7 +340,7 @@ async fn a_wrong_file_stops_the_start_with_one_line_that_names_the_key() -> Resu
         assert_eq!((program.code, program.stderr.lines().count()), (Some(1), 1), "{}", program.stderr);
         assert!(program.stderr.contains("web.yml: tls_server_config.cert_file: "), "{}", program.stderr);
     }
-    // An empty flag is how service files of Go's exporters say that there is none.
+    // Service files of Go exporters have an empty flag if there is no file.
     let exporter = Program::exporter("redis-exporter").arg(TARGET).arg("--web.config.file=").start().await?;
     assert_eq!(http::get(&exporter.url("/metrics")).await?.status, 200);
     Ok(())

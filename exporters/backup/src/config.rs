@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::{Span, SpanRelativeTo};
+use exporter_toolkit::duration::{self, DurationError};
 use mysql_backup::name::{BackupName, InvalidBackupName};
 use wildmatch::WildMatch;
 
@@ -66,8 +66,8 @@ pub enum ConfigError {
     Name { flag: &'static str, value: String, source: InvalidBackupName },
     #[error("the backup {0} is given twice: each --backup.job and --backup.pattern needs a name of its own")]
     Duplicate(BackupName),
-    #[error("--backup.{flag}={value}: a duration is expected, such as 30m, 12h or 1d: {reason}")]
-    Duration { flag: &'static str, value: String, reason: String },
+    #[error("--backup.{flag}={value}: {source}")]
+    Duration { flag: &'static str, value: String, source: DurationError },
     #[error("--backup.rpo={0}: there is no such backup among --backup.job and --backup.pattern")]
     RpoOfUnknown(String),
     #[error("--backup.rpo={0}: the target is given twice")]
@@ -83,7 +83,7 @@ impl Args {
         if count > MAX_JOBS {
             return Err(ConfigError::TooManyJobs(count));
         }
-        let stable_for = duration("stable-for", &self.stable_for)?;
+        let stable_for = parse_duration("stable-for", &self.stable_for, duration::duration)?;
         let mut rpo = Rpo::parse(&self.rpo)?;
         let mut jobs: Vec<Job> = Vec::with_capacity(count);
         let mut add = |name: BackupName, directory: PathBuf, source| {
@@ -149,11 +149,7 @@ impl Rpo {
                 Some((name, text)) => (Some(name), text),
                 None => (None, value.as_str()),
             };
-            let target = duration("rpo", text)?;
-            if target.is_zero() {
-                let reason = "the target must be longer than nothing".to_owned();
-                return Err(ConfigError::Duration { flag: "rpo", value: value.clone(), reason });
-            }
+            let target = parse_duration("rpo", text, duration::positive_duration)?;
             let twice = match name {
                 Some(name) => by_name.insert(name.to_owned(), (target, value.clone())).is_some(),
                 None => general.replace(target).is_some(),
@@ -174,11 +170,12 @@ impl Rpo {
     }
 }
 
-fn duration(flag: &'static str, value: &str) -> Result<Duration, ConfigError> {
-    let error = |reason: String| ConfigError::Duration { flag, value: value.to_owned(), reason };
-    let span: Span = value.parse().map_err(|source: jiff::Error| error(source.to_string()))?;
-    let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|source| error(source.to_string()))?;
-    Duration::try_from(span).map_err(|_| error("it must not be negative".to_owned()))
+fn parse_duration(
+    flag: &'static str,
+    value: &str,
+    parser: fn(&str) -> Result<Duration, DurationError>,
+) -> Result<Duration, ConfigError> {
+    parser(value).map_err(|source| ConfigError::Duration { flag, value: value.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -226,7 +223,7 @@ mod tests {
             (args(&[], &[], &[]), "nothing to look at: give --backup.job"),
             (args(&["mysql"], &[], &[]), "--backup.job=mysql: NAME:DIRECTORY is expected"),
             (args(&["mysql:"], &[], &[]), "--backup.job=mysql:: NAME:DIRECTORY is expected"),
-            (args(&["/var:/x"], &[], &[]), "--backup.job=/var:/x: \"/var\" is no name"),
+            (args(&["/var:/x"], &[], &[]), "--backup.job=/var:/x: invalid backup name \"/var\""),
             (args(&[], &["app:*.gz"], &[]), "--backup.pattern=app:*.gz: NAME:DIRECTORY/PATTERN is expected"),
             (args(&[], &["app:/x/"], &[]), "--backup.pattern=app:/x/: NAME:DIRECTORY/PATTERN is expected"),
             (
@@ -235,10 +232,10 @@ mod tests {
             ),
             (args(&[], &["app:/x/[0-9].gz"], &[]), "--backup.pattern=app:/x/[0-9].gz: only * and ? are wildcards"),
             (args(&["a:/x"], &["a:/y/*"], &[]), "the backup a is given twice"),
-            (args(&["a:/x"], &[], &["soon"]), "--backup.rpo=soon: a duration is expected, such as 30m"),
-            (args(&["a:/x"], &[], &["30"]), "--backup.rpo=30: a duration is expected"),
-            (args(&["a:/x"], &[], &["-30m"]), "--backup.rpo=-30m: a duration is expected"),
-            (args(&["a:/x"], &[], &["0s"]), "--backup.rpo=0s: a duration is expected"),
+            (args(&["a:/x"], &[], &["soon"]), "--backup.rpo=soon: expected a duration such as 30s"),
+            (args(&["a:/x"], &[], &["30x"]), "--backup.rpo=30x: expected a duration"),
+            (args(&["a:/x"], &[], &["-30m"]), "--backup.rpo=-30m: expected a duration"),
+            (args(&["a:/x"], &[], &["0s"]), "--backup.rpo=0s: expected a duration of more than zero"),
             (args(&["a:/x"], &[], &["30m", "20m"]), "--backup.rpo=20m: the target is given twice"),
             (args(&["a:/x"], &[], &["b=20m"]), "--backup.rpo=b=20m: there is no such backup"),
         ] {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use exporter_toolkit::flags::duration;
+use exporter_toolkit::duration::positive_duration;
 use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, Target, async_trait};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -50,8 +50,8 @@ pub struct Args {
     #[arg(long = "haproxy.server-exclude-states", value_name = "STATE", value_delimiter = ',', value_parser = server_state)]
     exclude_states: Vec<ServerState>,
 
-    /// Longest wait for HAProxy's answer, where the scraper would wait longer
-    #[arg(long = "haproxy.timeout", value_name = "DURATION", value_parser = duration)]
+    /// Timeout of HAProxy's response, if it is shorter than the scrape's
+    #[arg(long = "haproxy.timeout", value_name = "DURATION", value_parser = positive_duration)]
     timeout: Option<Duration>,
 
     /// Take any certificate of an https URI

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use exporter_toolkit::flags::read_secret;
-use exporter_toolkit::resolve::{addresses, connect_to};
-use reqwest::dns::{Name, Resolve, Resolving};
+use exporter_toolkit::resolve::connect_to;
+use exporter_toolkit::resolve::http::HttpResolver;
+use exporter_toolkit::secret::{Secret, SecretError};
 use reqwest::{StatusCode, Url};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -42,8 +41,8 @@ pub enum UriError {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PasswordError {
-    #[error("--haproxy.password-file={file}: {source}", file = file.display())]
-    Read { file: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("--haproxy.password-file needs a user in --haproxy.scrape-uri: http://user@host/path;csv")]
     NoUser,
 }
@@ -141,8 +140,8 @@ impl Source {
     }
 
     pub(crate) fn read_password(&mut self, file: &Path) -> Result<(), PasswordError> {
-        let password = read_secret(file).map_err(|source| PasswordError::Read { file: file.to_owned(), source })?;
-        if self.set_password(&password) { Ok(()) } else { Err(PasswordError::NoUser) }
+        let password = Secret::read("--haproxy.password-file", file)?;
+        if self.set_password(password.expose()) { Ok(()) } else { Err(PasswordError::NoUser) }
     }
 
     /// The password of the user in an http URI.
@@ -321,7 +320,7 @@ impl HttpClients {
         let builder = reqwest::Client::builder()
             // HAProxy's page is next door; a proxy in the environment is meant for the internet.
             .no_proxy()
-            .dns_resolver(Names)
+            .dns_resolver(HttpResolver)
             .redirect(reqwest::redirect::Policy::limited(2))
             .pool_max_idle_per_host(self.idle);
         // Without TLS no certificates are looked for: a container without any is fine.
@@ -334,19 +333,6 @@ impl HttpClients {
         }
         let client = builder.build()?;
         Ok(cell.get_or_init(|| client))
-    }
-}
-
-/// The toolkit's way to a host's addresses.
-struct Names;
-
-impl Resolve for Names {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            // The port is the URL's.
-            let addresses = addresses(name.as_str()).await?.into_iter().map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as Box<dyn Iterator<Item = SocketAddr> + Send>)
-        })
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use exporter_toolkit::flags::{duration, read_secret};
+use exporter_toolkit::duration::duration;
+use exporter_toolkit::secret::Secret;
 use mysql_async::{ClientIdentity, SslOpts};
 use tokio::time::Instant;
 
@@ -34,7 +35,7 @@ pub struct Args {
     #[arg(long = "mysqld.username", value_name = "USER")]
     username: Option<String>,
 
-    /// File that holds the password; a line feed at its end doesn't count
+    /// File containing only the password
     #[arg(long = "mysqld.password-file", value_name = "FILE")]
     password_file: Option<PathBuf>,
 
@@ -79,8 +80,8 @@ pub(crate) struct ConnectionSettings {
     #[arg(long = "exporter.log_slow_filter", help_heading = "Connections")]
     pub(crate) log_slow_filter: bool,
 
-    /// Time that one statement may take; 0 is as long as the scrape may
-    #[arg(long = "exporter.query_timeout", value_name = "SECONDS", default_value = "0", value_parser = duration, help_heading = "Connections")]
+    /// Timeout of one statement; 0 means the scrape's own timeout
+    #[arg(long = "exporter.query_timeout", value_name = "DURATION", default_value = "0", value_parser = duration, help_heading = "Connections")]
     query_timeout: Duration,
 
     /// Connections to one server at the most: 1 or 2; of a larger number 2 are opened
@@ -186,18 +187,12 @@ impl Config {
             Err(error) if args.my_cnf.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(ConfigError::File { flag: "--config.my-cnf", path, source }),
         };
-        let password = match &args.password_file {
-            Some(path) => Some(read_secret(path).map_err(|source| ConfigError::File {
-                flag: "--mysqld.password-file",
-                path: path.clone(),
-                source,
-            })?),
-            None => std::env::var(PASSWORD_VARIABLE).ok().filter(|password| !password.is_empty()),
-        };
+        let password =
+            Secret::from_file_or_variable("--mysqld.password-file", args.password_file.as_deref(), PASSWORD_VARIABLE)?;
         let variable = |name: &str| std::env::var(name).ok();
         let mut sections = Sections::parse(&path, &text, &variable)?;
         sections.default_to(CLIENT, "user", args.username.clone());
-        sections.default_to(CLIENT, "password", password);
+        sections.default_to(CLIENT, "password", password.map(|password| password.expose().to_owned()));
         Ok(Self {
             thresholds: args.thresholds,
             options: Arc::new(args.options.clone()),
@@ -418,7 +413,7 @@ mod tests {
             assert_eq!(settings.statement_deadline(now, scrape) - now, Duration::from_millis(ours), "{flag}");
             assert_eq!(settings.statement_seconds(10), servers, "{flag}");
         }
-        let endless = ConnectionSettings::given(&["--exporter.query_timeout=1e18"]);
+        let endless = ConnectionSettings::given(&["--exporter.query_timeout=3660d"]);
         assert_eq!(endless.statement_deadline(now, scrape), scrape);
     }
 

@@ -141,6 +141,8 @@ pub(crate) enum ConfigError {
     Address { address: String },
     #[error("cannot read {flag}={path}: {source}", path = path.display())]
     File { flag: &'static str, path: std::path::PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Secret(#[from] exporter_toolkit::secret::SecretError),
     #[error("{path}:{line}: {reason}", path = path.display())]
     Syntax { path: std::path::PathBuf, line: usize, reason: &'static str },
     #[error("no section [{section}] in {path} (--config.my-cnf)", path = path.display())]

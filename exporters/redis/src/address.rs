@@ -3,27 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use exporter_toolkit::secret::Secret;
 use redis::{ConnectionAddr, ConnectionInfo};
-
-/// A password: neither printed nor logged.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use exporter_toolkit::flags::positive;
+use exporter_toolkit::secret::Secret;
 use exporter_toolkit::{BoxError, Target, async_trait};
 use redis::{Pipeline, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::address::{Address, Secret};
+use crate::address::Address;
 use crate::connection::{Attempt, Connection, Error};
 use crate::credentials::{Credentials, Login};
 use crate::info::Info;

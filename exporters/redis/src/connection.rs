@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::address::Endpoint;
-use crate::credentials::CredentialsError;
+use exporter_toolkit::secret::SecretError;
 
 /// Bytes that a server may answer in one round trip. INFO ALL of a busy server is about 100 kB; 40 times that is no Redis any more.
 const ANSWER_LIMIT: u64 = 4 << 20;
@@ -26,7 +26,7 @@ pub(crate) enum Error {
     )]
     Handshake { target: String, source: io::Error },
     #[error("{target}: {source}")]
-    Credentials { target: String, source: CredentialsError },
+    Credentials { target: String, source: SecretError },
     #[error("{target}: {step}: no answer within {seconds:.2} s: {advice}")]
     Timeout { target: String, step: &'static str, seconds: f64, advice: &'static str },
     #[error("{target}: {step}: the connection broke: {source}: the server may be restarting; its log tells more")]

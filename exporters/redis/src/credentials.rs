@@ -3,15 +3,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use exporter_toolkit::flags::read_secret;
+use exporter_toolkit::secret::{Secret, SecretError};
 
-use crate::address::{Address, Secret};
-
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    #[error("cannot read the password from {path}: {source}: check --redis.password-file", path = path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-}
+use crate::address::Address;
 
 /// What the flags and the environment say, beside what an address itself says.
 #[derive(Clone, Debug, Default)]
@@ -30,13 +24,13 @@ pub(crate) struct Login {
 
 impl Credentials {
     /// For one connection. The file is read each time, so that a password can change while the exporter runs.
-    pub(crate) fn login(&self, address: &Address) -> Result<Login, CredentialsError> {
+    pub(crate) fn login(&self, address: &Address) -> Result<Login, SecretError> {
         let user = address.user.clone().or_else(|| self.user.clone());
         let password = match (&address.password, &self.password_file) {
             (Some(password), _) => Some(password.clone()),
             (None, Some(path)) => {
-                let text = read_secret(path).map_err(|source| CredentialsError::Read { path: path.clone(), source })?;
-                password_in(&text, address, user.as_deref())
+                let secret = Secret::read("--redis.password-file", path)?;
+                password_in(secret, address, user.as_deref())
             }
             (None, None) => self.password.clone(),
         };
@@ -46,10 +40,8 @@ impl Credentials {
 
 /// A file holds one password, or the peer's JSON object of passwords by address: `{"redis://user@host:6379": "secret"}`. An address that is
 /// not in the object has no password: the passwords of other servers are not sent to it.
-fn password_in(text: &str, address: &Address, user: Option<&str>) -> Option<Secret> {
-    let Ok(by_address) = serde_json::from_str::<HashMap<String, String>>(text) else {
-        return (!text.is_empty()).then(|| Secret::new(text));
-    };
+fn password_in(secret: Secret, address: &Address, user: Option<&str>) -> Option<Secret> {
+    let Ok(by_address) = serde_json::from_str::<HashMap<String, String>>(secret.expose()) else { return Some(secret) };
     let passwords = by_address.iter().filter_map(|(key, password)| Some((key.parse::<Address>().ok()?, password)));
     passwords
         .filter(|(key, _)| key.endpoint == address.endpoint && key.user.as_deref() == user)
@@ -62,14 +54,13 @@ mod tests {
     use super::*;
 
     fn password(text: &str, address: &str, user: Option<&str>) -> Option<String> {
-        password_in(text, &address.parse().unwrap(), user).map(|secret| secret.expose().to_owned())
+        password_in(Secret::new(text), &address.parse().unwrap(), user).map(|secret| secret.expose().to_owned())
     }
 
     #[test]
     fn what_is_no_json_object_is_one_password() {
         assert_eq!(password(" se cret ", "cache", None).as_deref(), Some(" se cret "));
         assert_eq!(password("{not json", "cache", None).as_deref(), Some("{not json"));
-        assert_eq!(password("", "cache", None), None);
     }
 
     #[test]

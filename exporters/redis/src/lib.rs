@@ -15,10 +15,11 @@ mod tls;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use exporter_toolkit::secret::{Secret, SecretError};
 use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
 use tokio_rustls::TlsConnector;
 
-use crate::address::{Address, Endpoint, Secret};
+use crate::address::{Address, Endpoint};
 use crate::client::{Client, Session, Thresholds};
 use crate::credentials::Credentials;
 use crate::tls::{TlsArgs, TlsError};
@@ -60,7 +61,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
-    Credentials(#[from] credentials::CredentialsError),
+    Credentials(#[from] SecretError),
 }
 
 pub struct RedisExporter {

@@ -2,71 +2,74 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
+use service_kit::duration::duration;
+use service_kit::listen::ListenAddress;
+use service_kit::logging::{self, LogArgs};
+use service_kit::signals::Signals;
+use service_kit::{env, healthcheck};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tracing::info;
+use tokio::sync::oneshot;
+use tracing::{error, info};
+use web_kit::{ActiveConfig, inherit};
 
 use crate::exporter::{BoxError, Collector, Exporter};
 use crate::family::DEFAULT_SAMPLE_LIMIT;
-use crate::flags::duration;
 use crate::gather::Gatherer;
-use crate::logging::{self, Level, LogFormat};
+use crate::handler::{self, Handler};
 use crate::reload::Reloader;
-use crate::server::{self, Server};
-use crate::web_config::Web;
+
+/// Where `healthcheck` sends its request; it needs no user.
+const HEALTH_PATH: &str = "/-/healthy";
+const LISTEN_ADDRESS: &str = "listen_address";
+const PRINT_METRICS: &str = "print_metrics";
 
 #[derive(clap::Args, Debug)]
 struct SharedArgs {
-    /// Address to listen on; `:9104` is every interface. May be given several times
+    /// Address to listen on: `:PORT` for every interface, `HOST:PORT` or `[IPv6]:PORT` for one. Repeatable
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',', help_heading = "Web")]
-    listen_address: Vec<String>,
+    listen_address: Vec<ListenAddress>,
 
-    /// Listen on the sockets that systemd passes instead, as the .socket unit says
+    /// Listen on the sockets that systemd passes (.socket unit) instead of --web.listen-address
     #[arg(long = "web.systemd-socket", help_heading = "Web")]
     systemd_socket: bool,
 
-    /// File with TLS, users, headers and a rate limit, in the YAML of the Go exporter-toolkit
+    /// YAML file with TLS, users, headers and a rate limit, in the format of the Go exporter-toolkit
     #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
     config_file: Option<OsString>,
 
-    /// Path of the series
+    /// Path under which to expose metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", help_heading = "Web")]
     telemetry_path: String,
 
-    /// Seconds taken off the scraper's timeout, for the way of the answer
-    #[arg(long = "timeout-offset", value_name = "SECONDS", default_value = "0.25", value_parser = duration, help_heading = "Web")]
+    /// Subtracted from Prometheus' scrape timeout, to leave time to send the response
+    #[arg(long = "timeout-offset", value_name = "DURATION", default_value = "0.25", value_parser = duration, help_heading = "Web")]
     timeout_offset: Duration,
 
-    /// Samples in one family at the most; more are dropped and counted
+    /// Maximum samples in one metric family; further samples are dropped and counted
     #[arg(long = "scrape.sample-limit", value_name = "SAMPLES", default_value_t = DEFAULT_SAMPLE_LIMIT, help_heading = "Web")]
     sample_limit: usize,
 
-    /// Least severe messages to log
-    #[arg(long = "log.level", value_enum, default_value_t = Level::Info, help_heading = "Logs")]
-    log_level: Level,
-
-    /// Format of the log
-    #[arg(long = "log.format", value_enum, default_value_t = LogFormat::Logfmt, help_heading = "Logs")]
-    log_format: LogFormat,
-
-    /// Print METRICS.md, the table of all families, and exit
-    #[arg(long = "print-metrics")]
-    print_metrics: bool,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// The whole program: flags, logs, HTTP, until a signal ends it. Failure to start is one clear line and exit status 1.
 pub fn run<E: Exporter>() -> ExitCode {
-    match start::<E>(command::<E>().get_matches()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let matches = command::<E>().get_matches();
+    if let Some(status) = healthcheck::run_http_if_requested(&matches, LISTEN_ADDRESS, HEALTH_PATH) {
+        return status;
+    }
+    match start::<E>(matches) {
+        Ok(status) => status,
         Err(error) => {
             print_error(E::PROGRAM, &*error);
             ExitCode::FAILURE
@@ -76,99 +79,106 @@ pub fn run<E: Exporter>() -> ExitCode {
 
 #[expect(
     clippy::print_stderr,
-    reason = "the one line that tells why the program did not start, for a person or a service manager"
+    reason = "the line that says why the program did not start, for a person or a service manager"
 )]
 fn print_error(program: &str, error: &dyn std::error::Error) {
     eprintln!("{program}: {error}");
 }
 
-fn start<E: Exporter>(matches: ArgMatches) -> Result<(), BoxError> {
+fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
     let shared = SharedArgs::from_arg_matches(&matches)?;
-    if shared.print_metrics {
+    if matches.get_flag(PRINT_METRICS) {
         std::io::stdout().write_all(crate::docs::metrics_markdown::<E>().as_bytes())?;
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if !shared.telemetry_path.starts_with('/') || shared.telemetry_path == "/" {
         return Err(format!(
-            "--web.telemetry-path={}: a path below / is expected, such as /metrics",
+            "--web.telemetry-path={}: expected a path below /, such as /metrics",
             shared.telemetry_path
         )
         .into());
     }
-    logging::init(shared.log_level, shared.log_format);
-    // The first provider stays, and every TLS client of the exporter takes it from here.
+    let _log = logging::init(shared.log, E::PROGRAM);
+    // The process-wide provider, which every TLS client of the exporter uses.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut collectors = E::collectors();
     let enabled = enabled_collectors(&collectors, &matches);
     for collector in &mut collectors {
         collector.configure(&matches)?;
     }
-    // A sidecar: one thread serves a thousand scrapes a second, and each further one would cost a memory arena.
+    // A sidecar: one thread serves a thousand scrapes a second, and each further thread would cost a memory arena.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let served = runtime.block_on(async {
+        // Before the files are read: a SIGHUP during the start must not end the program.
+        let Signals { mut stop, mut reload } = Signals::listen()?;
         let exporter = E::new(E::Args::from_arg_matches(&matches)?)?;
         drop(matches);
-        // `--web.config.file=` is how service files of Go's exporters say that there is none.
-        let config_file = shared.config_file.filter(|file| !file.is_empty());
-        let web = Arc::new(Web::load(config_file.map(PathBuf::from))?);
-        let listeners = if shared.systemd_socket {
-            server::inherited()?
-        } else {
-            let default = [format!(":{}", E::DEFAULT_PORT)];
-            listen(if shared.listen_address.is_empty() { &default } else { &shared.listen_address }).await?
-        };
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        let web = Arc::new(ActiveConfig::load(shared.config_file.map(PathBuf::from))?);
+        let listeners =
+            if shared.systemd_socket { inherit::listeners()? } else { listen(&shared.listen_address).await? };
         let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, shared.sample_limit));
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
             revision = crate::REVISION,
             target = gatherer.target_address(),
-            listen = ?server::addresses(&listeners),
-            tls = web.config().tls.is_some(),
-            users = web.config().users.is_some(),
+            listen = ?addresses(&listeners),
+            tls = web.current().has_tls(),
+            users = web.current().has_users(),
             collectors = collectors.join(","),
             "started"
         );
         let reloader = Arc::new(Reloader::new(Arc::clone(&gatherer), Arc::clone(&web)));
         let reloads = async {
-            while hangup.recv().await.is_some() {
-                // The log has how it went.
+            loop {
+                reload.recv().await;
+                // It logs its result.
                 let _ = reloader.reload().await;
             }
         };
-        let server = Server {
+        let handler = Handler {
             gatherer,
             reloader: Arc::clone(&reloader),
             telemetry_path: shared.telemetry_path,
             timeout_offset: shared.timeout_offset,
             web,
-            stopping: watch::Sender::new(false),
+            stopping: AtomicBool::default(),
         };
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                () = reloads => {}
+        let (drain, draining) = oneshot::channel();
+        let second_signal = async {
+            stop.recv().await;
+            let _ = drain.send(());
+            stop.recv().await;
+        };
+        let drained = async {
+            let _ = draining.await;
+        };
+        let status = tokio::select! {
+            () = handler::serve(Arc::new(handler), listeners, drained) => ExitCode::SUCCESS,
+            () = second_signal => {
+                error!("second stop signal; stopping without waiting for running scrapes");
+                ExitCode::FAILURE
             }
+            () = reloads => ExitCode::FAILURE,
         };
-        server::serve(Arc::new(server), listeners, stop).await;
-        Ok(())
+        Ok(status)
     });
     // Dropping the runtime would wait, without a deadline, for threads that hang in the file system.
     runtime.shutdown_background();
     served
 }
 
-async fn listen(addresses: &[String]) -> Result<Vec<TcpListener>, BoxError> {
+async fn listen(addresses: &[ListenAddress]) -> Result<Vec<TcpListener>, BoxError> {
     let mut listeners = Vec::new();
     for address in addresses {
-        let listener = server::bind(address).await;
-        listeners.push(listener.map_err(|error| format!("--web.listen-address={address}: can't listen: {error}"))?);
+        let listener = address.bind().await;
+        listeners.push(listener.map_err(|error| format!("--web.listen-address={address}: cannot listen: {error}"))?);
     }
     Ok(listeners)
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 fn command<E: Exporter>() -> Command {
@@ -176,7 +186,7 @@ fn command<E: Exporter>() -> Command {
         .version(format!("{} (revision {})", env!("CARGO_PKG_VERSION"), crate::REVISION))
         .after_help(format!(
             "Every flag is also an environment variable: --web.listen-address is {}.",
-            environment_variable(E::PROGRAM, "web.listen-address")
+            env::variable(E::PROGRAM, "web.listen-address")
         ));
     command = E::Args::augment_args(command);
     for collector in E::collectors() {
@@ -185,28 +195,15 @@ fn command<E: Exporter>() -> Command {
     }
     // After the groups of flags, whose doc comments would be the description otherwise.
     command = SharedArgs::augment_args(command).about(E::ABOUT).long_about(None);
-    command.mut_args(|arg| {
-        let arg = match arg.get_action() {
-            // Without it a variable would have to be `true` or `false`, and `1` an error.
-            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-            _ => arg,
-        };
-        match arg.get_long().map(|long| environment_variable(E::PROGRAM, long)) {
-            Some(variable) if arg.get_env().is_none() && arg.get_id() != "print_metrics" && !is_empty(&variable) => {
-                arg.env(variable).hide_env(true)
-            }
-            _ => arg,
-        }
-    })
-}
-
-fn environment_variable(program: &str, flag: &str) -> String {
-    format!("{program}_{flag}").to_uppercase().replace(['.', '-'], "_")
-}
-
-/// A variable without a value, as `${VARIABLE:-}` in a compose file gives it, says nothing: so it is for Go's exporters.
-fn is_empty(variable: &str) -> bool {
-    std::env::var_os(variable).is_some_and(|value| value.is_empty())
+    command = command.mut_arg(LISTEN_ADDRESS, |arg| arg.default_value(format!(":{}", E::DEFAULT_PORT)));
+    command = healthcheck::with_http_subcommand(env::with_variables(command), LISTEN_ADDRESS, HEALTH_PATH);
+    // Not by a variable: the service would print and exit.
+    command.arg(
+        Arg::new(PRINT_METRICS)
+            .long("print-metrics")
+            .action(ArgAction::SetTrue)
+            .help("Print METRICS.md, the table of all families, and exit"),
+    )
 }
 
 fn collector_switches<S>(collector: &dyn Collector<S>, peer_prefix: Option<&str>) -> [Arg; 2] {
@@ -231,7 +228,7 @@ fn switch_names(collector: &str) -> (String, String) {
 }
 
 fn enabled_collectors<S>(collectors: &[Box<dyn Collector<S>>], matches: &ArgMatches) -> Vec<usize> {
-    // The last one on the command line counts, whose indices begin at 1, and before that the environment.
+    // The last switch on the command line wins; its index is at least 1. The environment comes after it.
     let given = |name: &str| {
         let rank = match matches.value_source(name)? {
             ValueSource::CommandLine => matches.index_of(name)?,
@@ -242,7 +239,7 @@ fn enabled_collectors<S>(collectors: &[Box<dyn Collector<S>>], matches: &ArgMatc
     };
     let enabled = |collector: &dyn Collector<S>| {
         let (on, off) = switch_names(collector.name());
-        // `…_NO_COLLECTOR_NAME=false` says nothing.
+        // `…_NO_COLLECTOR_NAME=false` has no effect.
         let off = given(&off).filter(|(_, off)| *off).map(|(rank, _)| (rank, false));
         let last = given(&on).into_iter().chain(off).max_by_key(|(rank, _)| *rank);
         last.map_or_else(|| collector.enabled_by_default(), |(_, enabled)| enabled)

@@ -4,7 +4,6 @@
 //! The toolkit owns the rest: flags, HTTP, deadlines, one gather for concurrent scrapes, partial results, the snapshot, both encoders, health.
 //! `CONTRIBUTING.md` walks through a new exporter.
 
-mod auth;
 pub mod check;
 mod cli;
 mod compress;
@@ -14,25 +13,23 @@ pub mod exporter;
 pub mod family;
 pub mod flags;
 mod gather;
+mod handler;
 pub mod health;
-mod logging;
+mod landing_page;
 pub mod negotiate;
 mod process;
-mod rate_limit;
 mod reload;
-pub mod resolve;
-mod server;
+mod response;
 pub mod snapshot;
-mod stream;
 pub mod testing;
-mod tls;
-mod web_config;
 
 pub use async_trait::async_trait;
 pub use check::{CheckDef, CheckStatus, Finding};
 pub use cli::run;
 pub use exporter::{BoxError, Collector, Exporter, Target};
 pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};
+/// What an exporter needs of the service kit, so that it depends on the toolkit only.
+pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret};
 
 /// The revision that the program was built from, where the build said so.
 const REVISION: &str = match option_env!("BUILD_REVISION") {

@@ -3,53 +3,54 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use service_kit::error_chain::with_sources;
 use tokio::time::timeout;
 use tracing::{error, info};
+use web_kit::ActiveConfig;
 
 use crate::exporter::Exporter;
-use crate::gather::{Gatherer, with_sources};
-use crate::web_config::Web;
+use crate::gather::Gatherer;
 
-/// How long the one who asks waits for the files: a hung network file system must not hold its connection for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for the files: a hung network file system must not hold its connection forever.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     #[error("{0}")]
-    Refused(String),
-    #[error("another reload is still under way after {} s: its files are slow to read", PATIENCE.as_secs())]
+    Invalid(String),
+    #[error("another reload is still running after {} s", RELOAD_TIMEOUT.as_secs())]
     Busy,
     #[error(
-        "the files were not read within {} s; that goes on, and the series …_config_last_reload_successful will tell its end",
-        PATIENCE.as_secs()
+        "reload still running after {} s; see …_config_last_reload_successful for its result",
+        RELOAD_TIMEOUT.as_secs()
     )]
     Late,
-    #[error("the reload ended by a fault of the exporter; its log has the details")]
+    #[error("internal error during the reload (a bug in the exporter); see its log")]
     Aborted,
 }
 
 pub(crate) struct Reloader<E: Exporter> {
     gatherer: Arc<Gatherer<E>>,
-    web: Arc<Web>,
-    /// One reload at a time.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    web: Arc<ActiveConfig>,
+    /// Held during a reload.
+    running: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<E: Exporter> Reloader<E> {
-    pub(crate) fn new(gatherer: Arc<Gatherer<E>>, web: Arc<Web>) -> Self {
-        Self { gatherer, web, turn: Arc::default() }
+    pub(crate) fn new(gatherer: Arc<Gatherer<E>>, web: Arc<ActiveConfig>) -> Self {
+        Self { gatherer, web, running: Arc::default() }
     }
 
-    /// `Ok` once the new files are in force; after an error the old ones still are.
+    /// `Ok` when the new files are in use. After an error the previous configuration is still in use.
     pub(crate) async fn reload(&self) -> Result<(), ReloadError> {
-        let Ok(turn) = timeout(PATIENCE, Arc::clone(&self.turn).lock_owned()).await else {
+        let Ok(guard) = timeout(RELOAD_TIMEOUT, Arc::clone(&self.running).lock_owned()).await else {
             error!(error = %ReloadError::Busy, "reload refused");
             return Err(ReloadError::Busy);
         };
         let (gatherer, web) = (Arc::clone(&self.gatherer), Arc::clone(&self.web));
-        // A task of its own: it goes on, and notes and logs its end, when the one who asked has left.
+        // A separate task, which continues and logs its result when the client has left.
         let reload = tokio::spawn(async move {
-            let _turn = turn;
+            let _guard = guard;
             let read = {
                 let gatherer = Arc::clone(&gatherer);
                 tokio::task::spawn_blocking(move || all_or_nothing(&*gatherer, &web))
@@ -57,12 +58,12 @@ impl<E: Exporter> Reloader<E> {
             let result = read.await.unwrap_or(Err(ReloadError::Aborted));
             gatherer.reloaded(result.is_ok());
             match &result {
-                Ok(()) => info!("reloaded"),
-                Err(error) => error!(%error, "not reloaded, what was in force before still is"),
+                Ok(()) => info!("configuration reloaded"),
+                Err(error) => error!(%error, "reload failed; keeping the previous configuration"),
             }
             result
         });
-        match timeout(PATIENCE, reload).await {
+        match timeout(RELOAD_TIMEOUT, reload).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(ReloadError::Aborted),
             Err(_) => Err(ReloadError::Late),
@@ -70,12 +71,12 @@ impl<E: Exporter> Reloader<E> {
     }
 }
 
-fn all_or_nothing<E: Exporter>(gatherer: &Gatherer<E>, web: &Web) -> Result<(), ReloadError> {
-    let config = web.read().map_err(|error| ReloadError::Refused(error.to_string()))?;
-    // The last that can fail, as it is in force at once.
-    gatherer.reload_exporter().map_err(|error| ReloadError::Refused(with_sources(&*error)))?;
+fn all_or_nothing<E: Exporter>(gatherer: &Gatherer<E>, web: &ActiveConfig) -> Result<(), ReloadError> {
+    let config = web.read().map_err(|error| ReloadError::Invalid(error.to_string()))?;
+    // The last step that can fail, because it takes effect at once.
+    gatherer.reload_exporter().map_err(|error| ReloadError::Invalid(with_sources(&*error)))?;
     if let Some(config) = config {
-        web.put_in_force(config);
+        web.replace(config);
     }
     Ok(())
 }

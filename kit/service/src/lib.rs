@@ -1,1 +1,18 @@
 //! What every long-running program of the suite needs: flag values, secrets, logs, signals, name lookup.
+//!
+//! One concept a module. A module depends at most on leaves: `listen` on `address`, `secret` on `file`, `healthcheck` on `listen` and `resolve`.
+
+pub mod address;
+pub mod duration;
+pub mod env;
+pub mod error_chain;
+pub mod file;
+pub mod healthcheck;
+pub mod hex;
+pub mod listen;
+pub mod lock;
+pub mod logging;
+pub mod process;
+pub mod resolve;
+pub mod secret;
+pub mod signals;

@@ -1,1 +1,22 @@
-//! The HTTP side that exporters and the API share: TLS, users, rate limit, deadlines, graceful stop.
+//! The HTTP server that the exporters and the API share: TLS, users, rate limit, timeouts, graceful stop.
+//!
+//! A program loads an [`ActiveConfig`] from `--web.config.file`, opens its sockets, and passes both to [`serve`] with its
+//! own hyper service. The service calls [`WebConfig::admit`] for each request, because only the service knows which of
+//! its paths are open to everybody and what its error responses look like.
+
+mod access;
+mod active;
+mod config;
+mod error;
+mod headers;
+pub mod inherit;
+mod rate_limit;
+mod server;
+mod tls;
+mod users;
+mod write_timeout;
+
+pub use access::Refusal;
+pub use active::ActiveConfig;
+pub use config::{ConfigError, WebConfig};
+pub use server::{Limits, serve};

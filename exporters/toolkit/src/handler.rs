@@ -1,0 +1,239 @@
+//! The paths of an exporter.
+//!
+//! | Path | Response |
+//! |---|---|
+//! | `/metrics` (`--web.telemetry-path`) | the metrics; `collect[]=NAME` (repeatable) runs only these collectors |
+//! | `/probe?target=…` | the metrics of another target; `/scrape` is the name of this path in redis_exporter |
+//! | `/health` | the health status with its reasons as JSON: 200, or 503 while it is `down` |
+//! | `/-/healthy` | 200 while the process runs |
+//! | `/-/ready` | 200 while it accepts scrapes, 503 while it stops |
+//! | `/-/reload` | POST or PUT reads the files again: 200 when they are in use, 500 with the reason when they are not |
+//! | `/` | a page with links to these paths |
+//!
+//! With `--web.config.file`, TLS applies to all of them. Users and the rate limit apply to all but `/-/healthy` and
+//! `/-/ready`: the probes of an orchestrator have no password, and these two reveal no more than an open port does.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tracing::info;
+use web_kit::{ActiveConfig, Limits, Refusal, WebConfig};
+
+use crate::exporter::Exporter;
+use crate::gather::{Exposition, GatherError, Gatherer};
+use crate::health::Verdict;
+use crate::landing_page::landing_page;
+use crate::negotiate::{self, Form};
+use crate::reload::Reloader;
+use crate::response::{Body, method_not_allowed, response, text};
+
+const LIMITS: Limits = Limits {
+    // A dozen Prometheus servers keep a dozen connections open.
+    connections: 512,
+    // Longer than the usual scrape intervals, so that a scraper keeps its connection.
+    header_timeout: Duration::from_secs(90),
+    // 20 MB, the largest page that a scraper should read, at 6 Mbit/s.
+    write_timeout: Duration::from_secs(30),
+    // Kubernetes kills a process 30 s after the stop signal, Docker after 10 s.
+    stop_timeout: Duration::from_secs(8),
+};
+
+/// The timeout of a scrape whose request has none: the default of Prometheus.
+const DEFAULT_SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest timeout that a scraper can have, because a session holds a connection to the service for that long.
+const MAX_SCRAPE_TIMEOUT: Duration = Duration::from_secs(120);
+
+const SCRAPE_TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
+
+pub(crate) struct Handler<E: Exporter> {
+    pub(crate) gatherer: Arc<Gatherer<E>>,
+    pub(crate) reloader: Arc<Reloader<E>>,
+    pub(crate) telemetry_path: String,
+    pub(crate) timeout_offset: Duration,
+    pub(crate) web: Arc<ActiveConfig>,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// Serves until `stop` resolves, then completes the running scrapes.
+pub(crate) async fn serve<E: Exporter>(
+    handler: Arc<Handler<E>>,
+    listeners: Vec<TcpListener>,
+    stop: impl Future<Output = ()>,
+) {
+    let service = {
+        let handler = Arc::clone(&handler);
+        service_fn(move |request| {
+            let handler = Arc::clone(&handler);
+            async move { Ok::<_, Infallible>(handler.handle(request).await) }
+        })
+    };
+    let stop = async {
+        stop.await;
+        handler.stopping.store(true, Ordering::Relaxed);
+    };
+    web_kit::serve(listeners, Arc::clone(&handler.web), LIMITS, service, stop).await;
+    info!("stopped");
+}
+
+impl<E: Exporter> Handler<E> {
+    async fn handle(&self, request: Request<Incoming>) -> Body {
+        let config = self.web.current();
+        let mut response = match self.admit(&config, &request).await {
+            Ok(()) => self.route(request).await,
+            Err(refusal) => refused(refusal),
+        };
+        config.set_headers(response.headers_mut());
+        response
+    }
+
+    async fn admit(&self, config: &WebConfig, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let path = request.uri().path();
+        // With `--web.telemetry-path=/-/ready`, the metrics stay protected.
+        if matches!(path, "/-/healthy" | "/-/ready") && path != self.telemetry_path {
+            return Ok(());
+        }
+        config.admit(request.headers()).await
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Body {
+        let path = request.uri().path();
+        if path == "/-/reload" {
+            return match *request.method() {
+                Method::POST | Method::PUT => self.reload().await,
+                _ => method_not_allowed("POST, PUT"),
+            };
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return method_not_allowed("GET, HEAD");
+        }
+        let query: Vec<(String, String)> =
+            form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
+        if path == self.telemetry_path {
+            return self.metrics(request.headers(), &query).await;
+        }
+        match path {
+            "/probe" | "/scrape" => self.probe(request.headers(), query).await,
+            "/health" => self.health(request.headers()).await,
+            "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+            "/-/ready" if self.stopping.load(Ordering::Relaxed) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+            "/-/ready" => text(StatusCode::OK, "ready\n"),
+            "/" => landing_page(&self.gatherer, &self.telemetry_path),
+            _ => text(StatusCode::NOT_FOUND, "not found; / lists the available paths\n"),
+        }
+    }
+
+    async fn metrics(&self, headers: &HeaderMap, query: &[(String, String)]) -> Body {
+        let collectors = match self.gatherer.choose(&collect_filter(query)) {
+            Ok(collectors) => collectors,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        let form = form(headers);
+        match self.gatherer.scrape(collectors, Some(form), self.deadline(headers)).await {
+            Ok(exposition) => page(exposition, form).await,
+            Err(error) => gather_error(&error),
+        }
+    }
+
+    async fn reload(&self) -> Body {
+        match self.reloader.reload().await {
+            Ok(()) => text(StatusCode::OK, "reloaded\n"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    async fn probe(&self, headers: &HeaderMap, mut query: Vec<(String, String)>) -> Body {
+        let collectors = match self.gatherer.choose(&collect_filter(&query)) {
+            Ok(collectors) => collectors,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        query.retain(|(name, _)| name != "collect[]");
+        let Some(index) = query.iter().position(|(name, value)| name == "target" && !value.is_empty()) else {
+            return text(StatusCode::BAD_REQUEST, "the parameter target is missing; use /probe?target=ADDRESS\n");
+        };
+        let (_, target) = query.remove(index);
+        let form = form(headers);
+        match self.gatherer.probe(&target, &query, collectors, form, self.deadline(headers)).await {
+            Ok(exposition) => page(exposition, form).await,
+            Err(error) => gather_error(&error),
+        }
+    }
+
+    async fn health(&self, headers: &HeaderMap) -> Body {
+        let collectors = match self.gatherer.choose(&[]) {
+            Ok(collectors) => collectors,
+            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error),
+        };
+        match self.gatherer.scrape(collectors, None, self.deadline(headers)).await {
+            Ok(exposition) => {
+                let status = match exposition.report.status {
+                    Verdict::Down => StatusCode::SERVICE_UNAVAILABLE,
+                    Verdict::Healthy | Verdict::Degraded => StatusCode::OK,
+                };
+                match serde_json::to_vec_pretty(&exposition.report) {
+                    Ok(mut json) => {
+                        json.push(b'\n');
+                        response(status, "application/json", json)
+                    }
+                    Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+                }
+            }
+            Err(error) => gather_error(&error),
+        }
+    }
+
+    /// When the response must be ready: the scraper's timeout minus the time to send the response.
+    fn deadline(&self, headers: &HeaderMap) -> Instant {
+        let timeout = headers
+            .get(SCRAPE_TIMEOUT_HEADER)
+            .and_then(|value| value.to_str().ok()?.parse::<f64>().ok())
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|timeout| !timeout.is_zero())
+            .map_or(DEFAULT_SCRAPE_TIMEOUT, |timeout| timeout.min(MAX_SCRAPE_TIMEOUT));
+        // The offset takes at most half of a very short timeout.
+        Instant::now() + timeout.saturating_sub(self.timeout_offset).max(timeout / 2)
+    }
+}
+
+fn collect_filter(query: &[(String, String)]) -> Vec<&str> {
+    query.iter().filter(|(name, _)| name == "collect[]").map(|(_, value)| value.as_str()).collect()
+}
+
+fn form(headers: &HeaderMap) -> Form {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    Form { format: negotiate::format(header(ACCEPT)), compression: negotiate::compression(header(ACCEPT_ENCODING)) }
+}
+
+async fn page(exposition: Arc<Exposition>, form: Form) -> Body {
+    let mut response = response(StatusCode::OK, form.format.content_type(), exposition.body(form).await);
+    if let Some(encoding) = form.compression.content_encoding() {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    response
+}
+
+fn gather_error(error: &GatherError) -> Body {
+    let status = match error {
+        GatherError::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+        GatherError::Target(_) => StatusCode::BAD_REQUEST,
+        GatherError::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    text(status, format!("{error}\n"))
+}
+
+fn refused(refusal: Refusal) -> Body {
+    let mut response = text(refusal.status(), format!("{refusal}\n"));
+    if refusal == Refusal::Unauthorized {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"exporter\""));
+    }
+    response
+}
