@@ -55,12 +55,13 @@ async fn answers(api: &RunningProgram, path: &str, status: u16, word: &str) -> R
 }
 
 async fn says(url: &str, status: u16, word: &str) -> Result<(), Error> {
-    eventually(SOON, &format!("{url} answers {status} {word}"), async || {
+    let what = format!("{url} answers {status} {word}");
+    let said = eventually(SOON, &what, async || {
         let reply = http::get(url).await.map_err(|error| error.to_string())?;
         let right = reply.status == status && reply.json()["status"] == word;
         if right { Ok(()) } else { Err(format!("{} {}", reply.status, reply.text())) }
-    })
-    .await
+    });
+    Ok(said.await?)
 }
 
 fn payment(amount_cents: i64) -> Value {
@@ -68,7 +69,7 @@ fn payment(amount_cents: i64) -> Value {
 }
 
 async fn pay(api: &RunningProgram, key: &str, body: &Value) -> Result<Reply, Error> {
-    http::post_json(&api.url("/api/payment"), &[("idempotency-key", key)], body).await
+    Ok(http::post_json(&api.url("/api/payment"), &[("idempotency-key", key)], body).await?)
 }
 
 fn notification(status: &str, fingerprint: &str) -> Value {
@@ -87,7 +88,7 @@ fn notification(status: &str, fingerprint: &str) -> Value {
 }
 
 async fn notify(api: &RunningProgram, body: &Value) -> Result<Reply, Error> {
-    http::post_json(&api.url("/api/webhook/alert"), &[], body).await
+    Ok(http::post_json(&api.url("/api/webhook/alert"), &[], body).await?)
 }
 
 async fn alerts(api: &RunningProgram, query: &str) -> Result<Vec<Value>, Error> {
@@ -416,16 +417,16 @@ async fn a_stop_drains() -> Result<(), Error> {
             if metrics.contains("\nhttp_server_active_requests 1\n") { Ok(()) } else { Err("not yet".to_owned()) }
         })
         .await?;
-        let stopped = async { api.stop().await };
+        let stopped = async { Ok::<_, Error>(api.stop().await?) };
         let watched = async {
             says(&readyz, 503, "draining").await?;
             let served = http::get(&livez).await?;
             assert_eq!((served.status, served.header("connection")), (200, "close"), "draining still serves");
-            stores.db.resume()
+            Ok(stores.db.resume()?)
         };
         tokio::try_join!(stopped, watched)
     };
-    let (reply, (status, ())) = tokio::try_join!(in_flight, meanwhile)?;
+    let (reply, (status, ())) = tokio::try_join!(async { Ok(in_flight.await?) }, meanwhile)?;
     assert_eq!(reply.status, 201, "{}", reply.text());
     assert_eq!(status.code(), Some(0));
     assert!(http::get(&livez).await.is_err(), "nobody listens any more");

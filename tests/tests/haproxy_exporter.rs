@@ -115,7 +115,7 @@ impl Bed {
 
     /// The first check of each server has come, and nothing will change any more.
     async fn settled(&self) -> Result<(), Error> {
-        eventually(DEADLINE, "HAProxy's checks have come", async || {
+        let settled = eventually(DEADLINE, "HAProxy's checks have come", async || {
             let stat = self.haproxy.command("show stat")?;
             let has = |row: &str, word: &str| stat.lines().any(|line| line.starts_with(row) && line.contains(word));
             for (row, word) in [
@@ -131,8 +131,8 @@ impl Bed {
                 }
             }
             Ok(())
-        })
-        .await
+        });
+        Ok(settled.await?)
     }
 
     /// Some traffic, so that the numbers aren't all zero.
@@ -668,7 +668,7 @@ async fn promtool_and_openmetrics_take_the_page() {
     // It fails over style, too; what a peer dictates stays.
     let complaints = match launch::run(&mut promtool, "promtool check metrics", &text) {
         Ok(_) => String::new(),
-        Err(Error::Failed { stderr, .. }) => stderr,
+        Err(medassist_stack::Error::Failed { stderr, .. }) => stderr,
         Err(error) => error.to_string(),
     };
     let dictated = ["haproxy_process_failed_resolutions ", "haproxy_process_total_warnings "];

@@ -194,7 +194,7 @@ async fn promtool_complains_of_the_peers_names_only_and_metrics_md_has_every_fam
     let mut promtool = Launch::installed(&["promtool"]).unwrap().args(["check", "metrics"]).wrapped(&[]);
     let complaints = match run(promtool.stderr(Stdio::piped()), "promtool", &text) {
         Ok(_) => String::new(),
-        Err(Error::Failed { stderr, .. }) => stderr,
+        Err(medassist_stack::Error::Failed { stderr, .. }) => stderr,
         Err(error) => panic!("{error}"),
     };
     for complaint in complaints.lines() {

@@ -20,7 +20,7 @@ const EXPORTERS: [(&str, &str, &[&str]); 4] = [
 ];
 
 async fn reload(exporter: &RunningProgram, method: Method) -> Result<Reply, Error> {
-    http::request(method, &exporter.url("/-/reload"), &[], Vec::new(), PATIENCE).await
+    Ok(http::request(method, &exporter.url("/-/reload"), &[], Vec::new(), PATIENCE).await?)
 }
 
 async fn page(exporter: &RunningProgram) -> Result<Page, Error> {
@@ -175,7 +175,7 @@ async fn a_scrape_that_runs_keeps_the_old_account_and_the_next_one_has_the_new()
         let resume = async { db.resume() };
         let (next, resumed) = futures::join!(next, resume);
         resumed?;
-        next
+        Ok::<_, Error>(next?)
     };
     let (running, next) = futures::join!(running, second);
     for reply in [running?, next?] {

@@ -4,19 +4,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use medassist_tests::stack::{Layout, SERVICES, service, services};
+use medassist_stack::launch::Launch;
+use medassist_stack::{Layout, SERVICES, ports, service, services};
 use medassist_tests::testbed::process::Directory;
 use medassist_tests::testbed::{Page, Port, eventually, http};
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
-const STACK: &str = env!("CARGO_BIN_EXE_stack");
+
+/// The program behind `make up`, as built with this test.
+fn program() -> PathBuf {
+    Launch::built("stack").unwrap().program
+}
 
 /// A stack whose ports are ours, and which goes down with the test, however that ends.
 struct Stack {
@@ -34,7 +39,7 @@ impl Stack {
         let layout = Layout::new(directory.path().to_owned(), offset).unwrap();
         // The pipe closes when we end, even by SIGKILL; its process group keeps it out of the terminal's Ctrl-C.
         let mut guard = Command::new("sh");
-        guard.args(["-c", "read -r _; exec \"$0\" down", STACK]).stdin(Stdio::piped()).stdout(Stdio::null());
+        guard.args(["-c", "read -r _; exec \"$0\" down"]).arg(program()).stdin(Stdio::piped()).stdout(Stdio::null());
         let guard = with_environment(&mut guard, &layout).process_group(0).spawn().unwrap();
         Self { layout, guard, _ports: ports, directory }
     }
@@ -42,7 +47,7 @@ impl Stack {
     /// A command that would outlive us would keep the guard from its work.
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", STACK]).args(args);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program()).args(args);
         with_environment(&mut command, &self.layout).output().unwrap()
     }
 
@@ -306,4 +311,17 @@ fn a_busy_port_stops_the_start_and_names_who_has_it() {
     let expected = format!("port {port} of redis is held by ");
     assert!(error.contains(&expected) && error.contains(&format!("(process {})", std::process::id())), "{error}");
     assert!(stack.pids().is_empty());
+}
+
+#[test]
+fn a_busy_port_names_its_holder() {
+    let leased = Port::lease().unwrap();
+    let port = leased.number();
+    let listener = std::net::TcpListener::bind(leased.address()).unwrap();
+    assert!(!ports::is_free(port));
+    let holding = ports::holder(port).unwrap();
+    assert!(holding.ends_with(&format!("(process {})", std::process::id())), "{holding}");
+    drop(listener);
+    assert!(ports::is_free(port));
+    assert_eq!(ports::holder(port), None);
 }

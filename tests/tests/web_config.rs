@@ -203,11 +203,14 @@ async fn users_need_their_password_everywhere_but_for_health_probes() -> Result<
     // Series are not to be had without a password under the name of a health probe.
     let exporter = Program::new("redis-exporter").listen("--web.listen-address").arg(TARGET).arg(files.flag());
     let exporter = exporter.arg("--web.telemetry-path=/-/healthy").start().await?;
-    eventually(PATIENCE, "the series ask for a password", async || match http::get(&exporter.url("/-/healthy")).await {
-        Ok(Reply { status: 401, .. }) => Ok(()),
-        other => Err(format!("{other:?}")),
+    eventually(PATIENCE, "the series ask for a password", async || {
+        match http::get(&exporter.url("/-/healthy")).await {
+            Ok(Reply { status: 401, .. }) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
-    .await
+    .await?;
+    Ok(())
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::error::Error;
+use medassist_stack::Error;
 
 /// What it does with each connection.
 #[derive(Clone, Debug)]

@@ -36,20 +36,18 @@
 //! `cargo build --workspace --bins` (or `-p mysql-exporter`).
 
 pub mod fake;
-pub mod http;
 pub mod mysql;
 pub mod page;
 pub mod port;
 pub mod process;
 pub mod program;
 pub mod servers;
-pub mod wait;
 
 pub use fake::{Behaviour, Fake};
-pub use http::Reply;
+pub use medassist_stack::http::Reply;
+pub use medassist_stack::{eventually, http};
 pub use page::Page;
 pub use port::Port;
 pub use process::Process;
 pub use program::{Program, RunningProgram};
 pub use servers::{Alertmanager, Database, HaProxy, NodeExporter, Prometheus, Pushgateway, Redis};
-pub use wait::eventually;

@@ -3,13 +3,13 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use crate::database::Flavour;
 use crate::error::Error;
-use crate::testbed::http::{self, Reply};
 use crate::testbed::page::Page;
 use crate::testbed::program::{Program, RunningProgram};
 use crate::testbed::servers::Database;
-use crate::testbed::wait::eventually;
+use medassist_stack::database::Flavour;
+use medassist_stack::eventually;
+use medassist_stack::http::{self, Reply};
 
 const README: &str = include_str!("../../../exporters/mysql/README.md");
 
@@ -49,7 +49,8 @@ pub async fn connection(db: &Database) -> Result<mysql_async::Conn, Error> {
         .max_allowed_packet(Some(1 << 20))
         .wait_timeout(Some(28_800));
     let connection = mysql_async::Conn::new(options).await;
-    connection.map_err(|error| Error::io("cannot connect as root")(std::io::Error::other(error)))
+    Ok(connection
+        .map_err(|error| medassist_stack::Error::io("cannot connect as root")(std::io::Error::other(error)))?)
 }
 
 /// Logs in as that user.
@@ -71,7 +72,7 @@ pub async fn get_page(exporter: &RunningProgram, path: &str) -> Result<Page, Err
 /// With Prometheus' word how long it waits. The test waits longer: what a busy machine adds on the way is not the exporter's.
 pub async fn get_within(exporter: &RunningProgram, path: &str, seconds: f64) -> Result<Reply, Error> {
     let header = ("x-prometheus-scrape-timeout-seconds", &*seconds.to_string());
-    http::get_within(&exporter.url(path), &[header], PATIENCE).await
+    Ok(http::get_within(&exporter.url(path), &[header], PATIENCE).await?)
 }
 
 pub async fn scrape_within(exporter: &RunningProgram, seconds: f64) -> Result<Page, Error> {
@@ -112,12 +113,12 @@ pub fn failed(page: &Page) -> Vec<&str> {
 /// Waits for a page on which the server is down, or not.
 pub async fn up(exporter: &RunningProgram, value: f64) -> Result<Page, Error> {
     let what = format!("mysql_up is {value}");
-    eventually(PATIENCE, &what, async || {
+    let page = eventually(PATIENCE, &what, async || {
         let page = scrape(exporter).await?;
         page.expect("mysql_up", &[], value)?;
         Ok::<_, Error>(page)
-    })
-    .await
+    });
+    Ok(page.await?)
 }
 
 /// A packet of MySQL's protocol: length, sequence number, payload.

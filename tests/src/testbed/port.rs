@@ -4,8 +4,8 @@ use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use crate::error::Error;
-use crate::launch::target_directory;
+use medassist_stack::Error;
+use medassist_stack::launch::target_directory;
 
 /// Below Linux's ephemeral range (32768…): no outgoing connection can sit on such a port between our look and the
 /// server's bind.

@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::error::{Error, LogTail};
-use crate::launch::{Launch, Ready, target_directory};
+use medassist_stack::Error;
+use medassist_stack::error::LogTail;
+use medassist_stack::launch::{Launch, Ready, target_directory};
 
 /// For a start or a stop on a CI machine with two busy cores; a healthy one takes a second.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -6,10 +6,10 @@ use std::ops::{Deref, DerefMut};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::launch::{Launch, Ready};
 use crate::testbed::port::Port;
 use crate::testbed::process::{Directory, Process};
+use medassist_stack::Error;
+use medassist_stack::launch::{Launch, Ready};
 
 /// A program to be started. Flags of listening addresses get free ports: [`Program::listen`].
 pub struct Program {

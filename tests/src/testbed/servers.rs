@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
-use crate::database::{self, Flavour};
-use crate::error::Error;
-use crate::launch::{self, Launch, Ready, target_directory};
 use crate::testbed::port::Port;
 use crate::testbed::process::{Directory, Process};
+use medassist_stack::Error;
+use medassist_stack::database::{self, Flavour};
+use medassist_stack::launch::{self, Launch, Ready, target_directory};
 
 macro_rules! is_a_process {
     ($($server:ident),*) => {$(

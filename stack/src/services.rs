@@ -3,8 +3,8 @@
 use crate::database::Flavour;
 use crate::error::Error;
 use crate::launch::{self, Launch, Ready};
-use crate::stack::layout::Layout;
-use crate::stack::provision;
+use crate::layout::Layout;
+use crate::provision;
 
 pub struct Service {
     pub name: &'static str,

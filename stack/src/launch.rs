@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::testbed::http;
+use crate::http;
 
 /// A command line, and the environment it gets beside `PATH`, `HOME` and `TMPDIR`: nobody's exported
 /// `MYSQL_EXPORTER_…` must change what is started.

@@ -10,9 +10,9 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::time::sleep;
 
 use crate::error::{Error, LogTail};
-use crate::stack::layout::Layout;
-use crate::stack::services::Service;
-use crate::testbed::eventually;
+use crate::layout::Layout;
+use crate::services::Service;
+use crate::wait::eventually;
 
 /// Also covers a MariaDB that recovers from a crash.
 const START: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::database::{self, Flavour};
 use crate::error::Error;
-use crate::stack::layout::Layout;
+use crate::layout::Layout;
 
 /// One file each, made once: a running service keeps its password.
 const SECRETS: [&str; 6] =

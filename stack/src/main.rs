@@ -7,10 +7,10 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use medassist_tests::error::LogTail;
-use medassist_tests::stack::{Layout, SERVICES, Service, State, ports, provision, service, services, supervise};
-use medassist_tests::testbed::{eventually, http};
-use medassist_tests::{Error, launch};
+use medassist_stack::error::LogTail;
+use medassist_stack::{
+    Error, Layout, SERVICES, Service, State, eventually, http, launch, ports, provision, service, services, supervise,
+};
 
 /// As `println!`, but a reader that has seen enough (`make status | head`) is no reason to panic half-way through `up`.
 macro_rules! print_line {

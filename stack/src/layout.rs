@@ -86,7 +86,7 @@ impl Layout {
 
     /// What is in git. The stack is a tool of this checkout: it runs where it was built.
     pub fn repository(&self) -> &'static Path {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-        tests.parent().unwrap_or(tests)
+        let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+        own.parent().unwrap_or(own)
     }
 }

@@ -41,21 +41,3 @@ fn has_socket(process: &Path, inode: &str) -> bool {
         .flatten()
         .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == socket.as_str()))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_port_names_its_holder() {
-        let leased = crate::testbed::Port::lease().unwrap();
-        let port = leased.number();
-        let listener = TcpListener::bind(leased.address()).unwrap();
-        assert!(!is_free(port));
-        let holding = holder(port).unwrap();
-        assert!(holding.ends_with(&format!("(process {})", std::process::id())), "{holding}");
-        drop(listener);
-        assert!(is_free(port));
-        assert_eq!(holder(port), None);
-    }
-}

@@ -3,6 +3,7 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,30 +43,40 @@ struct Measured {
     hash: u64,
 }
 
+/// The sides that a baseline is measured on, too; each prints the same bytes.
+const OURS: [&str; 2] = ["ordered", "shuffled"];
+
+/// With a baseline, its program `bench` takes turns with this one.
 #[expect(clippy::print_stdout, reason = "the benchmark's table")]
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(baseline: Option<&Path>) -> Result<()> {
     println!(
         "Snapshot: {FAMILIES} families x {LABEL_SETS} label sets (2 labels), samples to bytes; median of {RUNS} runs, each side in its own process\n"
     );
     println!("{:<44} {:>9} {:>12} {:>8} {:>10} {:>12}", "", "ms", "ns/sample", "x loop", "peak MB", "peak/text");
+    let program = std::env::current_exe()?;
+    let mut sides = vec![
+        ("hand-written loop, no checks, in order", program.clone(), "loop"),
+        ("snapshot, checked, samples in order", program.clone(), OURS[0]),
+        ("snapshot, checked and sorted, shuffled", program, OURS[1]),
+    ];
+    if let Some(directory) = baseline {
+        let program = directory.join("bench");
+        sides.push(("baseline: samples in order", program.clone(), OURS[0]));
+        sides.push(("baseline: shuffled", program, OURS[1]));
+    }
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        rounds.push([measure("loop")?, measure("ordered")?, measure("shuffled")?]);
+        let round: Result<Vec<Measured>> = sides.iter().map(|(_, program, side)| measure(program, side)).collect();
+        rounds.push(round?);
     }
     let median_of =
         |side: usize, figure: fn(&Measured) -> f64| median(rounds.iter().map(|round| figure(&round[side])).collect());
     let base = median_of(0, |m| m.seconds);
     let (bytes, hash) = (rounds[0][0].bytes, rounds[0][0].hash);
-    for (side, name) in [
-        "hand-written loop, no checks, in order",
-        "snapshot, checked, samples in order",
-        "snapshot, checked and sorted, shuffled",
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        if rounds.iter().any(|round| round[side].hash != hash) {
-            return Err(format!("{name} prints other bytes than the loop").into());
+    for (side, (name, ..)) in sides.iter().enumerate() {
+        // A baseline may print otherwise: it is another revision.
+        if side <= OURS.len() && rounds.iter().any(|round| round[side].hash != hash) {
+            return Err(format!("{name}: prints other bytes than the loop").into());
         }
         let (seconds, peak) = (median_of(side, |m| m.seconds), median_of(side, |m| m.peak));
         println!(
@@ -77,12 +88,19 @@ pub(crate) fn run() -> Result<()> {
             peak / bytes,
         );
     }
-    println!("\ntext: {:.1} MB; goals: at most 6 x the loop, peak at most 3 x the text\n", bytes / 1e6);
+    if baseline.is_some() {
+        for (ours, name) in [(1, "  ours / baseline, in order"), (2, "  ours / baseline, shuffled")] {
+            let ratio = |figure: fn(&Measured) -> f64| median_of(ours, figure) / median_of(ours + OURS.len(), figure);
+            println!("{name:<44} {:>9.3} {:>12} {:>8} {:>10.3}", ratio(|m| m.seconds), "", "", ratio(|m| m.peak));
+        }
+    }
+    println!("\ntext: {:.1} MB; goals: up to 6 x the loop, peak up to 3 x the text\n", bytes / 1e6);
     Ok(())
 }
 
-fn measure(side: &str) -> Result<Measured> {
-    let output = Command::new(std::env::current_exe()?).args(["snapshot-side", side]).output()?;
+fn measure(program: &Path, side: &str) -> Result<Measured> {
+    let output = Command::new(program).args(["snapshot-side", side]).output();
+    let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
