@@ -8,13 +8,20 @@ STACK_PROFILE ?= release
 target := $(or $(CARGO_TARGET_DIR),target)
 stack := $(target)/$(STACK_PROFILE)/stack
 cargo_profile := $(if $(filter debug,$(STACK_PROFILE)),dev,$(STACK_PROFILE))
-exporters := mysql-exporter redis-exporter haproxy-exporter backup-exporter
+shipped := mysql-exporter redis-exporter haproxy-exporter backup-exporter medassist-api mysql-backup
 # What the stack runs, and itself.
-programs := stack medassist-api mysql-exporter redis-exporter haproxy-exporter backup-exporter mysql-backup
+programs := stack $(shipped)
+
+# What is shipped runs on every Linux, and in a container with nothing else. Packed relocations save 0.4 MB; only the C library
+# within must know them, so only that of the building machine (glibc 2.36). `dist-pgo` adds flags of its own.
+dist_flags = -Ctarget-feature=+crt-static -Clink-arg=-Wl,-z,pack-relative-relocs $(PGO_FLAGS)
+# With --target the flags don't reach what runs while building.
+host = $(shell rustc -vV | sed -n 's/^host: //p')
+revision = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: packages ## Start the local stack: install, build, run, wait until all is UP
@@ -64,14 +71,23 @@ lint: packages ## Check format, lints, rules and configuration
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 
 .PHONY: dist
-dist: unpacked ## Build the exporters as they are shipped, into target/shipped
-	@tests/install-packages.sh dist
-	exporters/build-dist.sh $(exporters)
+dist: packages ## Build the programs as they are shipped, static, into target/shipped
+	BUILD_REVISION=$(revision) RUSTFLAGS="$(dist_flags)" \
+	    cargo build --locked --profile dist --target $(host) $(addprefix --bin ,$(shipped))
+	mkdir -p $(target)/shipped
+	install -m 755 $(addprefix $(target)/$(host)/dist/,$(shipped)) $(target)/shipped/
+	@ls -l $(addprefix $(target)/shipped/,$(shipped))
+
+.PHONY: dist-pgo
+dist-pgo: unpacked ## The same, optimized by what runs in the benchmark's scrapes: twice the time
+	@tests/install-packages.sh dist-pgo
+	bench/dist-pgo $(target)
 
 .PHONY: bench
-bench: dist ## Measure the exporters beside the Go ones, which it installs
+bench: dist unpacked ## Measure the exporters against the Go ones, which it installs: make bench BENCH="--only redis"
 	@tests/install-packages.sh bench
-	$(target)/release/bench
+	cargo build --locked --release --bin bench
+	$(target)/release/bench $(BENCH)
 
 .PHONY: packages unpacked built one
 packages:

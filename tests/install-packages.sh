@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the suite builds with, runs on and tests against, from Debian and only what is missing. It asks nothing, and no
-# service runs afterwards that did not run before. With the argument `dist` it adds what only `make dist` needs, with `bench` what `make bench`
-# compares with.
+# service runs afterwards that did not run before. With the argument `bench` it adds what `make bench` compares with, with `dist-pgo` also
+# what reads the compiler's profiles.
 set -euo pipefail
 
 # command: package. A command that is there already, from wherever, is good enough.
@@ -34,18 +34,16 @@ declare -A needed=(
 )
 case ${1-} in
 '') ;;
-dist)
+bench | dist-pgo)
+    needed+=([prometheus-redis-exporter]=prometheus-redis-exporter)
     # Of the same LLVM as rustc's, if rustup has not brought it.
-    if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata" >/dev/null; then
+    if [[ $1 == dist-pgo ]] && ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata" >/dev/null; then
         llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
         needed[llvm-profdata-$llvm]=llvm-$llvm
     fi
     ;;
-bench)
-    needed+=([prometheus-redis-exporter]=prometheus-redis-exporter [mariadb_config]=libmariadb-dev)
-    ;;
 *)
-    echo "usage: $0 [dist|bench]" >&2
+    echo "usage: $0 [bench|dist-pgo]" >&2
     exit 2
     ;;
 esac
@@ -77,7 +75,7 @@ fi
 if [[ $(id -u) != 0 ]]; then
     echo "install-packages: missing packages, and only root can install them:" >&2
     echo "    sudo apt-get install ${packages[*]}" >&2
-    # Without an argument: what `dist` needs depends on rustc, which root may not have.
+    # Without an argument: what `dist-pgo` needs depends on rustc, which root may not have.
     echo "(or sudo $0 first, which also keeps Debian from starting the servers)" >&2
     exit 1
 fi
