@@ -61,9 +61,10 @@ test: packages unpacked ## Test everything on real servers
 	tests/elk/run
 
 .PHONY: lint
-lint: packages ## Check format, lints, rules and configuration
+lint: packages ## Check format, lints, structure, words, rules and configuration
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo run --locked --quiet --package medassist-lint
 	prometheus/check
 	alertmanager/tests/run
 	grafana/check

@@ -10,7 +10,8 @@ use medassist_stack::launch::{Launch, Ready};
 use medassist_tests::testbed::port::Port;
 use medassist_tests::testbed::process::{Directory, Process};
 
-use crate::{Result, quantile, usage};
+use crate::figures::{Result, quantile};
+use crate::usage;
 
 const BATCH: usize = 50;
 /// Even the shortest contest alternates this often.

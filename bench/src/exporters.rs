@@ -7,8 +7,8 @@ use medassist_stack::launch::Launch;
 use medassist_tests::testbed::port::Port;
 use medassist_tests::testbed::servers::{Database, HaProxy, Redis};
 
-use crate::Result;
 use crate::contest::{self, Entry};
+use crate::figures::Result;
 
 /// What is compared, and how often.
 pub(crate) struct Settings {

@@ -4,6 +4,7 @@
 
 mod contest;
 mod exporters;
+mod figures;
 mod snapshot;
 mod usage;
 
@@ -12,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use medassist_stack::launch::target_directory;
+
+use crate::figures::Result;
 
 /// Measures the exporters against their peers, and the snapshot against a hand-written loop.
 ///
@@ -99,20 +102,4 @@ fn measure(args: Args) -> Result<()> {
         }
         Ok(())
     })
-}
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-fn boxed(error: impl Into<Box<dyn std::error::Error>>) -> Box<dyn std::error::Error> {
-    error.into()
-}
-
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let index = ((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len()) - 1;
-    sorted[index]
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    quantile(&values, 0.5)
 }

@@ -12,7 +12,8 @@ use exporter_toolkit::encode::{Format, encode};
 use exporter_toolkit::snapshot::Snapshot;
 use exporter_toolkit::{Desc, Families, Kind};
 
-use crate::{Result, median, usage};
+use crate::figures::{Result, median};
+use crate::usage;
 
 const FAMILIES: usize = 30;
 const LABEL_SETS: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::Result;
+use crate::figures::Result;
 
 /// A number of kilobytes in `/proc/PID/status`, in bytes.
 pub(crate) fn status_bytes(pid: &str, field: &str) -> Result<f64> {
@@ -25,7 +25,7 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/PID/stat")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |index: usize| {
-        fields.get(index).ok_or("too few fields in /proc/PID/stat")?.parse::<f64>().map_err(crate::boxed)
+        fields.get(index).ok_or("too few fields in /proc/PID/stat")?.parse::<f64>().map_err(crate::figures::boxed)
     };
     Ok((ticks(11)? + ticks(12)?) / rustix::param::clock_ticks_per_second() as f64)
 }
