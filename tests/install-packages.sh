@@ -102,7 +102,7 @@ apt=(apt-get -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -qq)
 "${apt[@]}" update
 "${apt[@]}" install -y --no-install-recommends "${packages[@]}" </dev/null
 
-# Not started now, but the next boot would: it did not run before, and nobody asked for it. What is no service is no unit.
+# The next boot would start the services. A package without a unit is skipped.
 if command -v systemctl >/dev/null; then
     for package in "${packages[@]}"; do
         systemctl disable --quiet "${package/#mariadb-server/mariadb}" 2>/dev/null || true

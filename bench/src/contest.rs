@@ -1,7 +1,7 @@
 //! Exporters of one service side by side: the same server, the same request, in alternating batches.
 //!
-//! Each is scraped as Prometheus scrapes (OpenMetrics offered, gzip), over one kept connection. What the machine does meanwhile
-//! hits all of them.
+//! Each is scraped as Prometheus scrapes (OpenMetrics offered, gzip), over one kept connection. What the machine does
+//! meanwhile hits all of them.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Our exporters against the Go ones from Debian and, if one is given, against a baseline: the servers and the command lines.
+//! Our exporters against the Go ones from Debian and, if one is given, against a baseline: the servers and the command
+//! lines.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Runs one of our exporters, the baseline's and its peer with the same flags; `ours_only` are flags that the peer lacks.
+    /// Runs one of our exporters, the baseline's and its peer with the same flags; `ours_only` are flags that the peer
+    /// lacks.
     async fn compare(&self, name: &str, peer: Launch, flags: &Flags, ours_only: &[&str]) -> Result<()> {
         let ours =
             |directory: &Path| Ok::<_, Box<dyn std::error::Error>>(flags.add(built(directory, name)?).args(ours_only));

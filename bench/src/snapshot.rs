@@ -1,5 +1,6 @@
-//! The toolkit's own path at scale: 30 families × 10,000 label sets of two labels, from samples to bytes, checks and sorting included,
-//! against a hand-written loop that prints the same bytes with no checks from samples that are in order already.
+//! The toolkit's own path at scale: 30 families × 10,000 label sets of two labels, from samples to bytes, checks and
+//! sorting included, against a hand-written loop that prints the same bytes with no checks from samples that are in
+//! order already.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write as _;

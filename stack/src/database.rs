@@ -1,5 +1,5 @@
-//! The database servers: Debian 12's MariaDB, which the local stack runs too, and those that `tests/unpack-servers.sh` unpacks for the tests. How
-//! each is installed, started and asked.
+//! The database servers: Debian 12's MariaDB, which the local stack runs too, and those that `tests/unpack-servers.sh`
+//! unpacks for the tests. How each is installed, started and asked.
 
 use std::path::{Path, PathBuf};
 
@@ -50,13 +50,15 @@ impl Flavour {
             .path("--datadir", data)
             .path("--socket", socket)
             .path("--pid-file", &data.join("server.pid"))
-            // Never a shared one: a starting server removes all `#sql*` of its tmpdir, and another that has them in use crashes
-            // (10.11.19: signal 11 in `ha_maria::drop_table`). Only a subdirectory of the data would be listed as a database.
+            // Never a shared one: a starting server removes all `#sql*` of its tmpdir, and another that has them in use
+            // crashes (10.11.19: signal 11 in `ha_maria::drop_table`). Only a subdirectory of the data would be listed
+            // as a database.
             .path("--tmpdir", data)
             .arg(format!("--port={port}"))
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--character-set-server=utf8mb4"])
             .args(["--innodb-buffer-pool-size=16M", "--key-buffer-size=1M"])
-            // 2: what was committed survives the death of the process, which drills bring about, but not of the machine.
+            // 2: what was committed survives the death of the process, which drills bring about, but not of the
+            // machine.
             .args(["--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--sync-binlog=0"]);
         Ok(launch.args(self.sizes()))
     }
@@ -71,7 +73,8 @@ impl Flavour {
         }
     }
 
-    /// Makes an empty data directory at `data` by copying a template that is made once: 0.1 s instead of seconds. `root` has no password in it.
+    /// Makes an empty data directory at `data` by copying a template that is made once: 0.1 s instead of seconds.
+    /// `root` has no password in it.
     pub fn install(self, template: &Path, data: &Path) -> Result<(), Error> {
         if let Some(parent) = template.parent() {
             std::fs::create_dir_all(parent).map_err(Error::file("cannot create", parent))?;
@@ -97,7 +100,7 @@ impl Flavour {
         }
         drop(lock);
         copy_directory(template, data)?;
-        // MySQL's name for itself, which it makes anew: a replica refuses a source of its own name.
+        // MySQL's name for itself, which it makes again: a replica refuses a source of its own name.
         let own_name = data.join("auto.cnf");
         match std::fs::remove_file(&own_name) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -138,8 +141,8 @@ fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs statements as root through the database's own client: several at once and `DELIMITER` work, and nothing secret shows in argv. Rows come
-/// back as tab-separated lines.
+/// Runs statements as root through the database's own client: several at once and `DELIMITER` work, and nothing secret
+/// shows in argv. Rows come back as tab-separated lines.
 pub fn sql(socket: &Path, statements: &str) -> Result<String, Error> {
     let launch = Launch::installed(&["mariadb"])?.arg("--no-defaults").path("--socket", socket).args([
         "--user=root",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::http;
 
-/// A command line, and the environment it gets beside `PATH`, `HOME` and `TMPDIR`: nobody's exported
+/// A command line, and the environment it gets in addition to `PATH`, `HOME` and `TMPDIR`: nobody's exported
 /// `MYSQL_EXPORTER_…` must change what is started.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -26,12 +26,13 @@ impl Launch {
         Self { program: program.into(), args: Vec::new(), env: Vec::new() }
     }
 
-    /// One of the programs that `tests/install-packages.sh` installs; Debian and upstream name some of them differently.
+    /// One of the programs that `tests/install-packages.sh` installs; Debian and upstream name some of them
+    /// differently.
     pub fn installed(names: &[&str]) -> Result<Self, Error> {
         Ok(Self::new(installed(names)?))
     }
 
-    /// One of this workspace's programs, as built beside the running one.
+    /// One of this workspace's programs, as built with the running one.
     pub fn built(name: &str) -> Result<Self, Error> {
         let path = profile_directory()?.join(name);
         if path.is_file() { Ok(Self::new(path)) } else { Err(Error::NotBuilt { program: name.to_owned(), path }) }

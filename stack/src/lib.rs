@@ -1,8 +1,10 @@
-//! The local stack behind `make up`: every program of the suite and every server that it watches, as processes on loopback.
+//! The local stack behind `make up`: every program of the suite and every server that it watches, as processes on
+//! loopback.
 //!
 //! - [`services`] is the table of what runs. [`supervise`] starts and stops it.
 //! - [`provision`] makes what the services need: directories, secrets, database users, configuration.
-//! - [`launch`], [`database`], [`http`] and [`wait`] start a server and await that it answers. The testbed of the test crate
+//! - [`launch`], [`database`], [`http`] and [`wait`] start a server and await that it answers. The testbed of the test
+//!   crate
 //!   uses them too, so what the local stack runs is what the tests run.
 
 pub mod database;

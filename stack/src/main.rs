@@ -12,7 +12,7 @@ use medassist_stack::{
     Error, Layout, SERVICES, Service, State, eventually, http, launch, ports, provision, service, services, supervise,
 };
 
-/// As `println!`, but a reader that has seen enough (`make status | head`) is no reason to panic half-way through `up`.
+/// As `println!`, without the panic when the reader of the pipe has ended: `make status | head`.
 macro_rules! print_line {
     ($($words:tt)*) => {{
         let _ = writeln!(std::io::stdout(), $($words)*);
@@ -24,7 +24,8 @@ const TARGETS: Duration = Duration::from_secs(90);
 
 /// Runs MedAssist's observability suite as processes on loopback, with no container.
 ///
-/// Data, logs and generated passwords are in target/stack, or in $STACK_DIRECTORY; $STACK_PORT_OFFSET is added to every port.
+/// Data, logs and generated passwords are in target/stack, or in $STACK_DIRECTORY; $STACK_PORT_OFFSET is added to every
+/// port.
 #[derive(Parser)]
 #[command(name = "stack", version, max_term_width = 120)]
 struct Cli {
@@ -34,7 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Start what is not running, wait until Prometheus sees every target UP, and leave it running
+    /// Start what is not running, wait until every target of Prometheus is UP, and leave it running
     Up,
     /// One line a service: name, state, URL. Exits with 1 unless all are running
     Status,

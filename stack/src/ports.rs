@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// A listener's bind fails even beside HAProxy, whose SO_REUSEPORT shares only with those that ask for it, too.
+/// The bind fails even on a port of HAProxy, whose SO_REUSEPORT shares only with those that ask for it, too.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

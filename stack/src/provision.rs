@@ -52,8 +52,8 @@ fn remove(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// Prometheus' and Alertmanager's files name the documented ports; a stack with an offset moves them. Everything else is
-/// as it is in the repository.
+/// Prometheus' and Alertmanager's files name the documented ports; a stack with an offset moves them. Everything else
+/// is as it is in the repository.
 fn stage_configuration(layout: &Layout) -> Result<(), Error> {
     let repository = layout.repository();
     for (from, to) in [

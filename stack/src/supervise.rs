@@ -142,8 +142,8 @@ impl Service {
         }
     }
 
-    /// SIGTERM, then SIGKILL after the deadline; the whole session is gone when it returns. Harmless when it is stopped.
-    /// Returns whether it had to be killed.
+    /// SIGTERM, then SIGKILL after the deadline; the whole session is gone when it returns. Harmless when it is
+    /// stopped. Returns whether it had to be killed.
     pub async fn stop(&self, layout: &Layout) -> Result<bool, Error> {
         self.end(layout, Signal::TERM).await
     }
@@ -159,8 +159,8 @@ impl Service {
         let file = self.pid_file(layout);
         let Some(identity) = Identity::read(&file) else { return Ok(false) };
         let group = Pid::from_raw(identity.pid);
-        // A leader that is gone may have left children, in a group whose number the kernel gives to nobody else meanwhile;
-        // but if another process has that number, the group died out and it is not ours.
+        // A leader that is gone may have left children, in a group whose number the kernel gives to nobody else
+        // meanwhile; but if another process has that number, the group died out and it is not ours.
         let ours = stat(identity.pid).is_none_or(|(_, started)| started == identity.started);
         let mut killed = false;
         if let Some(group) = group.filter(|_| ours) {
@@ -196,7 +196,8 @@ impl Service {
         self.signal(layout, Signal::CONT)
     }
 
-    /// SIGHUP to those that read their configuration again by it: what `up` has just staged counts for them without a restart.
+    /// SIGHUP to those that read their configuration again by it: what `up` has just staged counts for them without a
+    /// restart.
     pub fn reload(&self, layout: &Layout) -> Result<bool, Error> {
         let reloads = matches!(self.name, "prometheus" | "alertmanager");
         if reloads {

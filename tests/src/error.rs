@@ -1,4 +1,5 @@
-//! What a test reads on a page or in an answer that it can't go on with, and what goes wrong with the servers it starts.
+//! What a test reads on a page or in an answer that it can't go on with, and what goes wrong with the servers it
+//! starts.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! The companion API against a real MariaDB and a real Redis: what retries, duplicates, lost dependencies and a stop do to it.
+//! The companion API against a real MariaDB and a real Redis: what retries, duplicates, lost dependencies and a stop do
+//! to it.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -203,7 +204,8 @@ async fn a_key_whose_first_request_does_not_end_is_a_conflict_until_it_does() ->
     let mut waiting = waiting.kill_on_drop(true).spawn().expect("the database's client");
     let mut statements = waiting.stdin.take().expect("a pipe");
     statements.write_all(format!("BEGIN; {holder}; SELECT 1;\n").as_bytes()).await.expect("written");
-    // The client says so itself: information_schema.innodb_trx keeps its old answer while it is asked within 0.1 s again.
+    // The client says so itself: information_schema.innodb_trx keeps its old answer while it is asked within 0.1 s
+    // again.
     let mut held = [0; 2];
     let answer = waiting.stdout.as_mut().expect("a pipe").read_exact(&mut held);
     tokio::time::timeout(SOON, answer).await.expect("the row is held").expect("an answer");

@@ -1,5 +1,5 @@
-//! What all exporters owe to Prometheus and to operators, whatever their service: paths, formats, compression, flags, a clean stop. Their
-//! services are not there: the page must be right all the same.
+//! What all exporters owe to Prometheus and to operators, whatever their service: paths, formats, compression, flags, a
+//! clean stop. Their services are not there: the page must be right all the same.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

@@ -1,4 +1,5 @@
-//! `haproxy-exporter` against a real HAProxy, beside HAProxy's own endpoint and the retired haproxy_exporter, and against what misbehaves.
+//! `haproxy-exporter` against a real HAProxy, beside HAProxy's own endpoint and the retired haproxy_exporter, and
+//! against what misbehaves.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::BTreeMap;
@@ -22,7 +23,8 @@ use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A HAProxy that has one of everything: both modes, each state of a server, listeners, compression, an agent, TCP and HTTP statistics.
+/// A HAProxy that has one of everything: both modes, each state of a server, listeners, compression, an agent, TCP and
+/// HTTP statistics.
 struct Bed {
     haproxy: HaProxy,
     api: Port,
@@ -35,7 +37,8 @@ struct Bed {
     _upstream: Port,
 }
 
-/// Servers up, draining by their agent, and in maintenance; the health of the others is set by the tests, as checks hardly ever come.
+/// Servers up, draining by their agent, and in maintenance; the health of the others is set by the tests, as checks
+/// hardly ever come.
 const CONFIGURATION: &str = r#"
 global
     stats socket ipv4@127.0.0.1:"${CLI}" level user
@@ -195,8 +198,8 @@ fn series(page: &Page) -> BTreeMap<Series, f64> {
     known.map(|sample| ((sample.name.clone(), sample.labels.clone()), sample.value)).collect()
 }
 
-/// Every series of the peer must be on our page with the peer's type, and with a value between those of the peer's page before and after
-/// ours: counters of time go on while we look. `expected` tells which series may differ, and why.
+/// Every series of the peer must be on our page with the peer's type, and with a value between those of the peer's page
+/// before and after ours: counters of time go on while we look. `expected` tells which series may differ, and why.
 fn compare(before: &Page, ours: &Page, after: &Page, expected: impl Fn(&Series) -> bool) -> usize {
     let (mine, after_values) = (series(ours), series(after));
     let mut differences = Vec::new();

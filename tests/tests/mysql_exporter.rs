@@ -208,7 +208,8 @@ async fn no_connection_is_left(fake: &Fake, behaviour: &Behaviour) {
 
 #[tokio::test]
 async fn a_server_that_hangs_in_the_middle_of_an_answer() {
-    // A login, the answers to the three statements of a new connection, and then the columns and one row of an answer that never ends.
+    // A login, the answers to the three statements of a new connection, and then the columns and one row of an answer
+    // that never ends.
     let mut script = greeting();
     script.extend(packet(2, OK));
     script.extend(packet(1, OK));

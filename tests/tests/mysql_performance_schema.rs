@@ -1,4 +1,5 @@
-//! `mysql-exporter`'s collectors of `performance_schema` on a real MariaDB; `mysqld_exporter_parity` compares MySQL's, too.
+//! `mysql-exporter`'s collectors of `performance_schema` on a real MariaDB; `mysqld_exporter_parity` compares MySQL's,
+//! too.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
-//! What `mysql-exporter` says of replication that runs, lags, stops and breaks, on a primary and a replica of each flavour.
+//! What `mysql-exporter` says of replication that runs, lags, stops and breaks, on a primary and a replica of each
+//! flavour.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use medassist_tests::Error;
@@ -12,7 +13,8 @@ const BEHIND: [&str; 2] = ["mysql_slave_status_seconds_behind_master", "mysql_sl
 const IO: [&str; 2] = ["mysql_slave_status_slave_io_running", "mysql_slave_status_replica_io_running"];
 const SQL: [&str; 2] = ["mysql_slave_status_slave_sql_running", "mysql_slave_status_replica_sql_running"];
 
-/// A primary, its replica, and an exporter on the replica. MariaDB, too, knows the word REPLICA in the statements of the tests.
+/// A primary, its replica, and an exporter on the replica. MariaDB, too, knows the word REPLICA in the statements of
+/// the tests.
 struct Pair {
     primary: Database,
     replica: Database,

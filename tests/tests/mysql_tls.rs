@@ -1,4 +1,5 @@
-//! How `mysql-exporter` logs in: with TLS and without, with client certificates, and by each way in which the flavours check a password.
+//! How `mysql-exporter` logs in: with TLS and without, with client certificates, and by each way in which the flavours
+//! check a password.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Servers in trouble, real ones: tables that somebody holds, connections that are killed or not to be had, and what the exporter leaves behind.
+//! Servers in trouble, real ones: tables that somebody holds, connections that are killed or not to be had, and what
+//! the exporter leaves behind.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::BTreeSet;
@@ -62,7 +63,8 @@ async fn lock(db: &Database, table: &str) -> Conn {
     session
 }
 
-/// `app.held` under a lock against which even a look at its columns waits: it is being renamed, together with one that is being read.
+/// `app.held` under a lock against which even a look at its columns waits: it is being renamed, together with one that
+/// is being read.
 struct Renaming {
     reader: Conn,
     renaming: JoinHandle<mysql_async::Result<()>>,
@@ -153,7 +155,8 @@ async fn a_table_that_is_held(flavour: Flavour) {
     expect_failed(&scrape(&exporter).await.unwrap(), &[]);
 }
 
-/// The server's own limit for the wait comes first: what could be read is there, and of the other no zero, nor MySQL's 4294967295.
+/// The server's own limit for the wait comes first: what could be read is there, and of the other no zero, nor MySQL's
+/// 4294967295.
 async fn a_table_that_is_skipped(flavour: Flavour) {
     let db = server(flavour, &[]).await;
     let exporter = start(&db, &["--exporter.lock_wait_timeout=1"]).await;
@@ -335,7 +338,8 @@ async fn fill(db: &Database) -> Vec<Conn> {
     }
 }
 
-/// As `admin` sees it, who has a session already: one that ends is counted for a moment more, and nobody else could come in.
+/// As `admin` sees it, who has a session already: one that ends is counted for a moment more, and nobody else could
+/// come in.
 async fn until_connected(admin: &mut Conn, wanted: u32) {
     let what = format!("{wanted} connections");
     eventually(PATIENCE, &what, async || {
@@ -436,7 +440,8 @@ async fn crowd(db: &Database, number: u16) -> Vec<TcpStream> {
 
 async fn a_crowd_of_clients(flavour: Flavour) {
     const CLIENTS: u16 = 10_000;
-    // A socket each here, and one at the server, which inherits the limit: a login shell has 1,024 of the million that it may have.
+    // A socket each here, and one at the server, which inherits the limit: a login shell has 1,024 of the million that
+    // it may have.
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
     let db = server(flavour, &["--max-connections=10100"]).await;

@@ -1,5 +1,5 @@
-//! `mysql-exporter` beside Debian's newest mysqld_exporter, on the same server at the same time, on each flavour: the same series with the same types
-//! and values, but for the lists below.
+//! `mysql-exporter` beside Debian's newest mysqld_exporter, on the same server at the same time, on each flavour: the
+//! same series with the same types and values, but for the lists below.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -202,7 +202,8 @@ impl Pair {
         Ok(pages.try_into().unwrap())
     }
 
-    /// A gauge may go up and down between two looks. What is wrong stays wrong, so one round without a difference will do.
+    /// A gauge may go up and down between two looks. What is wrong stays wrong, so one round without a difference will
+    /// do.
     async fn agree(&self) -> [Page; 3] {
         let pages = eventually(PATIENCE, "no difference", async || {
             let [before, ours, after] = self.pages().await.map_err(|error| error.to_string())?;

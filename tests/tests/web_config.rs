@@ -1,5 +1,6 @@
-//! `--web.config.file` and `--web.systemd-socket` of the exporters: TLS, client certificates, users, headers, a rate limit, and what a reload or a
-//! renewed certificate changes. Their services are not there: who may ask does not depend on them.
+//! `--web.config.file` and `--web.systemd-socket` of the exporters: TLS, client certificates, users, headers, a rate
+//! limit, and what a reload or a renewed certificate changes. Their services are not there: who may ask does not depend
+//! on them.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::net::{SocketAddr, TcpListener};

@@ -1,7 +1,7 @@
 //! Modules of a crate that import each other in a circle.
 //!
-//! An edge is a path from the code of one file's module to an item of another's. Not counted: test code, `mod x;`, and re-exports.
-//! What is imported through a re-export counts as an import of the module that defines it.
+//! An edge is a path from the code of one file's module to an item of another's. Not counted: test code, `mod x;`, and
+//! re-exports. What is imported through a re-export counts as an import of the module that defines it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +94,7 @@ impl<'a> Crate<'a> {
         Ok(())
     }
 
-    /// `a.rs` or `a/mod.rs`, beside a root or a `mod.rs`, else in the folder named after the parent.
+    /// `a.rs` or `a/mod.rs`, next to a root or a `mod.rs`, else in the folder named after the parent.
     fn file_of(&self, parent: &SourceFile, parent_path: &[String], child: &[String]) -> Option<&'a SourceFile> {
         let (folder, name) = parent.path.rsplit_once('/')?;
         let is_root = parent_path.is_empty() || name == "mod.rs";

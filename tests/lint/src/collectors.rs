@@ -1,7 +1,7 @@
 //! A collector declares every family and every check that it may report.
 //!
-//! In a file with a collector, each constant or static that holds a `Desc` must be reachable by name from `families()`, and each that
-//! holds a `CheckDef` from `checks()`: through other constants and functions of the file.
+//! In a file with a collector, each constant or static that holds a `Desc` must be reachable by name from `families()`,
+//! and each that holds a `CheckDef` from `checks()`: through other constants and functions of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Plain words: banned phrases, the length of help texts, constant log messages, the width of comments. See docs/style.md.
+//! Plain words: banned phrases, the length of help texts, constant log messages, the width of comments. See
+//! docs/style.md.
 
 use proc_macro2::TokenTree;
 use regex::{Regex, RegexBuilder};

@@ -16,7 +16,7 @@ use medassist_stack::Error;
 pub enum Behaviour {
     /// Accepts, reads, and never says a word.
     Silence,
-    /// Sends bytes that are no protocol at all, without end, as fast as they are read.
+    /// Sends bytes of no protocol, without end, as fast as they are read.
     Garbage,
     /// Sends these bytes and then nothing more, keeping the connection open.
     HalfReply(Vec<u8>),

@@ -30,9 +30,9 @@
 //! }
 //! ```
 //!
-//! Every server is a [`Process`] by `Deref`: `stop`, `kill`, `pause`, `resume`, `restart`, `hang_up`, `is_running`, `pid`, `log`,
-//! `log_path`, `directory`. Tests need a tokio runtime (`#[tokio::test]`); calls that don't wait are not async.
-//! Programs of this workspace are taken from the directory of the test's own profile, so build them first:
+//! Every server is a [`Process`] by `Deref`: `stop`, `kill`, `pause`, `resume`, `restart`, `hang_up`, `is_running`,
+//! `pid`, `log`, `log_path`, `directory`. Tests need a tokio runtime (`#[tokio::test]`); calls that don't wait are not
+//! async. Programs of this workspace are taken from the directory of the test's own profile, so build them first:
 //! `cargo build --workspace --bins` (or `-p mysql-exporter`).
 
 pub mod fake;

@@ -69,7 +69,8 @@ pub async fn get_page(exporter: &RunningProgram, path: &str) -> Result<Page, Err
     page_of(&http::get(&exporter.url(path)).await?)
 }
 
-/// With Prometheus' word how long it waits. The test waits longer: what a busy machine adds on the way is not the exporter's.
+/// With Prometheus' word how long it waits. The test waits longer: what a busy machine adds on the way is not the
+/// exporter's.
 pub async fn get_within(exporter: &RunningProgram, path: &str, seconds: f64) -> Result<Reply, Error> {
     let header = ("x-prometheus-scrape-timeout-seconds", &*seconds.to_string());
     Ok(http::get_within(&exporter.url(path), &[header], PATIENCE).await?)

@@ -135,7 +135,7 @@ impl Reader {
 
     fn metadata(&mut self, name: &str) -> Result<&mut Family, String> {
         if !is_metric_name(name) {
-            return Err(format!("{name:?} is no metric name"));
+            return Err(format!("{name:?} is not a metric name"));
         }
         self.enter(name)?;
         if self.sampled {
@@ -173,7 +173,7 @@ fn sample(line: &str) -> Result<Sample, String> {
     let end = line.find(['{', ' ']).ok_or("no value")?;
     let (name, rest) = line.split_at(end);
     if !is_metric_name(name) {
-        return Err(format!("{name:?} is no metric name"));
+        return Err(format!("{name:?} is not a metric name"));
     }
     let (labels, rest) = match rest.strip_prefix('{') {
         Some(rest) => labels(rest)?,
@@ -181,7 +181,7 @@ fn sample(line: &str) -> Result<Sample, String> {
     };
     let rest = rest.strip_prefix(' ').ok_or("no space before the value")?;
     let (value, timestamp) = match rest.split_once(' ') {
-        Some((value, timestamp)) => (value, Some(timestamp.parse().map_err(|_| "the timestamp is no integer")?)),
+        Some((value, timestamp)) => (value, Some(timestamp.parse().map_err(|_| "the timestamp is not an integer")?)),
         None => (rest, None),
     };
     Ok(Sample { name: name.to_owned(), labels, value: number(value)?, timestamp })
@@ -195,7 +195,7 @@ fn labels(mut rest: &str) -> Result<(BTreeMap<String, String>, &str), String> {
         }
         let (name, value) = rest.split_once("=\"").ok_or("a label without a value")?;
         if !is_label_name(name) {
-            return Err(format!("{name:?} is no label name"));
+            return Err(format!("{name:?} is not a label name"));
         }
         let end = closing_quote(value).ok_or("a label's value without an end")?;
         let (value, after) = value.split_at(end);
@@ -244,9 +244,9 @@ fn number(text: &str) -> Result<f64, String> {
         "+Inf" => Ok(f64::INFINITY),
         "-Inf" => Ok(f64::NEG_INFINITY),
         _ if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) => {
-            text.parse().map_err(|_| format!("{text:?} is no number"))
+            text.parse().map_err(|_| format!("{text:?} is not a number"))
         }
-        _ => Err(format!("{text:?} is no number")),
+        _ => Err(format!("{text:?} is not a number")),
     }
 }
 
@@ -285,12 +285,12 @@ mod tests {
         for (text, reason) in [
             ("a 1", "no line feed"),
             ("a\n", "no value"),
-            ("a  1\n", "no number"),
-            ("a nan\n", "no number"),
-            ("1a 1\n", "no metric name"),
+            ("a  1\n", "not a number"),
+            ("a nan\n", "not a number"),
+            ("1a 1\n", "not a metric name"),
             ("a{x=\"1\"\n", "neither"),
             ("a{x=\"1} 1\n", "without an end"),
-            ("a{x:y=\"1\"} 1\n", "no label name"),
+            ("a{x:y=\"1\"} 1\n", "not a label name"),
             ("a{x=\"1\",x=\"2\"} 1\n", "comes twice"),
             ("a{x=\"\\t\"} 1\n", "no such escape"),
             ("a 1\na 2\n", "came before"),
@@ -298,7 +298,7 @@ mod tests {
             ("a 1\n# TYPE a gauge\n", "after the family's first sample"),
             ("# TYPE a gauge\n# TYPE a gauge\n", "second time"),
             ("# TYPE a info\n", "no such type"),
-            ("a 1 1.5\n", "no integer"),
+            ("a 1 1.5\n", "not an integer"),
         ] {
             let error = Page::parse(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");

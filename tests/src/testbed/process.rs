@@ -37,7 +37,7 @@ impl Directory {
     /// As many random characters end each directory's name, and no other's there.
     const RANDOM: usize = 6;
     const KEPT: Duration = Duration::from_hours(24);
-    /// What one test process removes at the most: a test must not wait for what others left.
+    /// Maximum that one test process removes: a test must not wait for what others left.
     const PRUNED: usize = 20;
 
     pub fn new(name: &str) -> Result<Self, Error> {
@@ -91,8 +91,8 @@ fn prune(root: &Path) {
 }
 
 impl Process {
-    /// Starts `launch`, and waits until `ready`. The whole log stays of one that crashes or hangs meanwhile, which its last
-    /// lines in the error seldom explain.
+    /// Starts `launch`, and waits until `ready`. The whole log stays of one that crashes or hangs meanwhile, which its
+    /// last lines in the error seldom explain.
     pub async fn start(name: &str, launch: Launch, ready: Ready, directory: Directory) -> Result<Self, Error> {
         let log = directory.path().join(format!("{name}.log"));
         let mut process = Self { name: name.to_owned(), launch, ready, child: None, log, directory };
@@ -189,7 +189,7 @@ impl Process {
         Ok(())
     }
 
-    /// SIGSTOP, and waits until it stands still: the kernel still accepts its connections, nobody answers.
+    /// SIGSTOP, and waits until it is stopped: the kernel still accepts its connections, nobody answers.
     pub fn pause(&self) -> Result<(), Error> {
         self.signal(Signal::STOP)?;
         let end = Instant::now() + DEADLINE;

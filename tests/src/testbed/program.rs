@@ -1,4 +1,4 @@
-//! The programs of this workspace, as they were built beside the test.
+//! The programs of this workspace, as they were built with the test.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -28,7 +28,8 @@ macro_rules! is_a_process {
 }
 is_a_process!(Database, Redis, HaProxy, Prometheus, Alertmanager, Pushgateway, NodeExporter);
 
-/// A database: `root` without a password, on the unix socket and, in MariaDB, from 127.0.0.1; no other user, no database.
+/// A database: `root` without a password, on the unix socket and, in MariaDB, from 127.0.0.1; no other user, no
+/// database.
 pub struct Database {
     process: Process,
     flavour: Flavour,
