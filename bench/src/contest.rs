@@ -49,7 +49,7 @@ struct Row([f64; 5]);
 #[expect(clippy::print_stdout, reason = "the benchmark's table")]
 pub(crate) fn print_header(scrapes: usize) {
     println!("Exporters side by side: {scrapes} scrapes of each, in alternating batches, gzip, one kept connection\n");
-    println!("{:<30} {:>7} {:>9} {:>9} {:>12} {:>9}", "", "series", "p50 ms", "p99 ms", "CPU ms/scr.", "RSS MB");
+    println!("{:<42} {:>7} {:>9} {:>9} {:>12} {:>9}", "", "series", "p50 ms", "p99 ms", "CPU ms/scr.", "RSS MB");
 }
 
 /// Prints a row for each entry, and a row of ratios of the first to each of the others.
@@ -75,13 +75,13 @@ pub(crate) async fn run(scrapes: usize, entries: Vec<Entry>) -> Result<()> {
     for contestant in &mut contestants {
         let row = contestant.row().await?;
         let [series, p50, p99, cpu, rss] = row.0;
-        println!("{:<30} {series:>7} {p50:>9.3} {p99:>9.3} {cpu:>12.3} {rss:>9.1}", contestant.name);
+        println!("{:<42} {series:>7} {p50:>9.3} {p99:>9.3} {cpu:>12.3} {rss:>9.1}", contestant.name);
         rows.push((contestant.name.clone(), row));
     }
     if let Some(((_, ours), others)) = rows.split_first() {
         for (name, other) in others {
             let [series, p50, p99, cpu, rss] = std::array::from_fn(|column| ours.0[column] / other.0[column]);
-            println!("{:<30} {series:>7.2} {p50:>9.3} {p99:>9.3} {cpu:>12.3} {rss:>9.3}", format!("  ours / {name}"));
+            println!("{:<42} {series:>7.2} {p50:>9.3} {p99:>9.3} {cpu:>12.3} {rss:>9.3}", format!("  ours / {name}"));
         }
     }
     println!();
