@@ -104,7 +104,7 @@ fn banned(
                 let excepted = rule.except.iter().flat_map(|except| except.find_iter(&passage.text));
                 let excepted = excepted.into_iter().any(|except| covers(except.start(), except.end()));
                 if !excepted && !is_allowed(file, &passage, allowed, &covers) {
-                    let what = format!("\"{}\": say {}", found.as_str(), rule.instead);
+                    let what = format!("\"{}\": better: {}", found.as_str(), rule.instead);
                     findings.push(file.finding(passage.line_at(found.start()), what));
                 }
             }
