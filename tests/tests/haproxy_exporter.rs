@@ -404,7 +404,12 @@ async fn pages_with_a_password() {
     for told in [health.to_string(), wrong.log(), http::get(&wrong.url("/")).await.unwrap().text()] {
         assert!(!told.contains("wr0ng"), "{told}");
     }
-    assert!(wrong.log().contains("401"));
+    eventually(Duration::from_secs(10), "the log has the status", async || match wrong.log() {
+        log if log.contains("401") => Ok(()),
+        log => Err(log),
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -164,8 +164,7 @@ async fn a_table_that_is_skipped(flavour: Flavour) {
     let page = scrape_within(&exporter, 15.0).await.unwrap();
     expect_the_rest(&page);
     expect_failed(&page, &[TABLES, AUTO_INCREMENT]);
-    let said = exporter.log().matches("another statement holds tables").count();
-    assert_eq!(said, 2, "{}", exporter.log());
+    exporter.logged("another statement holds tables", 2).await.unwrap();
     for family in [ROWS, "mysql_info_schema_table_size", "mysql_info_schema_table_version", NEXT] {
         assert!(page.matching(family, &of_app("held")).is_empty(), "{family}");
         assert!(!page.matching(family, &of_app("other")).is_empty(), "{family}");
@@ -364,7 +363,7 @@ async fn a_server_without_room(flavour: Flavour) {
     page.expect("mysql_up", &[], 0.0).unwrap();
     let told = reason(&health(&exporter).await.unwrap(), "connect");
     assert!(told.contains("has no connection left") && told.contains("error 1040"), "{told}");
-    assert!(exporter.log().contains("has no connection left"));
+    exporter.logged("has no connection left", 1).await.unwrap();
     drop(fillers);
     up(&exporter, 1.0).await.unwrap();
 
@@ -479,18 +478,18 @@ async fn a_password_that_is_corrected_on_the_server(flavour: Flavour) {
     let db = server(flavour, &[]).await;
     db.sql("ALTER USER exporter@'127.0.0.1' IDENTIFIED BY 'another'").unwrap();
     let exporter = start(&db, &[]).await;
-    let said = |words: &str| exporter.log().lines().filter(|line| line.contains(words)).count();
     for _ in 0..5 {
         scrape(&exporter).await.unwrap().expect("mysql_up", &[], 0.0).unwrap();
     }
-    assert_eq!(said("refuses user"), 1);
+    exporter.logged("refuses user", 1).await.unwrap();
     db.sql("ALTER USER exporter@'127.0.0.1' IDENTIFIED BY 'secret'").unwrap();
     for _ in 0..5 {
         let page = scrape(&exporter).await.unwrap();
         expect_the_rest(&page);
         expect_failed(&page, &[]);
     }
-    assert_eq!((said("refuses user"), said("well again")), (1, 1), "{}", exporter.log());
+    exporter.logged("well again", 1).await.unwrap();
+    exporter.logged("refuses user", 1).await.unwrap();
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use medassist_stack::Error;
 use medassist_stack::error::LogTail;
+use medassist_stack::eventually;
 use medassist_stack::launch::{Launch, Ready, target_directory};
 
 /// For a start or a stop on a CI machine with two busy cores; a healthy one takes a second.
@@ -238,6 +239,17 @@ impl Process {
     /// Everything it wrote to its standard output and error so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits until the log contains the text this many times. Our programs write their log with a thread of its own, so a line may appear
+    /// after the response that belongs to it.
+    pub async fn logged(&self, text: &str, times: usize) -> Result<(), Error> {
+        let what = format!("the log contains {text:?} {times} times");
+        eventually(Duration::from_secs(10), &what, async || {
+            let log = self.log();
+            if log.matches(text).count() == times { Ok(()) } else { Err(log) }
+        })
+        .await
     }
 
     /// Where its data and its log lie.
