@@ -1,7 +1,8 @@
 //! Alertmanager's notifications: stored before they are acknowledged, one row an alert.
 //!
-//! Alertmanager takes any 2xx as delivered, repeats after 5xx and gives up on 4xx; it delivers at least once, to any replica, and
-//! late notifications may overtake. So: 2xx only after the commit, and the row's rules below make order and repeats harmless.
+//! Alertmanager takes any 2xx as delivered, repeats after 5xx and gives up on 4xx; it delivers at least once, to any
+//! replica, and late notifications may overtake. So: 2xx only after the commit, and the row's rules below make order
+//! and repeats harmless.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -143,8 +144,9 @@ async fn store(db: &Db, notification: &Notification, received_at: Timestamp) -> 
     }
 }
 
-/// A resolved alert stays resolved and keeps its data when a late `firing` arrives: an alert that fires again has a new startsAt.
-/// MySQL assigns from left to right, so `status` comes last. `VALUES()` is the one spelling that MariaDB and MySQL share.
+/// A resolved alert stays resolved and keeps its data when a late `firing` arrives: an alert that fires again has a new
+/// startsAt. MySQL assigns from left to right, so `status` comes last. `VALUES()` is the one spelling that MariaDB and
+/// MySQL share.
 const UPSERT: &str = "
 INSERT INTO alert (fingerprint, starts_at, status, ends_at, labels, annotations, receiver, generator_url,
                    received_at, firing_received_at, resolved_received_at, last_received_at)

@@ -37,8 +37,8 @@ impl App {
         *lock(&self.webhook_token) = credentials.webhook_token;
     }
 
-    /// Whether the load balancer should send requests here. A shared dependency's state doesn't count: the loss of MySQL would remove all
-    /// replicas at once, and with them the 503 that says when to retry.
+    /// Whether the load balancer should send requests here. A shared dependency's state doesn't count: the loss of
+    /// MySQL would remove all replicas at once, and with them the 503 that says when to retry.
     pub(crate) fn ready(&self) -> bool {
         self.started() && !self.lifecycle.draining()
     }

@@ -57,7 +57,8 @@ impl Collector for AppCollector {
             encode(&mut encoder, metric.name, metric.help, value)?;
         }
 
-        // A gauge, as everybody's build_info: OpenMetrics' type `info` is unknown to the older text format and its linters.
+        // A gauge, as everybody's build_info: OpenMetrics' type `info` is unknown to the older text format and its
+        // linters.
         let help = "Always 1; the label has the program's version.";
         let mut family = encoder.encode_descriptor("app_build_info", help, None, MetricType::Gauge)?;
         ConstGauge::new(1_i64).encode(family.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)?;

@@ -1,7 +1,7 @@
 //! Redis as a cache that may vanish at any time.
 //!
-//! A request never connects: it uses the connection that the prober opened, or no cache. So a Redis that hangs costs the requests that
-//! are waiting one timeout, and later requests nothing.
+//! A request never connects: it uses the connection that the prober opened, or no cache. So a Redis that hangs costs
+//! the requests that are waiting one timeout, and later requests nothing.
 
 use std::{
     net::SocketAddr,

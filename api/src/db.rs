@@ -32,7 +32,8 @@ const IDLE_CONNECTION_TTL: Duration = Duration::from_secs(60);
 
 /// Deadline of a request's statements together; below the timeouts of HAProxy and Alertmanager (10 s).
 const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
-/// The same while the prober reports MySQL as down: long enough to succeed once MySQL is back, short enough to shed load.
+/// The same while the prober reports MySQL as down: long enough to succeed once MySQL is back, short enough to shed
+/// load.
 const REQUEST_DEADLINE_WHEN_DOWN: Duration = Duration::from_millis(300);
 
 /// A migration may wait for a lock.
@@ -158,8 +159,8 @@ impl Db {
             .with_constraints(POOL)
             .with_inactive_connection_ttl(IDLE_CONNECTION_TTL)
             .with_ttl_check_interval(IDLE_CONNECTION_TTL / 4)
-            // A reset costs a round trip a request and throws prepared statements away; our requests leave nothing behind
-            // but an open transaction, which the pool rolls back.
+            // A reset costs a round trip a request and throws prepared statements away; our requests leave nothing
+            // behind but an open transaction, which the pool rolls back.
             .with_reset_connection(false);
         let options = OptsBuilder::default()
             .user(Some(user))

@@ -17,8 +17,8 @@ const LISTEN_ADDRESS: &str = "listen_address";
 
 /// MedAssist's companion API: payments, the alert webhook, health.
 ///
-/// Needs MySQL 8+ or MariaDB 10.11+. Redis is an optional cache. The API starts and stays in rotation while either is down: requests that need
-/// the database then get 503 with Retry-After.
+/// Needs MySQL 8+ or MariaDB 10.11+. Redis is an optional cache. The API starts and stays in rotation while either is
+/// down: requests that need the database then get 503 with Retry-After.
 ///
 /// Every flag is also an environment variable: --web.listen-address is MEDASSIST_API_WEB_LISTEN_ADDRESS.
 /// Passwords come from files or from MEDASSIST_API_MYSQL_PASSWORD and MEDASSIST_API_REDIS_PASSWORD, never from flags.
@@ -68,7 +68,8 @@ pub struct Flags {
 
     /// File containing only the bearer token that POST /api/webhook/alert requires
     ///
-    /// Alertmanager reads the same file as `authorization.credentials_file`. Without a token the webhook is open: keep it on a private network.
+    /// Alertmanager reads the same file as `authorization.credentials_file`. Without a token the webhook is open: keep
+    /// it on a private network.
     #[arg(long = "webhook.token-file", value_name = "FILE")]
     pub webhook_token_file: Option<PathBuf>,
 

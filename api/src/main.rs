@@ -11,7 +11,8 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let _log = logging::init(flags.log, "medassist-api");
-    // Two workers: a request is a few hundred microseconds of work around a wait for MySQL, and three replicas share the machine.
+    // Two workers: a request is a few hundred microseconds of work around a wait for MySQL, and three replicas share
+    // the machine.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

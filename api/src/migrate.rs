@@ -12,14 +12,16 @@ use crate::{
     lifecycle::Lifecycle,
 };
 
-/// One statement a file: MySQL commits DDL at once, so a file of two could stop half-way. A crash between the statement and its
-/// record runs the statement again, so it must bear that (`IF NOT EXISTS`). A file that was released never changes.
+/// One statement a file: MySQL commits DDL at once, so a file of two could stop half-way. A crash between the statement
+/// and its record runs the statement again, so it must bear that (`IF NOT EXISTS`). A file that was released never
+/// changes.
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "payment", sql: include_str!("../migrations/0001_payment.sql") },
     Migration { version: 2, name: "alert", sql: include_str!("../migrations/0002_alert.sql") },
 ];
 
-/// Includes the wait for other replicas. A DDL statement that takes longer continues in the server, which holds the lock until it ends.
+/// Includes the wait for other replicas. A DDL statement that takes longer continues in the server, which holds the
+/// lock until it ends.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const LOCK_TIMEOUT_SECONDS: u32 = 30;
 

@@ -20,7 +20,8 @@ use crate::problem::Problem;
 pub(crate) const API_LIMITS: Limits = Limits {
     // HAProxy and its health checks hold some dozens.
     connections: 1024,
-    // Longer than HAProxy keeps an unused connection (`pool-purge-delay`, 5 s), so that HAProxy is the side that closes.
+    // Longer than HAProxy keeps an unused connection (`pool-purge-delay`, 5 s), so that HAProxy is the side that
+    // closes.
     header_timeout: Duration::from_secs(20),
     write_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(10),

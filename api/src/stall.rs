@@ -1,5 +1,5 @@
-//! Deadlines that survive a pause of the process (SIGSTOP, a suspended virtual machine). After a pause every timer has expired, although the
-//! responses may have arrived meanwhile. `make pause` and the API's tests do this.
+//! Deadlines that survive a pause of the process (SIGSTOP, a suspended virtual machine). After a pause every timer has
+//! expired, although the responses may have arrived meanwhile. `make pause` and the API's tests do this.
 
 use std::pin::pin;
 use std::time::Duration;

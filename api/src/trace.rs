@@ -17,8 +17,8 @@ impl TraceId {
             .unwrap_or_else(|| Self(Uuid::new_v4().as_u128()))
     }
 
-    /// <https://www.w3.org/TR/trace-context/#traceparent-header>: a version that we don't know may append fields, and is
-    /// read as if it were 00.
+    /// <https://www.w3.org/TR/trace-context/#traceparent-header>: a version that we don't know may append fields, and
+    /// is read as if it were 00.
     fn from_traceparent(header: &str) -> Option<Self> {
         let mut fields = header.split('-');
         let version = lower_hex(fields.next()?, 2)?;

@@ -34,8 +34,9 @@ Examples:
 
 /// Backs up MySQL and MariaDB databases to files, and proves each backup complete.
 ///
-/// Dumps with the server's own client (mariadb-dump or mysqldump), compresses with zstd, compares the dump with the server's list of objects,
-/// and writes a manifest last. A run that fails leaves a manifest with the reason, and no file that looks like a backup.
+/// Dumps with the server's own client (mariadb-dump or mysqldump), compresses with zstd, compares the dump with the
+/// server's list of objects, and writes a manifest last. A run that fails leaves a manifest with the reason, and no
+/// file that looks like a backup.
 #[derive(Debug, Parser)]
 #[command(name = "mysql-backup", version, after_help = AFTER_HELP, max_term_width = 120)]
 pub struct Cli {

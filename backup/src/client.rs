@@ -1,7 +1,8 @@
 //! The dump client: which program fits the server, and with which flags.
 //!
-//! Flavours must match. A MariaDB client rejects MySQL's flags and writes a first line (the sandbox mode) that MySQL's client can't
-//! restore; and Debian calls MariaDB's client `mysqldump` too. So the program's own `--version` decides, never its name.
+//! Flavours must match. A MariaDB client rejects MySQL's flags and writes a first line (the sandbox mode) that MySQL's
+//! client can't restore; and Debian calls MariaDB's client `mysqldump` too. So the program's own `--version` decides,
+//! never its name.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,8 +20,9 @@ use crate::{
     server::Login,
 };
 
-/// What is common: one snapshot of all InnoDB tables, rows streamed rather than collected, everything that the default leaves out, and
-/// bytes that no character set changes on the way back. A gibibyte is the protocol's largest packet, so the largest possible row.
+/// What is common: one snapshot of all InnoDB tables, rows streamed rather than collected, everything that the default
+/// leaves out, and bytes that no character set changes on the way back. A gibibyte is the protocol's largest packet, so
+/// the largest possible row.
 const COMMON_FLAGS: [&str; 9] = [
     "--single-transaction",
     "--quick",
@@ -64,13 +66,16 @@ impl Client {
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let mut flags = COMMON_FLAGS.to_vec();
         match self.flavour {
-            // From 11.4 the client insists on a certificate that it can verify, which a server with default settings hasn't got.
+            // From 11.4 the client insists on a certificate that it can verify, which a server with default settings
+            // hasn't got.
             Flavour::MariaDb => flags.push("--skip-ssl-verify-server-cert"),
             Flavour::MySql => {
-                // COMMENTED keeps the set of transactions in the file without breaking a restore on a server that has some.
+                // COMMENTED keeps the set of transactions in the file without breaking a restore on a server that has
+                // some.
                 let gtid = if self.number() >= (8, 0, 17) { "COMMENTED" } else { "OFF" };
                 flags.push(if gtid == "OFF" { "--set-gtid-purged=OFF" } else { "--set-gtid-purged=COMMENTED" });
-                // An 8.x client asks older servers for histograms that they haven't got; clients before 8.0 ignore a loose option.
+                // An 8.x client requests histograms, which older servers don't have. Clients before 8.0 ignore a
+                // loose option.
                 flags.push("--loose-column-statistics=0");
                 // Without TLS, caching_sha2_password needs the server's key to send the password.
                 flags.push("--loose-get-server-public-key");
@@ -87,7 +92,8 @@ impl Client {
         }
     }
 
-    /// `mysqldump  Ver 8.4.3 for Linux …`, or `mysqldump  Ver 10.13 Distrib 5.7.44, for Linux …`, where the first is the protocol's.
+    /// `mysqldump  Ver 8.4.3 for Linux …`, or `mysqldump  Ver 10.13 Distrib 5.7.44, for Linux …`, where the first is
+    /// the protocol's.
     fn number(&self) -> (u32, u32, u32) {
         let after = |word| self.version.split_once(word).map(|(_, rest)| rest);
         let mut parts = after("Distrib ")
@@ -125,7 +131,8 @@ fn choose(server: Flavour, mut seen: Vec<Client>) -> Result<Client, RunError> {
     })
 }
 
-/// An option file with the login, readable by this user only, gone when dropped. Neither argv nor the environment would keep a secret.
+/// An option file with the login, readable by this user only, gone when dropped. Neither argv nor the environment would
+/// keep a secret.
 pub(crate) struct Credentials {
     // Removes the directory with the file in it.
     _directory: tempfile::TempDir,
@@ -146,8 +153,8 @@ impl Credentials {
         Ok(Self { _directory: directory, path })
     }
 
-    /// Must be the client's first argument. `--defaults-file` and not `--defaults-extra-file`: the host's own option files could say
-    /// `force` or `skip-comments`, which make bad dumps look good.
+    /// Must be the client's first argument. `--defaults-file` and not `--defaults-extra-file`: the host's own option
+    /// files could say `force` or `skip-comments`, which make bad dumps look good.
     pub(crate) fn argument(&self) -> String {
         format!("--defaults-file={}", self.path.display())
     }

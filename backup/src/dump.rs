@@ -1,7 +1,8 @@
 //! One run of the dump client, with its output led through scanner, zstd and SHA-256 into a file.
 //!
-//! The pipe is owned here rather than by a shell: `client | zstd > file` hides the client's end behind zstd's, and a compressor happily
-//! finishes a valid archive of half a dump. Memory is one chunk, one line's start, zstd's window and the names of the tables.
+//! The pipe is owned here rather than by a shell: `client | zstd > file` hides the client's end behind zstd's, and a
+//! compressor happily finishes a valid archive of half a dump. Memory is one chunk, one line's start, zstd's window and
+//! the names of the tables.
 
 use std::{
     fs::{File, OpenOptions},
@@ -40,7 +41,8 @@ pub(crate) struct Dumped {
     pub(crate) databases: Databases,
 }
 
-/// Runs the client to its end; `path` must not exist. On success the file is complete by the client's word, and synced. Blocks.
+/// Runs the client to its end; `path` must not exist. On success the file is complete by the client's word, and synced.
+/// Blocks.
 pub(crate) fn dump(
     client: &Client,
     login: &Login,
@@ -225,7 +227,8 @@ impl Killer {
         Ok(child)
     }
 
-    /// Waits for the child without holding the lock. It is reaped only under the lock, so `kill` can't hit a process that got its number.
+    /// Waits for the child without holding the lock. It is reaped only under the lock, so `kill` can't hit a process
+    /// that got its number.
     fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
         let pid = Pid::from_child(child);
         while let Err(error) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {

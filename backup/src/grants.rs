@@ -1,7 +1,7 @@
 //! What `SHOW GRANTS` says: enough of it to tell before the dump whether the dump will see everything.
 //!
-//! Why not just look at the dump: without TRIGGER, or without the right to read routines, the clients omit those objects and still exit
-//! with 0, and `information_schema` hides the same objects from the same user.
+//! Why not just look at the dump: without TRIGGER, or without the right to read routines, the clients omit those
+//! objects and still exit with 0, and `information_schema` hides the same objects from the same user.
 
 /// The grants of one user, in the server's own order (a MySQL partial revoke follows what it restricts).
 pub(crate) struct Grants(Vec<Grant>);
@@ -87,7 +87,8 @@ fn parse_quoted(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// `LIKE` as grants use it: `%`, `_`, and `\` before either. Linear in space, quadratic in time at worst, on names of 64 characters.
+/// `LIKE` as grants use it: `%`, `_`, and `\` before either. Linear in space, quadratic in time at worst, on names of
+/// 64 characters.
 fn like(pattern: &str, name: &str) -> bool {
     enum Token {
         Any,

@@ -1,4 +1,5 @@
-//! `mysql-backup healthcheck`: whether a job with `--schedule.every` still makes its runs. Failed runs count: alerts report them.
+//! `mysql-backup healthcheck`: whether a job with `--schedule.every` still makes its runs. Failed runs count: alerts
+//! report them.
 
 use std::time::Duration;
 

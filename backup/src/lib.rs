@@ -1,12 +1,18 @@
 //! The backup job of MedAssist, and the manifest in which each run records its result.
 //!
-//! [`manifest`] and [`name`] are the contract with readers such as `backup-exporter`; everything else serves the program.
+//! [`manifest`] and [`name`] are the contract with readers such as `backup-exporter`; everything else serves the
+//! program.
 //!
-//! One run, from left to right ([`run`] conducts):
+//! One run, from top to bottom ([`run`] calls them):
 //!
 //! ```text
-//! store: lock, sweep → server: flavour, grants, inventory → client: choose, flags → dump: pipe → server: inventory → store: commit, prune
-//!                                                                                     └ scan + zstd + sha256         push: Pushgateway
+//! store    lock, sweep
+//! server   flavour, grants, inventory
+//! client   choose, flags
+//! dump     pipe through scan, zstd, sha256
+//! server   inventory again
+//! store    commit, prune
+//! push     Pushgateway
 //! ```
 
 mod client;

@@ -19,7 +19,8 @@ fn main() -> ExitCode {
         return service_kit::healthcheck::conclude(healthcheck::check(&cli));
     }
     let _log = logging::init(cli.log, "mysql-backup");
-    // The HTTP and MySQL clients are built without a provider of their own. It fails only where one is installed already.
+    // The HTTP and MySQL clients are built without a provider of their own. It fails only where one is installed
+    // already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread runs the job, and the dump's pipe has its own: further threads would be idle.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build() {

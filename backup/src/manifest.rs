@@ -1,7 +1,7 @@
 //! The manifest: the result of one run, as JSON next to the backup.
 //!
-//! Every run that got as far as the directory leaves one, also a failed one. It is written last and renamed into place, so a backup
-//! whose manifest says `ok` is complete, and a backup file without a manifest is not to be trusted.
+//! Every run that got as far as the directory leaves one, also a failed one. It is written last and renamed into place,
+//! so a backup whose manifest says `ok` is complete, and a backup file without a manifest is not to be trusted.
 //!
 //! ```json
 //! {
@@ -21,15 +21,17 @@
 //!   "server": { "flavour": "mariadb", "version": "10.11.19-MariaDB" },
 //!   "tool": { "name": "mariadb-dump", "version": "mariadb-dump  Ver 10.19 …", "flags": ["--single-transaction"] },
 //!   "databases": [
-//!     { "name": "app", "tables": 2, "views": 0, "triggers": 1, "routines": 0, "events": 0, "table_names": ["alert", "payment"] }
+//!     { "name": "app", "tables": 2, "views": 0, "triggers": 1, "routines": 0, "events": 0,
+//!       "table_names": ["alert", "payment"] }
 //!   ]
 //! }
 //! ```
 //!
-//! A failed run has the first four, and `"result": "failed"`, `"reason"` (a word of [`Reason`]) and `"message"` (for people).
+//! A failed run has the first four, and `"result": "failed"`, `"reason"` (a word of [`Reason`]) and `"message"` (for
+//! people).
 //!
-//! Times are RFC 3339 in UTC. `schema_version` grows when a field goes or changes its meaning; a reader must refuse a version that it
-//! doesn't know and ignore fields that it doesn't know.
+//! Times are RFC 3339 in UTC. `schema_version` grows when a field goes or changes its meaning; a reader must refuse a
+//! version that it doesn't know and ignore fields that it doesn't know.
 
 use std::{
     fs::OpenOptions,
@@ -50,8 +52,8 @@ pub use crate::name::{BACKUP_SUFFIX, MANIFEST_SUFFIX, PARTIAL_SUFFIX, TEMPORARY_
 pub const SCHEMA_VERSION: u32 = 1;
 /// A larger manifest is refused unread: readers hold it in memory.
 pub const MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// Above this many tables in all, the manifest keeps counts and omits the names. A name has at most 64 characters, the worst of which
-/// take 6 bytes in JSON: 10,000 stay under [`MAX_BYTES`].
+/// Above this many tables in all, the manifest keeps counts and omits the names. A name has at most 64 characters, the
+/// worst of which take 6 bytes in JSON: 10,000 stay under [`MAX_BYTES`].
 pub const MAX_TABLE_NAMES: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,7 +217,7 @@ pub enum ReadError {
     Parse { path: PathBuf, source: ParseError },
 }
 
-/// Why bytes are no manifest.
+/// Why a manifest is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
     #[error("larger than {MAX_BYTES} bytes, which no run of mysql-backup writes")]
@@ -229,8 +231,8 @@ pub enum ParseError {
 }
 
 impl Manifest {
-    /// Reads and checks one manifest. Memory is bounded by [`MAX_BYTES`]; a symbolic link, a pipe or a device in its place is an error
-    /// and can't block.
+    /// Reads and checks one manifest. Memory is bounded by [`MAX_BYTES`]; a symbolic link, a pipe or a device in its
+    /// place is an error and can't block.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let io_error = |source| ReadError::Io { path: path.to_owned(), source };
         let parse_error = |source| ReadError::Parse { path: path.to_owned(), source };

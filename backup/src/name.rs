@@ -6,8 +6,8 @@
 //! | `NAME-20261122T180900Z.manifest.json` | the run's manifest, written last: the commit point |
 //! | either of them + `.partial` or `.tmp` | being written, or left by a killed run; never to be read |
 //!
-//! The stamp is the run's start in UTC. Its width is fixed, so names of one backup sort by time, and `app` is never mistaken for `app-eu`:
-//! the name ends where the last 17 characters (`-` and the stamp) begin.
+//! The stamp is the run's start in UTC. Its width is fixed, so names of one backup sort by time, and `app` is never
+//! mistaken for `app-eu`: the name ends where the last 17 characters (`-` and the stamp) begin.
 
 use std::fmt;
 
@@ -97,7 +97,8 @@ impl RunName {
         let (backup, stamp) = stem.split_at_checked(stem.len().checked_sub(STAMP_LEN)?)?;
         let backup = backup.strip_suffix('-')?.parse().ok()?;
         let run = Self { backup, stamp: stamp.to_owned() };
-        // A second look at what parsing made of it refuses stamps such as the 31st of February, or spaces where digits belong.
+        // A second look at what parsing made of it refuses stamps such as the 31st of February, or spaces where digits
+        // belong.
         (run.started_at()?.strftime(STAMP_FORMAT).to_string() == run.stamp).then_some((run, kind))
     }
 
@@ -105,7 +106,8 @@ impl RunName {
         &self.backup
     }
 
-    /// The run's start, to the second; `None` never happens for a name that [`RunName::parse`] or [`RunName::new`] made.
+    /// The run's start, to the second; `None` never happens for a name that [`RunName::parse`] or [`RunName::new`]
+    /// made.
     pub fn started_at(&self) -> Option<Timestamp> {
         let local = civil::DateTime::strptime(STAMP_FORMAT, &self.stamp).ok()?;
         Some(local.to_zoned(tz::TimeZone::UTC).ok()?.timestamp())

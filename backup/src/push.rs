@@ -1,7 +1,8 @@
-//! Pushes the result of a run to a Pushgateway. A failed push doesn't change the result: the manifest is written before.
+//! Pushes the result of a run to a Pushgateway. A failed push doesn't change the result: the manifest is written
+//! before.
 //!
-//! A POST replaces the series of the names in it and leaves the others. A failed run doesn't send the size and the time of success, so the
-//! group keeps those of the last good run.
+//! A POST replaces the series of the names in it and leaves the others. A failed run doesn't send the size and the time
+//! of success, so the group keeps those of the last good run.
 
 use std::{fmt::Write, time::Duration};
 

@@ -47,8 +47,8 @@ pub(crate) async fn stopped(stop: &mut ShutdownSignal) {
     }
 }
 
-/// Runs the job once, records, logs and reports the result. An error means that the run couldn't even be recorded in the directory; it is
-/// logged and reported all the same, unless it is that another run is at work.
+/// Runs the job once, records, logs and reports the result. An error means that the run couldn't even be recorded in
+/// the directory; it is logged and reported all the same, unless it is that another run is at work.
 pub async fn run(job: &Job, stop: &mut ShutdownSignal) -> Result<Manifest, RunError> {
     let started_at = Timestamp::now();
     let result = run_in_directory(job, stop, started_at).await;
@@ -135,8 +135,8 @@ async fn attempt(
         () = tokio::time::sleep(job.timeout) => RunError::Timeout(job.timeout),
     };
     if killer.kill() {
-        // The thread with the pipe sees the client's end and returns; until then it may still write to the partial file. It can hang only
-        // where the disk does.
+        // The thread with the pipe sees the client's end and returns; until then it may still write to the partial
+        // file. It can hang only where the disk does.
         let _ = tokio::time::timeout(Duration::from_secs(5), work).await;
     }
     Err(cancelled)
@@ -211,8 +211,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-/// What the dump lacks, or has too much, by the server's lists before and after it. Objects may come and go meanwhile: what is in both
-/// lists must be in the dump, and what is in the dump must be in one of them.
+/// What the dump lacks, or has too much, by the server's lists before and after it. Objects may come and go meanwhile:
+/// what is in both lists must be in the dump, and what is in the dump must be in one of them.
 fn difference(before: &Databases, dumped: &Databases, after: &Databases) -> Option<String> {
     let none = Contents::default();
     let databases: BTreeSet<&String> = before.keys().chain(dumped.keys()).collect();

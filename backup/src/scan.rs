@@ -1,16 +1,18 @@
 //! Reads a dump as it flows by and remembers what is in it.
 //!
-//! A dump's end alone proves little: both clients also write the footer when they fail, and omit without an error what the user may not
-//! see. So the scanner lists what the dump holds, for comparison with the server.
+//! A dump's end alone proves little: both clients also write the footer when they fail, and omit without an error what
+//! the user may not see. So the scanner lists what the dump holds, for comparison with the server.
 //!
-//! It knows the shape that `mysqldump` and `mariadb-dump` share. Statements start a line. Row data can't look like one, for newlines in
-//! strings are escaped. Bodies of triggers, routines and events can, and stand between `DELIMITER ;;` and `DELIMITER ;`, one body each.
+//! It knows the shape that `mysqldump` and `mariadb-dump` share. Statements start a line. Row data can't look like one,
+//! for newlines in strings are escaped. Bodies of triggers, routines and events can, and stand between `DELIMITER ;;`
+//! and `DELIMITER ;`, one body each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::memchr;
 
-/// No line that matters is longer up to the end of the name in it: 64 characters of 4 bytes, were they all doubled backticks.
+/// No line that matters is longer up to the end of the name in it: 64 characters of 4 bytes, were they all doubled
+/// backticks.
 const LINE_MAX: usize = 1024;
 const FOOTER: &[u8] = b"-- Dump completed";
 

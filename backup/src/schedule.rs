@@ -1,5 +1,5 @@
-//! Runs the job again and again. Slots are a fixed period apart; a run that takes longer than the period skips the slots it missed, so
-//! there are never two at once.
+//! Runs the job again and again. Slots are a fixed period apart; a run that takes longer than the period skips the
+//! slots it missed, so there are never two at once.
 
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ pub async fn every(job: &Job, period: Duration, stop: &mut ShutdownSignal) {
     }
 }
 
-/// One period after the last good run's start; at once when that has passed, or lies in the future because the clock was set back.
+/// One period after the last good run's start; at once when that has passed, or lies in the future because the clock
+/// was set back.
 fn until_first(last_success: Option<Timestamp>, period: Duration, now: Timestamp) -> Duration {
     last_success
         .and_then(|last| Duration::try_from(now.duration_since(last)).ok())

@@ -7,8 +7,8 @@
 //! 3. the first renamed to `RUN.sql.zst`
 //! 4. the second renamed to `RUN.manifest.json`: the commit point
 //!
-//! So every file of a killed run has an unfinished name, or is next to one: [`Store::sweep`] removes exactly these files.
-//! Pruning goes the same way back.
+//! So every file of a killed run has an unfinished name, or is next to one: [`Store::sweep`] removes exactly these
+//! files. Pruning goes the same way back.
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +44,8 @@ struct Run {
 }
 
 impl Store {
-    /// Fails at once when another process holds the lock. Doesn't create the directory: a missing one is most often a missing mount.
+    /// Fails at once when another process holds the lock. Doesn't create the directory: a missing one is most often a
+    /// missing mount.
     pub(crate) fn open(directory: &Path, backup: &BackupName) -> Result<Self, RunError> {
         let path = directory.join(format!(".{backup}.lock"));
         let storage = |source| RunError::Storage { action: "open the lock", path: path.clone(), source };
@@ -117,10 +118,10 @@ impl Store {
         }
     }
 
-    /// Removes all but the newest `keep` complete backups (after a failed run: none, `keep` is `None`) and the newest 200 manifests of
-    /// failed runs, never those of `current`. Returns how many backups went. One whose file is gone or of another size is not complete,
-    /// whatever its manifest says, and takes nobody's place. A manifest that can't be read is left for a person to look at, with its
-    /// backup.
+    /// Removes all but the newest `keep` complete backups (after a failed run: none, `keep` is `None`) and the newest
+    /// 200 manifests of failed runs, never those of `current`. Returns how many backups went. One whose file is gone or
+    /// of another size is not complete, whatever its manifest says, and takes nobody's place. A manifest that can't be
+    /// read is left for a person to look at, with its backup.
     pub(crate) fn prune(&self, keep: Option<NonZeroU32>, current: &RunName) -> Result<usize, RunError> {
         let keep = keep.and_then(|keep| usize::try_from(keep.get()).ok()).unwrap_or(usize::MAX);
         let (mut complete, mut failed, mut pruned) = (0, 0, 0);
@@ -186,7 +187,8 @@ impl Store {
         let json = manifest.to_json()?;
         let path = self.directory.join(run.manifest_temporary_file());
         let write = || {
-            // Readable for the exporter, which need not be the job's user: a manifest holds names of tables, and no data.
+            // Readable for the exporter, which need not be the job's user: a manifest holds names of tables, and no
+            // data.
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path)?;
             file.write_all(&json)?;
             file.sync_all()

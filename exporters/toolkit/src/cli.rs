@@ -1,4 +1,5 @@
-//! The command line: the flags that all exporters share, one switch a collector, and an environment variable for each flag.
+//! The command line: the flags that all exporters share, one switch a collector, and an environment variable for each
+//! flag.
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -48,7 +48,8 @@ pub fn parser(default_port: u16) -> impl Fn(&str) -> Result<Address, AddressErro
     move |text| Address::parse(text, default_port)
 }
 
-/// Splits `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`. Only characters of a host name pass: the host may end up in an option file or a URL.
+/// Splits `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`. Only characters of a host name pass: the host may end up in
+/// an option file or a URL.
 pub(crate) fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port, is_valid) = match text.strip_prefix('[') {
         Some(rest) => {

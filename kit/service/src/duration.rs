@@ -1,7 +1,8 @@
-//! Durations in flags: `3` (seconds), `0.25`, `500ms`, `30s`, `15m`, `1h30m`, `1d`. Every program takes the same spellings.
+//! Durations in flags: `3` (seconds), `0.25`, `500ms`, `30s`, `15m`, `1h30m`, `1d`. Every program takes the same
+//! spellings.
 //!
-//! Our own grammar and not a library's: `humantime` has no plain seconds, which the Go exporters' flags have, and `jiff` would bring its time
-//! zones into exporters that need none.
+//! Our own grammar and not a library's: `humantime` has no plain seconds, which the Go exporters' flags have, and
+//! `jiff` would bring its time zones into exporters that need none.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Every flag is also an environment variable, by one rule for all programs: the program's name, then the flag's, in capitals, `.` and `-` as
-//! `_`. `mysql-exporter --web.listen-address` is `MYSQL_EXPORTER_WEB_LISTEN_ADDRESS`.
+//! Every flag is also an environment variable, by one rule for all programs: the program's name, then the flag's, in
+//! capitals, `.` and `-` as `_`. `mysql-exporter --web.listen-address` is `MYSQL_EXPORTER_WEB_LISTEN_ADDRESS`.
 
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command};

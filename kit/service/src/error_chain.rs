@@ -1,4 +1,5 @@
-//! An error with its causes in one line. Libraries often put the reason into a source only: reqwest says "error sending request".
+//! An error with its causes in one line. Libraries often put the reason into a source only: reqwest says "error sending
+//! request".
 
 use std::error::Error;
 

@@ -5,7 +5,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// A file of passwords or certificates is at most this large: a path to something else, a log or a device, must not fill the memory.
+/// A file of passwords or certificates is at most this large: a path to something else, a log or a device, must not
+/// fill the memory.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of a file of at most 1 MiB. It blocks.
@@ -21,7 +22,8 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     })
 }
 
-/// Identifies one version of a file: device, inode, size and the time of its last change. Two equal stamps mean an unchanged file.
+/// Identifies one version of a file: device, inode, size and the time of its last change. Two equal stamps mean an
+/// unchanged file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -31,7 +33,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of the file at this path, `None` if it can't be read. Follows links: Kubernetes renews a secret by turning one.
+    /// The stamp of the file at this path, `None` if it can't be read. Follows links: Kubernetes renews a secret by
+    /// turning one.
     pub fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
     }

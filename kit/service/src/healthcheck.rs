@@ -1,4 +1,5 @@
-//! `PROGRAM healthcheck`: whether the program that runs with the same flags and variables answers. For containers, which have no shell and no curl.
+//! `PROGRAM healthcheck`: whether the program that runs with the same flags and variables answers. For containers,
+//! which have no shell and no curl.
 
 use std::fmt;
 use std::io;

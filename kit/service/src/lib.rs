@@ -1,6 +1,7 @@
 //! What every long-running program of the suite needs: flag values, secrets, logs, signals, name lookup.
 //!
-//! One concept a module. A module depends at most on leaves: `listen` on `address`, `secret` on `file`, `healthcheck` on `listen` and `resolve`.
+//! One concept a module. A module depends at most on leaves: `listen` on `address`, `secret` on `file`, `healthcheck`
+//! on `listen` and `resolve`.
 
 pub mod address;
 pub mod duration;

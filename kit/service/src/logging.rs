@@ -1,5 +1,5 @@
-//! Logs on standard error, logfmt or JSON. A log line never makes a request wait: a thread of its own writes the lines. While standard error is
-//! stalled, a bounded number of lines is kept; further lines are dropped and counted.
+//! Logs on standard error, logfmt or JSON. A log line never makes a request wait: a thread of its own writes the lines.
+//! While standard error is stalled, a bounded number of lines is kept; further lines are dropped and counted.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +63,8 @@ impl Level {
 #[derive(Debug)]
 pub struct LogGuard(Option<WorkerGuard>);
 
-/// Starts the log of this program (`mysql-exporter`, whose crate is `mysql_exporter`). Only the first call has an effect.
+/// Starts the log of this program (`mysql-exporter`, whose crate is `mysql_exporter`). Only the first call has an
+/// effect.
 pub fn init(args: LogArgs, program: &str) -> LogGuard {
     let (writer, dropped, guard) = non_blocking(io::stderr());
     let _ = DROPPED.set(dropped);
@@ -81,14 +82,16 @@ pub fn init(args: LogArgs, program: &str) -> LogGuard {
     guard
 }
 
-/// Total number of log lines that were not written, because standard error was stalled or failed. Programs export it as a counter.
+/// Total number of log lines that were not written, because standard error was stalled or failed. Programs export it as
+/// a counter.
 pub fn dropped_lines() -> u64 {
     DROPPED.get().map_or(0, DroppedLines::total)
 }
 
 static DROPPED: OnceLock<DroppedLines> = OnceLock::new();
 
-/// The program's own messages. Of libraries only warnings: at debug, database drivers log statements, and with them users' data.
+/// The program's own messages. Of libraries only warnings: at debug, database drivers log statements, and with them
+/// users' data.
 fn filter(level: LevelFilter, program_crate: &str) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -142,7 +145,8 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         let guard = self.0.take();
         let (done, flushed) = mpsc::channel();
-        // On a thread, because the guard prints when its own timeout passes, and standard output may be the same stalled pipe.
+        // On a thread, because the guard prints when its own timeout passes, and standard output may be the same
+        // stalled pipe.
         let flush = thread::Builder::new().name("log-flush".to_owned()).spawn(move || {
             drop(guard);
             let _ = done.send(());

@@ -1,4 +1,5 @@
-//! This process' own use of the machine, under the names that Go's client library gives. It depends on no metrics library.
+//! This process' own use of the machine, under the names that Go's client library gives. It depends on no metrics
+//! library.
 
 use std::sync::OnceLock;
 

@@ -1,8 +1,10 @@
-//! The addresses of a host: those in /etc/hosts, else those that the name servers in /etc/resolv.conf return. The first server is queried first.
+//! The addresses of a host: those in /etc/hosts, else those that the name servers in /etc/resolv.conf return. The first
+//! server is queried first.
 //!
-//! The C library's `getaddrinfo` is not used. While a name server is silent it holds a thread, for 10 s with the usual settings, whatever deadline
-//! the caller has. In a static program, as we ship, it loads the machine's own C library and crashes if the two differ. The price: a name that only
-//! a plugin of the C library resolves (mDNS, LDAP) has no address here.
+//! The C library's `getaddrinfo` is not used. While a name server is silent it holds a thread, for 10 s with the usual
+//! settings, whatever deadline the caller has. In a static program, as we ship, it loads the machine's own C library
+//! and crashes if the two differ. The price: a name that only a plugin of the C library resolves (mDNS, LDAP) has no
+//! address here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,7 +20,8 @@ use hickory_resolver::{Resolver, system_conf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Deadline of a lookup: half of a scrape's usual 10 s, so that a scrape reports why the lookup failed and not only its own timeout.
+/// Deadline of a lookup: half of a scrape's usual 10 s, so that a scrape reports why the lookup failed and not only its
+/// own timeout.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Deadline of one name server; resolv.conf may set less. The C library's 5 s would leave no time for the next server.

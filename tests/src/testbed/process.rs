@@ -241,8 +241,8 @@ impl Process {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Waits until the log contains the text this many times. Our programs write their log with a thread of its own, so a line may appear
-    /// after the response that belongs to it.
+    /// Waits until the log contains the text this many times. Our programs write their log with a thread of its own, so
+    /// a line may appear after the response that belongs to it.
     pub async fn logged(&self, text: &str, times: usize) -> Result<(), Error> {
         let what = format!("the log contains {text:?} {times} times");
         eventually(Duration::from_secs(10), &what, async || {
