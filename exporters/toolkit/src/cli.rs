@@ -195,7 +195,7 @@ fn command<E: Exporter>() -> Command {
         command = collector.augment_args(command);
     }
     // After the groups of flags, whose doc comments would be the description otherwise.
-    command = SharedArgs::augment_args(command).about(E::ABOUT).long_about(None);
+    command = SharedArgs::augment_args(command.next_help_heading(None)).about(E::ABOUT).long_about(None);
     command = command.mut_arg(LISTEN_ADDRESS, |arg| arg.default_value(format!(":{}", E::DEFAULT_PORT)));
     command = healthcheck::with_http_subcommand(env::with_variables(command), LISTEN_ADDRESS, HEALTH_PATH);
     // Not by a variable: the service would print and exit.

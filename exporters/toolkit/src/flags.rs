@@ -8,6 +8,12 @@ pub fn positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number above 0".to_owned())
 }
 
+/// The values of these flags on an empty command line: what a collector holds until it is configured.
+pub fn defaults<T: clap::Args>() -> T {
+    let matches = T::augment_args(clap::Command::new("defaults").no_binary_name(true)).get_matches_from([""; 0]);
+    T::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
