@@ -57,7 +57,7 @@ async fn a_well_server() {
 
     for (check, status) in [
         ("connect", Some("ok")),
-        ("query", Some("ok")),
+        ("ping_query", Some("ok")),
         ("connections", Some("ok")),
         ("read_only", Some("ok")),
         // It replicates from nobody.
@@ -228,7 +228,7 @@ async fn a_server_that_hangs_in_the_middle_of_an_answer() {
         page.expect("mysql_up", &[], 1.0).unwrap();
         page.expect("mysql_exporter_collector_success", &[("collector", "collect.global_status")], 0.0).unwrap();
         assert!(!page.has("mysql_global_status_uptime"));
-        assert_eq!(check_status(&page, "query").as_deref(), Some("fail"));
+        assert_eq!(check_status(&page, "ping_query").as_deref(), Some("fail"));
         page.expect("mysql_health_status", &[("status", "down")], 1.0).unwrap();
     }
     let report = get_within(&exporter, "/health", 1.0).await.unwrap().json();
@@ -286,7 +286,7 @@ async fn a_replica() {
     assert_eq!(check_status(&page, "replication").as_deref(), Some("fail"));
     let report = health(&exporter).await;
     let reason = report["reasons"][0].as_str().unwrap();
-    assert!(reason.contains(&format!("127.0.0.1:{port}: the SQL thread's state is No")), "{reason}");
+    assert!(reason.contains(&format!("127.0.0.1:{port}: SQL thread is in state No")), "{reason}");
 }
 
 #[tokio::test]
@@ -354,7 +354,9 @@ async fn a_user_without_grants_loses_only_what_needs_them() {
     }
     assert_eq!(check_status(&page, "connections").as_deref(), Some("ok"));
     let report = health(&exporter).await;
-    assert!(report["reasons"].to_string().contains("grant the exporter's user what exporters/mysql/README.md lists"));
+    assert!(
+        report["reasons"].to_string().contains("grant the exporter's user the privileges in exporters/mysql/README.md")
+    );
 }
 
 #[tokio::test]
@@ -400,7 +402,7 @@ async fn wrong_configuration_stops_the_start() {
     let address = format!("--mysqld.address={}", nowhere.address());
     for (args, reason) in [
         (vec![address.as_str()], "no user: set --mysqld.username"),
-        (vec!["--mysqld.username=u", "--mysqld.address=db:port"], "\"db:port\" is no address"),
+        (vec!["--mysqld.username=u", "--mysqld.address=db:port"], "invalid address \"db:port\""),
         (vec!["--mysqld.username=u", "--mysqld.password-file=/nowhere"], "cannot read --mysqld.password-file=/nowhere"),
         (vec!["--mysqld.username=u", "--config.my-cnf=/nowhere"], "cannot read --config.my-cnf=/nowhere"),
         (vec!["--mysqld.username=u", "--health.connections-warn=-1"], "--health.connections-warn"),

@@ -49,16 +49,23 @@ async fn a_server_that_is_well() {
         let db = server(flavour, &[]).await;
         let exporter = exporter(&db, &[]).await;
         let page = scrape(&exporter).await.unwrap();
-        for name in
-            ["connect", "login", "query", "connections", "read_only", "transactions", "metadata_locks", "history"]
-        {
+        for name in [
+            "connect",
+            "new_login",
+            "ping_query",
+            "connections",
+            "read_only",
+            "transactions",
+            "metadata_locks",
+            "undo_history",
+        ] {
             let (status, reason) = check(&exporter, name).await.unwrap();
             assert_eq!(status, "ok", "{flavour:?}: {name}: {reason}");
         }
         // MySQL makes itself a certificate of ten years.
         let certificate = check(&exporter, "certificate").await;
         assert_eq!(certificate.is_some_and(|(status, _)| status == "ok"), flavour == Flavour::MySql);
-        for absent in ["replication", "errant_transactions", "write", "table_cache", "temp_tables"] {
+        for absent in ["replication", "errant_transactions", "canary_write", "table_cache", "temp_tables"] {
             assert_eq!(check(&exporter, absent).await, None, "{flavour:?}: {absent}");
         }
         page.expect("mysql_health_status", &[("status", "healthy")], 1.0).unwrap();
@@ -77,8 +84,11 @@ async fn a_transaction_that_stays_open() {
         session.query_drop("BEGIN").await.unwrap();
         session.query_drop("INSERT INTO app.t VALUES (1)").await.unwrap();
         let reason = until(&exporter, "transactions", "fail").await;
-        let thread = format!("in thread {}: it keeps locks", session.id());
-        assert!(reason.starts_with("of 1 open transactions") && reason.contains(&thread), "{flavour:?}: {reason}");
+        let thread = format!("in thread {}: it holds locks", session.id());
+        assert!(
+            reason.starts_with("1 open transactions, the oldest for ") && reason.contains(&thread),
+            "{flavour:?}: {reason}"
+        );
         let page = scrape(&exporter).await.unwrap();
         page.expect("mysql_transactions_open", &[], 1.0).unwrap();
         let began = page.value("mysql_transactions_oldest_start_timestamp_seconds", &[]).unwrap();
@@ -134,8 +144,8 @@ async fn a_canary_is_written() {
         let exporters = [exporter(&db, &["--collector.canary"]).await, exporter(&db, &["--collector.canary"]).await];
         for exporter in &exporters {
             assert_eq!(
-                until(exporter, "write", "ok").await.split(' ').take(3).collect::<Vec<_>>(),
-                ["a", "write", "took"]
+                until(exporter, "canary_write", "ok").await.split(' ').take(3).collect::<Vec<_>>(),
+                ["canary", "write", "took"]
             );
         }
         let page = scrape(&exporters[0]).await.unwrap();
@@ -147,21 +157,21 @@ async fn a_canary_is_written() {
 
         // Reads go on, writes don't.
         db.sql("SET GLOBAL read_only=ON").unwrap();
-        let reason = until(&exporters[0], "write", "fail").await;
+        let reason = until(&exporters[0], "canary_write", "fail").await;
         assert!(reason.contains("read-only"), "{flavour:?}: {reason}");
         let report = mysql::health(&exporters[0]).await.unwrap();
         assert_eq!(report["status"], "down");
         db.sql("SET GLOBAL read_only=OFF").unwrap();
-        until(&exporters[0], "write", "ok").await;
+        until(&exporters[0], "canary_write", "ok").await;
 
         // Somebody holds all rows: the scrape waits no longer than it may.
         let mut holder = connection(&db).await.unwrap();
         holder.query_drop("BEGIN").await.unwrap();
         holder.query_drop("SELECT * FROM mysql_exporter.canary FOR UPDATE").await.unwrap();
-        let reason = until(&exporters[0], "write", "fail").await;
+        let reason = until(&exporters[0], "canary_write", "fail").await;
         assert!(reason.contains("Lock wait timeout"), "{flavour:?}: {reason}");
         holder.query_drop("ROLLBACK").await.unwrap();
-        until(&exporters[0], "write", "ok").await;
+        until(&exporters[0], "canary_write", "ok").await;
     }
 }
 
@@ -196,7 +206,7 @@ async fn a_canary_is_read_on_a_replica_and_what_is_written_there_is_errant() {
         source.sql(&grants("CREATE TABLE mysql_exporter.canary").unwrap()).unwrap();
         let at_source = exporter(&source, &["--collector.canary"]).await;
         let at_replica = exporter(&replica, &["--collector.canary"]).await;
-        until(&at_source, "write", "ok").await;
+        until(&at_source, "canary_write", "ok").await;
         let page = eventually(PATIENCE, "the canary is replicated", async || {
             let page = scrape(&at_replica).await?;
             page.value("mysql_canary_newest_timestamp_seconds", &[])?;
@@ -205,15 +215,15 @@ async fn a_canary_is_read_on_a_replica_and_what_is_written_there_is_errant() {
         .await
         .unwrap();
         assert!(!page.has("mysql_canary_write_duration_seconds"));
-        assert_eq!(check(&at_replica, "write").await, None, "{flavour:?}");
+        assert_eq!(check(&at_replica, "canary_write").await, None, "{flavour:?}");
         until(&at_replica, "replication", "ok").await;
-        assert_eq!(until(&at_replica, "errant_transactions", "ok").await, "no transaction of its own");
+        assert_eq!(until(&at_replica, "errant_transactions", "ok").await, "no errant transactions");
         page.expect("mysql_replication_own_transactions", &[], 0.0).unwrap();
         assert!(!scrape(&at_source).await.unwrap().has("mysql_replication_own_transactions"));
 
         replica.sql("CREATE DATABASE errant; CREATE DATABASE errant2").unwrap();
         let reason = until(&at_replica, "errant_transactions", "warn").await;
-        assert!(reason.starts_with("2 transactions were written on this replica itself"), "{flavour:?}: {reason}");
+        assert!(reason.starts_with("2 errant transactions, which originated on this replica"), "{flavour:?}: {reason}");
         scrape(&at_replica).await.unwrap().expect("mysql_replication_own_transactions", &[], 2.0).unwrap();
     }
 }
@@ -250,7 +260,7 @@ async fn a_certificate_that_ends_soon() {
         let flags: &[&str] = if flavour.is_mariadb() { &["--tls.insecure-skip-verify"] } else { &[] };
         let exporter = exporter(&db, flags).await;
         let reason = until(&exporter, "certificate", "warn").await;
-        assert!(reason.starts_with("the server's TLS certificate ends in 10.0 days ("), "{flavour:?}: {reason}");
+        assert!(reason.starts_with("the server's TLS certificate expires in 10.0 days ("), "{flavour:?}: {reason}");
     }
 }
 
@@ -292,7 +302,7 @@ async fn what_grows_and_what_is_too_small() {
     let logins = scrape(&exporter).await.unwrap().value("mysql_exporter_logins_total", &[("result", "ok")]).unwrap();
     assert!(logins >= 3.0, "{logins}");
     let [connections, table_cache, temp_tables] = &reasons[..] else { panic!("{reasons:?}") };
-    assert!(connections.contains("more each minute: none is left in "), "{connections}");
-    assert!(table_cache.ends_with("are opened a second: raise table_open_cache"), "{table_cache}");
-    assert!(temp_tables.contains("temporary tables a second go to disk ("), "{temp_tables}");
+    assert!(connections.contains(" per minute, max_connections is reached in "), "{connections}");
+    assert!(table_cache.ends_with("tables opened per second: raise table_open_cache"), "{table_cache}");
+    assert!(temp_tables.contains("temporary tables per second created on disk ("), "{temp_tables}");
 }

@@ -129,10 +129,9 @@ async fn lags_and_catches_up(flavour: Flavour) {
 async fn stops_and_breaks(flavour: Flavour) {
     let mut pair = Pair::start(flavour, &[]).await;
     pair.until_it_runs().await;
-    for (thread, stopped, runs, says) in [
-        ("SQL_THREAD", SQL, IO, "the SQL thread's state is No"),
-        ("IO_THREAD", IO, SQL, "the I/O thread's state is No"),
-    ] {
+    for (thread, stopped, runs, says) in
+        [("SQL_THREAD", SQL, IO, "SQL thread is in state No"), ("IO_THREAD", IO, SQL, "I/O thread is in state No")]
+    {
         pair.replica.sql(&format!("STOP REPLICA {thread}")).unwrap();
         let page = scrape(&pair.exporter).await.unwrap();
         pair.expect(&page, stopped, Some(0.0)).unwrap();
@@ -146,7 +145,7 @@ async fn stops_and_breaks(flavour: Flavour) {
     pair.primary.kill().unwrap();
     let page = pair.until("the I/O thread lost the primary", |page| pair.expect(page, IO, Some(0.0))).await;
     pair.expect(&page, SQL, Some(1.0)).unwrap();
-    pair.expect_failure(&page, "the I/O thread's state is Connecting: ").await;
+    pair.expect_failure(&page, "I/O thread is in state Connecting: ").await;
     pair.primary.restart().await.unwrap();
     // It would try again only after a minute.
     pair.replica.sql("STOP REPLICA; START REPLICA").unwrap();
@@ -157,7 +156,7 @@ async fn stops_and_breaks(flavour: Flavour) {
     let page = pair.until("the SQL thread met an error", |page| pair.expect(page, SQL, Some(0.0))).await;
     pair.expect(&page, IO, Some(1.0)).unwrap();
     pair.expect(&page, BEHIND, None).unwrap();
-    pair.expect_failure(&page, "the SQL thread's state is No: ").await;
+    pair.expect_failure(&page, "SQL thread is in state No: ").await;
     // MySQL's replication status has only where the error stands.
     let error = if flavour.is_mariadb() { "d.t' doesn't exist" } else { "failed executing transaction" };
     pair.expect_failure(&page, error).await;

@@ -164,7 +164,7 @@ async fn a_table_that_is_skipped(flavour: Flavour) {
     let page = scrape_within(&exporter, 15.0).await.unwrap();
     expect_the_rest(&page);
     expect_failed(&page, &[TABLES, AUTO_INCREMENT]);
-    exporter.logged("another statement holds tables", 2).await.unwrap();
+    exporter.logged("tables locked by another statement", 2).await.unwrap();
     for family in [ROWS, "mysql_info_schema_table_size", "mysql_info_schema_table_version", NEXT] {
         assert!(page.matching(family, &of_app("held")).is_empty(), "{family}");
         assert!(!page.matching(family, &of_app("other")).is_empty(), "{family}");
@@ -391,8 +391,8 @@ async fn a_server_without_room(flavour: Flavour) {
         expect_the_rest(&page);
         expect_failed(&page, &[]);
     }
-    assert_eq!(mysql::check_status(&scrape(&exporter).await.unwrap(), "login").as_deref(), Some("fail"));
-    let told = reason(&health(&exporter).await.unwrap(), "login");
+    assert_eq!(mysql::check_status(&scrape(&exporter).await.unwrap(), "new_login").as_deref(), Some("fail"));
+    let told = reason(&health(&exporter).await.unwrap(), "new_login");
     assert!(told.starts_with("the newest login failed: ") && told.contains("error 1040"), "{told}");
     drop((fillers, one_more));
 }

@@ -1,4 +1,4 @@
-//! The bounded way to a server: at most two connections, kept for the next scrape, every wait under the scrape's deadline.
+//! A bounded client: at most two connections per server, kept for the next scrape. Every wait ends at the scrape's deadline.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,89 +7,83 @@ use std::time::Duration;
 use exporter_toolkit::resolve::addresses;
 use futures::FutureExt as _;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_kit::{Tls, Version, error_code};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::config::{Account, Address, ConnectionSettings};
-use crate::error::{Error, is_without_room};
+use crate::connection::{Account, Address, ConnectionSettings};
+use crate::error::Error;
 use crate::history::History;
-use crate::logins::Logins;
+use crate::login_stats::Logins;
 use crate::rows::{MAX_BYTES, Rows, TooLarge};
-use crate::version::Version;
 
-/// A connection that was not used for so long is closed at the next scrape. Scrapes are at most minutes apart.
+/// An idle connection older than this is closed at the next scrape. Scrapes are at most minutes apart.
 const IDLE_LIMIT: Duration = Duration::from_secs(240);
-/// Where there is no next scrape the server closes it. It is longer, lest both do it at the same moment.
-pub(crate) const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
+/// The server closes the connection if no scrape follows. It is longer than [`IDLE_LIMIT`], so that both ends don't close at the same time.
+const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
 
-/// After so long a connection is made anew, if there is another one: so the login is measured, and its failure seen before it is needed. mysqld_exporter
-/// logs in twice a scrape.
-const RENEWED_AFTER: Duration = Duration::from_secs(60);
+/// A connection older than this is replaced if there is another one: the login is measured, and a failure is noticed before a new connection is
+/// needed. mysqld_exporter logs in twice per scrape.
+const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// The version by a SHOW statement: a Galera node outside the primary component refuses SELECT, but not SHOW.
+/// A SHOW statement: a Galera node outside the primary component rejects SELECT, but not SHOW.
 const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
 
-/// The first statement of a connection, lest any of the exporter's own get into a slow log: which settings a server knows is asked only then.
-const QUIET_STATEMENT: &str = "SET long_query_time=31536000";
+/// The first statement of a connection: it keeps the exporter's statements out of the slow query log, and every server accepts it.
+const NO_SLOW_LOG_STATEMENT: &str = "SET long_query_time=31536000";
 
-/// How long the statements of one scrape may take: here, and at the server.
+/// Time limits of one scrape's statements: ours and the server's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// A connection that has answered since then needs no ping before its next statement.
+    /// A connection that answered after this instant needs no ping before its next statement.
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
-    /// Seconds, for the server's own limit.
+    /// The server-side limit, in seconds.
     pub(crate) statement_seconds: u64,
 }
 
 pub(crate) struct Client {
     address: String,
-    /// The name to look up before each connection; `None` for a socket.
+    /// The name to resolve on each connect; `None` for a socket.
     host: Option<String>,
     user: String,
     options: Opts,
-    /// Not in the options, which would keep the files' first contents for ever: for each connection they are read anew.
-    tls: Option<SslOpts>,
+    /// Not part of `options`, which would cache the contents of the files: they are read on each connect.
+    tls: Option<Tls>,
     settings: ConnectionSettings,
     permits: Arc<Semaphore>,
-    /// One of the connections at the most is for statements that open tables, see [`Client::query_tables`].
-    tables: Semaphore,
+    /// Limits statements that open tables to one at a time, see [`Client::query_tables`].
+    table_statements: Semaphore,
     idle: Mutex<Vec<Connection>>,
     history: History,
     logins: Logins,
-    /// Counts the connections that there are: each holds a clone.
+    /// Counts the open connections: each holds a clone.
     open: Arc<()>,
 }
 
-/// A connection between two answers.
+/// A connection that waits for no answer.
 struct Connection {
     conn: Conn,
     version: Version,
-    /// The server's limit that it was set to; `None`: not set up yet.
+    /// The server-side limit in force; `None` before the session is set up.
     statement_seconds: Option<u64>,
-    made: Instant,
+    opened: Instant,
     last_used: Instant,
     _open: Arc<()>,
 }
 
 impl Client {
     pub(crate) fn new(address: Address, account: &Account, settings: ConnectionSettings) -> Self {
-        let options = OptsBuilder::default()
-            .user(Some(account.user.as_str()))
-            .pass(account.password.as_deref())
+        let options = mysql_kit::options(&account.user, account.password.as_deref(), MAX_BYTES / 2)
             .enable_cleartext_plugin(account.cleartext)
-            .stmt_cache_size(0)
-            // Given, so that mysql_async doesn't ask the server for them on each connect; nor for its socket, to connect again by that.
-            .max_allowed_packet(Some(MAX_BYTES / 2))
-            .wait_timeout(Some(28_800))
-            .prefer_socket(false);
+            .stmt_cache_size(0);
         let options = match &address {
             Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
             Address::Unix(path) => options.socket(Some(path)),
         };
-        // Without TLS over a socket: mysql_async would announce it to the server and then go on in the clear.
+        // No TLS over a socket: mysql_async would announce it to the server and then continue in cleartext.
         let tls = account.tls.clone().filter(|_| matches!(address, Address::Tcp { .. }));
         Self {
             address: address.to_string(),
@@ -102,7 +96,7 @@ impl Client {
             tls,
             settings,
             permits: Arc::new(Semaphore::new(settings.max_open_connections)),
-            tables: Semaphore::new(1),
+            table_statements: Semaphore::new(1),
             idle: Mutex::default(),
             history: History::default(),
             logins: Logins::default(),
@@ -110,7 +104,7 @@ impl Client {
         }
     }
 
-    /// What earlier scrapes of this server saw.
+    /// Values of earlier scrapes of this server.
     pub(crate) fn history(&self) -> &History {
         &self.history
     }
@@ -123,11 +117,11 @@ impl Client {
         &self.address
     }
 
-    /// Makes sure that the server answers now, and returns its version.
+    /// Checks that the server answers now, and returns its version.
     pub(crate) async fn ping(self: &Arc<Self>, limits: Limits) -> Result<Version, Error> {
-        let lease = self.lease_trusted(limits, Duration::ZERO).await?;
+        let lease = self.lease_verified(limits, Duration::ZERO).await?;
         let version = lease.connection.as_ref().map(|connection| connection.version);
-        lease.give_back();
+        lease.release();
         version.ok_or_else(|| self.no_answer("a ping", Instant::now()))
     }
 
@@ -136,8 +130,8 @@ impl Client {
         self.run(statement, limits, false).await
     }
 
-    /// As [`Client::query`], for a statement that opens the application's tables and so waits for whoever holds one of them: one such waits at a
-    /// time, so that the other connection is there for everything else.
+    /// As [`Client::query`], for a statement that opens the application's tables and so may wait for a lock on one of them. Only one such statement
+    /// runs at a time, so that the other connection stays available.
     pub(crate) async fn query_tables(
         self: &Arc<Self>,
         statement: Cow<'static, str>,
@@ -145,8 +139,11 @@ impl Client {
     ) -> Result<Rows, Error> {
         let started = Instant::now();
         let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
-        let _turn =
-            timeout_at(limits.deadline, self.tables.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let _permit = timeout_at(limits.deadline, self.table_statements.acquire())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(busy)?;
         self.run(statement, limits, true).await
     }
 
@@ -156,46 +153,30 @@ impl Client {
         limits: Limits,
         opens_tables: bool,
     ) -> Result<Rows, Error> {
-        let mut lease = Some(self.lease(limits).await?);
-        let rows = self.ask(&mut lease, statement, limits, opens_tables).await;
-        if let Some(lease) = lease {
-            lease.give_back();
-        }
-        rows
-    }
-
-    /// Asks over this connection, and takes it away if it can't be used any more.
-    pub(crate) async fn ask(
-        &self,
-        lease: &mut Option<Lease>,
-        statement: Cow<'static, str>,
-        limits: Limits,
-        opens_tables: bool,
-    ) -> Result<Rows, Error> {
+        let mut lease = self.lease(limits).await?;
         let started = Instant::now();
-        let Some(mut leased) = lease.take() else { return Err(self.no_answer(statement, started)) };
         let deadline = self.settings.statement_deadline(started, limits.deadline);
         let answer = async {
-            let mut rows = leased.read(&statement).await?;
+            let mut rows = lease.read(&statement).await?;
             if let Ok(rows) = &mut rows
                 && opens_tables
             {
-                rows.skipped_locked = leased.skipped_locked().await?;
+                rows.skipped_locked = lease.skipped_locked().await?;
             }
             Ok::<_, mysql_async::Error>(rows)
         };
         match timeout_at(deadline, answer).await {
             Ok(Ok(Ok(rows))) => {
-                *lease = Some(leased);
+                lease.release();
                 Ok(rows)
             }
             Ok(Ok(Err(TooLarge))) => {
                 Err(Error::TooLarge { address: self.address.clone(), statement, limit: MAX_BYTES })
             }
             Ok(Err(error)) => {
-                // A refused statement is a whole answer.
+                // A rejected statement is a complete answer.
                 if !error.is_fatal() {
-                    *lease = Some(leased);
+                    lease.release();
                 }
                 Err(Error::statement(&self.address, statement, &error))
             }
@@ -204,32 +185,33 @@ impl Client {
     }
 
     /// A connection that is ready for a statement.
-    pub(crate) async fn lease(self: &Arc<Self>, limits: Limits) -> Result<Lease, Error> {
-        self.lease_trusted(limits, limits.started.elapsed()).await
+    async fn lease(self: &Arc<Self>, limits: Limits) -> Result<Lease, Error> {
+        self.lease_verified(limits, limits.started.elapsed()).await
     }
 
-    /// One that has been idle for longer than `trust` proves first that it is alive.
-    async fn lease_trusted(self: &Arc<Self>, limits: Limits, trust: Duration) -> Result<Lease, Error> {
+    /// As [`Client::lease`]; a connection that was idle for longer than `max_idle` must answer a ping first.
+    async fn lease_verified(self: &Arc<Self>, limits: Limits, max_idle: Duration) -> Result<Lease, Error> {
         let started = Instant::now();
         let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
         let permit =
             timeout_at(limits.deadline, Arc::clone(&self.permits).acquire_owned()).await.ok().and_then(Result::ok);
-        // A permit that a timed-out statement has just given back comes too late: a connection begun now could only be thrown away.
+        // A permit that a timed-out statement has just released is too late: a new connection would be discarded at once.
         let permit = permit.filter(|_| Instant::now() < limits.deadline).ok_or_else(busy)?;
         let mut lease = Lease { client: Arc::clone(self), connection: None, _permit: permit };
         while let Some(connection) = self.take_idle() {
             let unused = connection.last_used.elapsed();
-            // Itself and the client's own beside: without a third there is no other connection, and a full server would not give this one back.
-            let is_due = connection.made.elapsed() > RENEWED_AFTER && Arc::strong_count(&self.open) > 2;
-            if unused > IDLE_LIMIT || is_due {
-                goodbye(connection.conn);
+            // Two counts are this connection's and the client's. Without a third one there is no other connection, and a full server would not
+            // accept a new one in its place.
+            let is_expired = connection.opened.elapsed() > MAX_AGE && Arc::strong_count(&self.open) > 2;
+            if unused > IDLE_LIMIT || is_expired {
+                close(connection.conn);
                 continue;
             }
             lease.connection = Some(connection);
-            if unused <= trust || lease.is_alive(limits.deadline).await {
+            if unused <= max_idle || lease.is_alive(limits.deadline).await {
                 break;
             }
-            lease.close();
+            lease.abort();
         }
         match timeout_at(limits.deadline, self.make_ready(&mut lease, limits)).await {
             Ok(Ok(())) => Ok(lease),
@@ -247,7 +229,9 @@ impl Client {
     async fn make_ready(&self, lease: &mut Lease, limits: Limits) -> mysql_async::Result<()> {
         if lease.connection.is_none() {
             lease.connection = match self.log_in().await {
-                Err(error) if is_without_room(&error) => Some(self.existing().await.ok_or(error)?),
+                Err(error) if error_code::of(&error).is_some_and(error_code::is_too_many_connections) => {
+                    Some(self.existing().await.ok_or(error)?)
+                }
                 result => Some(result?),
             };
         }
@@ -269,7 +253,7 @@ impl Client {
     }
 
     async fn connect(&self) -> mysql_async::Result<Conn> {
-        let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone());
+        let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone().map(Into::into));
         let addresses = match &self.host {
             Some(host) => Some(addresses(host).await?),
             None => None,
@@ -282,20 +266,19 @@ impl Client {
             conn,
             version: Version::parse(""),
             statement_seconds: None,
-            made: Instant::now(),
+            opened: Instant::now(),
             last_used: Instant::now(),
             _open: Arc::clone(&self.open),
         }
     }
 
-    /// Where the server has no room for a second connection the first has to do for all. While another statement has it, that one's permit is
-    /// waited for; without one there is nothing to wait for.
+    /// If the server accepts no second connection, all statements share the first. While another statement uses it, wait for that one's permit.
     async fn existing(&self) -> Option<Connection> {
         let idle = self.take_idle();
         if idle.is_some() || Arc::strong_count(&self.open) == 1 {
             return idle;
         }
-        let _turn = self.permits.acquire().await.ok()?;
+        let _permit = self.permits.acquire().await.ok()?;
         self.take_idle()
     }
 
@@ -315,20 +298,41 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         for connection in self.idle().drain(..) {
-            goodbye(connection.conn);
+            close(connection.conn);
         }
     }
 }
 
-/// Closes a connection properly: without it the server logs an aborted connection. It is one write into the kernel's buffer; where that isn't
-/// possible at once, so be it.
-fn goodbye(conn: Conn) {
+/// The settings of a new session: assignments for one `SET`.
+fn session_settings(version: Version, wanted: &ConnectionSettings, statement_seconds: u64) -> Vec<String> {
+    let mut settings = vec![
+        // The server closes a connection that is no longer used.
+        format!("wait_timeout={}", SERVER_IDLE_LIMIT.as_secs()),
+    ];
+    // Neither an ALTER TABLE nor a lock on the canary's row may block the scrape.
+    if let Some(seconds) = wanted.lock_wait_timeout() {
+        settings.extend(["lock_wait_timeout", "innodb_lock_wait_timeout"].map(|name| format!("{name}={seconds}")));
+    }
+    if wanted.log_slow_filter {
+        settings.push("log_slow_filter='tmp_table_on_disk,filesort_on_disk'".to_owned());
+    }
+    // The server ends abandoned statements, so that they don't accumulate there. MySQL limits SELECT only.
+    if version.is_mariadb_since((10, 1, 0)) {
+        settings.push(format!("max_statement_time={statement_seconds}"));
+    } else if version.is_mysql_since((5, 7, 8)) {
+        settings.push(format!("max_execution_time={}", statement_seconds.saturating_mul(1000)));
+    }
+    settings
+}
+
+/// Closes a connection with a quit packet; without it the server logs an aborted connection. Best effort: one write into the kernel's buffer.
+fn close(conn: Conn) {
     let _ = conn.disconnect().now_or_never();
 }
 
-/// The right to use a connection, and the connection. Dropped before the answer was read, be it by an error, the deadline or a panic, it closes
-/// the connection: no other statement may meet the rest of that answer.
-pub(crate) struct Lease {
+/// A permit and its connection. If it is dropped before the answer was read (an error, the deadline, a panic), the connection is closed: no other
+/// statement may read the rest of that answer.
+struct Lease {
     client: Arc<Client>,
     connection: Option<Connection>,
     _permit: OwnedSemaphorePermit,
@@ -337,31 +341,31 @@ pub(crate) struct Lease {
 impl Lease {
     async fn is_alive(&mut self, deadline: Instant) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        // Half of the time is left for a new connection: the network may have forgotten this one without a word.
+        // Half of the time is left for a new connection, in case a network device has dropped this one silently.
         let now = Instant::now();
         let half = now + deadline.saturating_duration_since(now) / 2;
         matches!(timeout_at(half, connection.conn.ping()).await, Ok(Ok(())))
     }
 
-    /// Asks a new connection for the version, and sets its limits; an old one only where this scrape's limit is another one.
+    /// Reads the version over a new connection, and sets its limits. Of a kept connection only a changed limit is set.
     async fn set_up(&mut self, statement_seconds: u64) -> mysql_async::Result<()> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         if connection.statement_seconds == Some(statement_seconds) {
             return Ok(());
         }
         if connection.statement_seconds.is_none() {
-            match connection.conn.query_drop(QUIET_STATEMENT).await {
+            match connection.conn.query_drop(NO_SLOW_LOG_STATEMENT).await {
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => debug!(target = %self.client.address, QUIET_STATEMENT, %error, "setting refused"),
+                Err(error) => debug!(target = %self.client.address, NO_SLOW_LOG_STATEMENT, %error, "setting refused"),
                 Ok(()) => {}
             }
             let row: Option<(String, String)> = connection.conn.query_first(VERSION_STATEMENT).await?;
             connection.version = Version::parse(&row.map(|(_, version)| version).unwrap_or_default());
         }
-        let settings = connection.version.session_settings(&self.client.settings, statement_seconds);
+        let settings = session_settings(connection.version, &self.client.settings, statement_seconds);
         match connection.conn.query_drop(format!("SET {}", settings.join(", "))).await {
             Err(mysql_async::Error::Server(_)) => {
-                // A fork or a proxy that lacks one of them; the others still count.
+                // A fork or a proxy rejects one of them; set the others one by one.
                 for setting in settings {
                     match connection.conn.query_drop(format!("SET {setting}")).await {
                         Err(error) if error.is_fatal() => return Err(error),
@@ -382,7 +386,7 @@ impl Lease {
         let mut rows = Rows::new(result.columns_ref().iter().map(|column| column.name_str().into_owned()));
         while let Some(row) = result.next().await? {
             let cells = (0..row.len()).map(|column| match row.as_ref(column) {
-                // In the text protocol all that isn't NULL is bytes.
+                // In the text protocol every value is NULL or bytes.
                 Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
                 _ => None,
             });
@@ -393,31 +397,30 @@ impl Lease {
         Ok(Ok(rows))
     }
 
-    /// Whether the answer that was read lacks tables that somebody else held for longer than `lock_wait_timeout`: it warns of them, no more.
+    /// Whether the answer lacks tables that others locked for longer than `lock_wait_timeout`: the server only warns.
     async fn skipped_locked(&mut self) -> mysql_async::Result<bool> {
         let Some(connection) = &mut self.connection else { return Ok(false) };
         if connection.conn.get_warnings() == 0 {
             return Ok(false);
         }
         let warnings: Vec<(String, u16, String)> = connection.conn.query("SHOW WARNINGS").await?;
-        // ER_LOCK_WAIT_TIMEOUT
-        Ok(warnings.iter().any(|(_, code, _)| *code == 1205))
+        Ok(warnings.iter().any(|(_, code, _)| *code == error_code::LOCK_WAIT_TIMEOUT))
     }
 
-    /// Keeps the connection, whose last answer was read to its end, for the next statement.
-    pub(crate) fn give_back(mut self) {
+    /// Keeps the connection for the next statement; its last answer was read completely.
+    fn release(mut self) {
         if let Some(mut connection) = self.connection.take() {
             connection.last_used = Instant::now();
             self.client.idle().push(connection);
         }
     }
 
-    /// Closes the socket now. A dropped `Conn` would first read the rest of its answer, in a task that nobody bounds: behind a hung server
-    /// those tasks and their sockets would pile up. On a thread without a runtime it can only close.
-    fn close(&mut self) {
+    /// Closes the socket at once. A dropped `Conn` would first read the rest of its answer in an unbounded task: for a hung server, those tasks and
+    /// their sockets would accumulate. On a thread without a runtime it can only close.
+    fn abort(&mut self) {
         if let Some(connection) = self.connection.take() {
             let closing = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(connection));
-            // Joined, so that the permit is given back after the connection is gone; the thread lives for some 50 µs.
+            // Joined, so that the permit is released after the connection is closed; the thread lives for about 50 µs.
             let _ = closing.map(std::thread::JoinHandle::join);
         }
     }
@@ -425,6 +428,50 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.close();
+        self.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_gets_the_limit_that_it_supports() {
+        for (version, limit) in [
+            ("10.11.19-MariaDB-0+deb12u1", Some("max_statement_time=10")),
+            ("12.1.2", Some("max_statement_time=10")),
+            ("10.0.38-MariaDB", None),
+            ("5.5.68-MariaDB", None),
+            ("5.6.51", None),
+            ("5.7.44-48-log", Some("max_execution_time=10000")),
+            ("8.0.21", Some("max_execution_time=10000")),
+            ("9.7.0-commercial", Some("max_execution_time=10000")),
+            ("", None),
+        ] {
+            let settings = session_settings(Version::parse(version), &ConnectionSettings::from_flags(&[]), 10);
+            assert_eq!(settings.get(1).map(String::as_str), Some("lock_wait_timeout=2"));
+            assert_eq!(settings.get(3).map(String::as_str), limit, "{version}");
+        }
+    }
+
+    #[test]
+    fn the_peers_flags_set_the_peers_variables() {
+        let set = |flags: &[&str]| {
+            let version = Version::parse("10.11.6-MariaDB");
+            session_settings(version, &ConnectionSettings::from_flags(flags), 10)[1..].join(" ")
+        };
+        let limit = "max_statement_time=10";
+        let waits = |seconds| format!("lock_wait_timeout={seconds} innodb_lock_wait_timeout={seconds}");
+        assert_eq!(set(&["--exporter.lock_wait_timeout=7"]), format!("{} {limit}", waits(7)));
+        assert_eq!(set(&["--no-exporter.enable_lock_wait_timeout"]), limit);
+        assert_eq!(
+            set(&["--no-exporter.enable_lock_wait_timeout", "--exporter.enable_lock_wait_timeout"]),
+            format!("{} {limit}", waits(2))
+        );
+        assert_eq!(
+            set(&["--exporter.log_slow_filter"]),
+            format!("{} log_slow_filter='tmp_table_on_disk,filesort_on_disk' {limit}", waits(2))
+        );
     }
 }

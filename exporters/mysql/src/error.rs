@@ -1,71 +1,82 @@
-//! What can go wrong between the exporter and a server. Each text says what failed, on which target, and what to do; none holds a secret.
+//! Errors of the exporter. Each text says what failed, on which target, and what to do; none contains a secret.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use mysql_async::{DriverError, IoError};
+use mysql_kit::error_code;
 
 const GRANTS: &str = "exporters/mysql/README.md";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
-        "{address} refuses user {user:?} ({reason}): check --mysqld.username, the password, from which hosts the user may connect, and whether it \
-         must with TLS (REQUIRE)"
+        "{address} refuses user {user:?} ({reason}): check --mysqld.username, the password, the hosts that the account \
+         allows, and whether it requires TLS (REQUIRE)"
     )]
-    AccessDenied { address: String, user: String, reason: String },
+    LoginRejected { address: String, user: String, reason: String },
     #[error(
-        "{address} has no connection left ({reason}): raise max_connections, or find out with SHOW PROCESSLIST who holds them"
+        "{address} has no connection left ({reason}): raise max_connections, or find the clients that use them with SHOW \
+         PROCESSLIST"
     )]
     NoConnectionLeft { address: String, reason: String },
-    #[error("cannot connect to {address} ({reason}): is the server running there?")]
+    #[error("cannot connect to {address} ({reason}): check that the server runs and listens there")]
     Connect { address: String, reason: String },
     #[error(
-        "{address} identifies user {user:?} in a way that doesn't work here ({reason}): use caching_sha2_password, mysql_native_password, \
-         ed25519 or parsec; cleartext needs enable-cleartext-plugin in --config.my-cnf"
+        "{address} requires an authentication method for user {user:?} that the exporter does not support ({reason}): use \
+         caching_sha2_password, mysql_native_password, ed25519 or parsec; cleartext needs enable-cleartext-plugin in \
+         --config.my-cnf"
     )]
     Plugin { address: String, user: String, reason: String },
     #[error(
-        "no TLS with {address} ({reason}): check tls, ssl-ca, ssl-cert and tls-server-name in --config.my-cnf, and the server's certificate"
+        "no TLS with {address} ({reason}): check tls, ssl-ca, ssl-cert and tls-server-name in --config.my-cnf, and the \
+         server's certificate"
     )]
     Tls { address: String, reason: String },
     #[error(
-        "cannot begin TLS with {address} ({reason}): check tls-server-name and the files ssl-ca, ssl-cert and ssl-key in --config.my-cnf (PEM, X.509 version 3)"
+        "cannot begin TLS with {address} ({reason}): check tls-server-name and the files ssl-ca, ssl-cert and ssl-key in \
+         --config.my-cnf (PEM, X.509 version 3)"
     )]
     Certificates { address: String, reason: String },
-    #[error("{address} did not complete {} within {:.2} s: it hangs, is overloaded or out of reach", short(what), waited.as_secs_f64())]
+    #[error(
+        "{address} did not complete {} within {:.2} s: the server hangs, is overloaded or is unreachable",
+        short(what), waited.as_secs_f64()
+    )]
     NoAnswer { address: String, what: Cow<'static, str>, waited: Duration },
-    #[error("no connection to {address} was free for {:.2} s: another statement hangs", waited.as_secs_f64())]
+    #[error(
+        "timed out after {:.2} s waiting for a free connection to {address}: a previous statement is still running",
+        waited.as_secs_f64()
+    )]
     Busy { address: String, waited: Duration },
-    #[error("{address} does not allow {} ({reason}): grant the exporter's user what {GRANTS} lists", short(statement))]
+    #[error(
+        "{address} does not allow {} ({reason}): grant the exporter's user the privileges in {GRANTS}",
+        short(statement)
+    )]
     NotAllowed { address: String, statement: Cow<'static, str>, reason: String },
     #[error("{} on {address}: {reason}", short(statement))]
     Statement { address: String, statement: Cow<'static, str>, code: Option<u16>, reason: String },
-    #[error("the answer of {address} to {} is over {limit} bytes; it was not read to its end", short(statement))]
+    #[error("the answer of {address} to {} exceeds {limit} bytes; it was discarded", short(statement))]
     TooLarge { address: String, statement: Cow<'static, str>, limit: usize },
 }
 
 impl Error {
     pub(crate) fn connecting(address: &str, user: &str, error: &mysql_async::Error) -> Self {
         let (address, reason) = (address.to_owned(), reason(error));
-        match code(error) {
-            // ER_DBACCESS_DENIED_ERROR, ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR, ER_ACCOUNT_HAS_BEEN_LOCKED (both flavours'),
-            // ER_MUST_CHANGE_PASSWORD_LOGIN
-            Some(1044 | 1045 | 1698 | 3118 | 4151 | 1862) => {
-                Self::AccessDenied { address, user: user.to_owned(), reason }
+        match error_code::of(error) {
+            Some(code) if error_code::is_login_rejected(code) => {
+                Self::LoginRejected { address, user: user.to_owned(), reason }
             }
-            _ if is_without_room(error) => Self::NoConnectionLeft { address, reason },
-            // ER_SECURE_TRANSPORT_REQUIRED
-            Some(3159) => Self::Tls { address, reason },
+            Some(code) if error_code::is_too_many_connections(code) => Self::NoConnectionLeft { address, reason },
+            Some(error_code::SECURE_TRANSPORT_REQUIRED) => Self::Tls { address, reason },
             _ => match error {
                 mysql_async::Error::Driver(
                     DriverError::UnknownAuthPlugin { .. }
                     | DriverError::CleartextPluginDisabled
                     | DriverError::MysqlOldPasswordDisabled,
                 ) => Self::Plugin { address, user: user.to_owned(), reason },
-                // It comes of our own files, though rustls may speak of the peer's certificate.
+                // The cause is one of our own files, even if rustls names the peer's certificate.
                 mysql_async::Error::Io(IoError::Tls(_)) => Self::Certificates { address, reason },
-                // Of a unix socket it would be the socket that isn't there.
+                // For a unix socket, it would be the socket that doesn't exist.
                 mysql_async::Error::Io(IoError::Io(error))
                     if error.kind() == std::io::ErrorKind::NotFound && !address.starts_with("unix://") =>
                 {
@@ -79,39 +90,24 @@ impl Error {
 
     pub(crate) fn statement(address: &str, statement: Cow<'static, str>, error: &mysql_async::Error) -> Self {
         let (address, reason) = (address.to_owned(), reason(error));
-        match code(error) {
-            // ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
-            Some(1142 | 1227) => Self::NotAllowed { address, statement, reason },
+        match error_code::of(error) {
+            Some(code) if error_code::is_privilege_missing(code) => Self::NotAllowed { address, statement, reason },
             code => Self::Statement { address, statement, code, reason },
         }
     }
 
-    /// The server has no such table: a plugin or an engine that isn't there, which is no fault.
+    /// The server has no such table: a plugin or an engine is not installed.
     pub(crate) fn is_unknown_table(&self) -> bool {
-        // ER_UNKNOWN_TABLE, ER_NO_SUCH_TABLE
-        matches!(self, Self::Statement { code: Some(1109 | 1146), .. })
+        matches!(self, Self::Statement { code: Some(code), .. } if error_code::is_unknown_table(*code))
     }
 }
 
-/// A long statement without its columns: which table it asked says enough.
+/// A long statement without its columns.
 fn short(statement: &str) -> Cow<'_, str> {
     match statement.split_once(" FROM ") {
         Some((_, table)) if statement.len() > 100 => Cow::Owned(format!("SELECT … FROM {table}")),
         _ => Cow::Borrowed(statement),
     }
-}
-
-fn code(error: &mysql_async::Error) -> Option<u16> {
-    match error {
-        mysql_async::Error::Server(error) => Some(error.code),
-        _ => None,
-    }
-}
-
-/// The server has as many connections, of all users or of this one, as it may.
-pub(crate) fn is_without_room(error: &mysql_async::Error) -> bool {
-    // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
-    matches!(code(error), Some(1040 | 1203 | 1226))
 }
 
 fn is_tls(error: &mysql_async::Error) -> bool {
@@ -134,10 +130,10 @@ fn reason(error: &mysql_async::Error) -> String {
     }
 }
 
-/// Wrong configuration: it stops the start, or refuses a probe.
+/// Invalid configuration: the exporter does not start, or a probe fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("{address:?} is no address of a server: expected is host:port or unix:///path/to/socket")]
+    #[error("invalid address {address:?}: expected host:port or unix:///path/to/socket")]
     Address { address: String },
     #[error("cannot read {flag}={path}: {source}", path = path.display())]
     File { flag: &'static str, path: std::path::PathBuf, source: std::io::Error },
@@ -158,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_long_statement_is_shown_without_its_columns() {
+    fn long_statements_are_shortened() {
         let long = format!("SELECT {} FROM t WHERE a = 1", "column, ".repeat(20));
         for (statement, shown) in [
             ("SHOW GLOBAL STATUS", "SHOW GLOBAL STATUS"),

@@ -1,4 +1,4 @@
-//! What the last scrapes of a server saw, for the checks that need a rate or a trend. A bounded window; a restart of the server begins a new one.
+//! Values of the last scrapes of a server, for checks that need a rate or a trend. The window is bounded; a restart of the server begins a new one.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far back it goes: long enough that the minute's ups and downs are no trend.
+/// The length of the window: long enough to smooth out fluctuations of minutes.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
-/// Below this a rate says more about the scrapes than about the server.
-const SHORTEST: Duration = Duration::from_secs(60);
-/// Readings that come faster are not kept: several scrapers, or a person with curl. So there are at most WINDOW / SPACING = 180.
+/// The minimum span of a rate: below it the scrapes themselves dominate.
+const MIN_SPAN: Duration = Duration::from_secs(60);
+/// The minimum distance of samples, whatever the number of scrapers. The window holds at most WINDOW / SPACING = 180.
 const SPACING: Duration = Duration::from_secs(5);
 
-/// What one scrape saw: numbers of `SHOW GLOBAL STATUS`.
+/// Values of `SHOW GLOBAL STATUS` at one scrape.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reading {
+pub(crate) struct StatusSample {
     pub(crate) uptime: f64,
     pub(crate) connections: f64,
     pub(crate) opened_tables: f64,
@@ -26,7 +26,7 @@ pub(crate) struct Reading {
 /// What changed over the window, per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Trend {
-    /// The slope of the line that fits best: one peak is no trend.
+    /// The slope of the least-squares line: one peak hardly changes it.
     pub(crate) connections: f64,
     pub(crate) opened_tables: f64,
     pub(crate) temp_tables: f64,
@@ -34,62 +34,63 @@ pub(crate) struct Trend {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct History(Mutex<Memory>);
+pub(crate) struct History(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Memory {
-    readings: VecDeque<(Instant, Reading)>,
-    /// How many transactions of its own a replica held when it was first seen.
+struct State {
+    samples: VecDeque<(Instant, StatusSample)>,
+    /// The number of transactions that originated on the replica at the first scrape.
     own_transactions: Option<f64>,
 }
 
 impl History {
-    /// Takes a scrape's reading; `None` until there is enough to say how things change.
-    pub(crate) fn trend(&self, now: Instant, reading: Reading) -> Option<Trend> {
-        let readings = &mut self.memory().readings;
-        if readings.back().is_some_and(|(_, last)| reading.uptime < last.uptime) {
-            readings.clear();
+    /// Adds a scrape's sample; `None` until the window spans a minute.
+    pub(crate) fn trend(&self, now: Instant, sample: StatusSample) -> Option<Trend> {
+        let samples = &mut self.state().samples;
+        if samples.back().is_some_and(|(_, last)| sample.uptime < last.uptime) {
+            samples.clear();
         }
-        while readings.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > WINDOW) {
-            readings.pop_front();
+        while samples.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > WINDOW) {
+            samples.pop_front();
         }
-        if readings.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= SPACING) {
-            readings.push_back((now, reading));
+        if samples.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= SPACING) {
+            samples.push_back((now, sample));
         }
-        let (first_at, first) = *readings.front()?;
+        let (first_at, first) = *samples.front()?;
         let span = now.saturating_duration_since(first_at);
-        if span < SHORTEST {
+        if span < MIN_SPAN {
             return None;
         }
-        let rate = |counter: fn(&Reading) -> f64| (counter(&reading) - counter(&first)).max(0.0) / span.as_secs_f64();
+        let rate =
+            |counter: fn(&StatusSample) -> f64| (counter(&sample) - counter(&first)).max(0.0) / span.as_secs_f64();
         Some(Trend {
             connections: slope(
-                readings
+                samples
                     .iter()
-                    .map(|(at, reading)| (at.saturating_duration_since(first_at).as_secs_f64(), reading.connections)),
+                    .map(|(at, sample)| (at.saturating_duration_since(first_at).as_secs_f64(), sample.connections)),
             ),
-            opened_tables: rate(|reading| reading.opened_tables),
-            temp_tables: rate(|reading| reading.temp_tables),
-            temp_tables_on_disk: rate(|reading| reading.temp_tables_on_disk),
+            opened_tables: rate(|sample| sample.opened_tables),
+            temp_tables: rate(|sample| sample.temp_tables),
+            temp_tables_on_disk: rate(|sample| sample.temp_tables_on_disk),
         })
     }
 
-    /// How many transactions a replica wrote itself since it was first seen as one; `None` is a server that is no replica.
+    /// The number of transactions that originated on the replica since its first scrape; `None` if the server is not a replica.
     pub(crate) fn new_own_transactions(&self, own: Option<f64>) -> Option<f64> {
-        let memory = &mut *self.memory();
+        let state = &mut *self.state();
         let own = own?;
-        // Fewer than before: its binary log was reset, or it is another server.
-        let first = memory.own_transactions.filter(|first| *first <= own).unwrap_or(own);
-        memory.own_transactions = Some(first);
+        // Fewer than before: the binary log was reset, or it is another server.
+        let first = state.own_transactions.filter(|first| *first <= own).unwrap_or(own);
+        state.own_transactions = Some(first);
         Some(own - first)
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Of the line through these points with the least squares.
+/// The slope of the least-squares line through these points.
 fn slope(points: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
     let (mut n, mut sum_x, mut sum_y) = (0.0, 0.0, 0.0);
     for (x, y) in points.clone() {
@@ -110,8 +111,8 @@ fn slope(points: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
 mod tests {
     use super::*;
 
-    fn reading(seconds: f64, connections: f64) -> Reading {
-        Reading {
+    fn sample(seconds: f64, connections: f64) -> StatusSample {
+        StatusSample {
             uptime: 1000.0 + seconds,
             connections,
             opened_tables: 2.0 * seconds,
@@ -120,25 +121,25 @@ mod tests {
         }
     }
 
-    /// A reading every ten seconds; returns the last trend.
+    /// A sample every ten seconds; returns the last trend.
     fn run(history: &History, start: Instant, connections: &[f64]) -> Option<Trend> {
         let mut trend = None;
         for (i, &connections) in (0_u32..).zip(connections) {
             let seconds = f64::from(i) * 10.0;
-            trend = history.trend(start + Duration::from_secs_f64(seconds), reading(seconds, connections));
+            trend = history.trend(start + Duration::from_secs_f64(seconds), sample(seconds, connections));
         }
         trend
     }
 
     #[test]
-    fn a_minute_makes_a_trend() {
+    fn a_trend_needs_a_minute() {
         let start = Instant::now();
         assert_eq!(run(&History::default(), start, &[1.0; 6]), None);
         let expected = Trend { connections: 0.0, opened_tables: 2.0, temp_tables: 10.0, temp_tables_on_disk: 5.0 };
         assert_eq!(run(&History::default(), start, &[1.0; 7]), Some(expected));
         let growing: Vec<f64> = (0..7).map(|i| f64::from(i) * 3.0).collect();
         assert!((run(&History::default(), start, &growing).unwrap().connections - 0.3).abs() < 1e-9);
-        // The peak of one scrape is a small slope, not what the difference of two readings would be: 90 in 60 s.
+        // The peak of one scrape is a small slope, not what the difference of two samples would be: 90 in 60 s.
         let peak = run(&History::default(), start, &[10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 100.0]).unwrap();
         assert!(peak.connections < 1.0, "{peak:?}");
     }
@@ -147,18 +148,18 @@ mod tests {
     fn a_restart_begins_a_new_window() {
         let (history, start) = (History::default(), Instant::now());
         run(&history, start, &[1.0; 7]);
-        let restarted = Reading { uptime: 3.0, ..Reading::default() };
+        let restarted = StatusSample { uptime: 3.0, ..StatusSample::default() };
         assert_eq!(history.trend(start + Duration::from_secs(70), restarted), None);
     }
 
     #[test]
-    fn memory_has_a_bound() {
+    fn the_window_is_bounded() {
         let (history, start) = (History::default(), Instant::now());
         for i in 0..100_000 {
             let seconds = f64::from(i) * 0.1;
-            history.trend(start + Duration::from_secs_f64(seconds), reading(seconds, 1.0));
+            history.trend(start + Duration::from_secs_f64(seconds), sample(seconds, 1.0));
         }
-        let kept = history.memory().readings.len();
+        let kept = history.state().samples.len();
         assert!((100..=181).contains(&kept), "{kept}");
     }
 

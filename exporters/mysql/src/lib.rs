@@ -1,45 +1,48 @@
-//! Exports MySQL and MariaDB: what `SHOW GLOBAL STATUS`, `SHOW GLOBAL VARIABLES` and the replication status say, under the names of
-//! mysqld_exporter, and beside them health checks with reasons.
+//! Exports MySQL and MariaDB: the global status, the global variables, the replication status and more, under the names of mysqld_exporter, and
+//! health checks with reasons.
 //!
 //! [`MysqlExporter`] → [`session::Session`] (what the collectors of one scrape share) → [`client::Client`] (at most two connections).
 
 mod client;
 mod collectors;
 mod config;
+mod connection;
 mod error;
 mod history;
-mod logins;
+mod login_stats;
+mod my_cnf;
 mod replication;
 mod rows;
 mod session;
+mod sql;
 mod value;
-mod version;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, Target, async_trait};
+use exporter_toolkit::{BoxError, Collector, Exporter, Target, async_trait};
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::collectors::{Options, health};
-use crate::config::{Address, Args, Config};
+use crate::config::{Args, Config};
+use crate::connection::Address;
 use crate::error::ConfigError;
+use crate::my_cnf::CLIENT;
 use crate::session::Session;
 
-/// Targets of `/probe` whose connections are kept for the next probe: as many as the toolkit gathers at once.
+/// Maximum number of `/probe` targets whose connections are kept: the toolkit's maximum of concurrent gathers.
 const PROBE_CLIENTS: usize = 64;
 
 pub struct MysqlExporter {
     args: Args,
-    /// Replaced as a whole by a reload. A scrape that runs keeps its client, and with it the old account, to its end.
+    /// Replaced as a whole by a reload. A running scrape keeps its client, and so the old account, until it ends.
     loaded: Mutex<Loaded>,
 }
 
-/// What one reading of the files made.
+/// The result of reading the files once.
 struct Loaded {
     config: Config,
     target: Arc<MysqlTarget>,
-    /// By address and section, the one used last at the end.
+    /// By address and section; the most recently used is the last.
     probe_clients: Vec<(ProbeKey, Arc<Client>)>,
 }
 
@@ -48,8 +51,8 @@ type ProbeKey = (Address, String);
 impl Loaded {
     fn read(args: &Args) -> Result<Self, ConfigError> {
         let config = Config::load(args)?;
-        let client = Client::new(config.address()?, &config.account(config::CLIENT)?, config.connections);
-        let target = Arc::new(config.target(Arc::new(client)));
+        let client = Client::new(config.address()?, &config.account(CLIENT)?, config.connections);
+        let target = Arc::new(MysqlTarget { client: Arc::new(client) });
         Ok(Self { config, target, probe_clients: Vec::new() })
     }
 
@@ -67,13 +70,7 @@ impl Loaded {
         };
         let client = Arc::clone(&entry.1);
         self.probe_clients.push(entry);
-        Ok(self.config.target(client))
-    }
-}
-
-impl Config {
-    fn target(&self, client: Arc<Client>) -> MysqlTarget {
-        MysqlTarget { client, thresholds: self.thresholds, options: Arc::clone(&self.options) }
+        Ok(MysqlTarget { client })
     }
 }
 
@@ -86,7 +83,7 @@ impl MysqlExporter {
 impl Exporter for MysqlExporter {
     const PROGRAM: &'static str = "mysql-exporter";
     const NAMESPACE: &'static str = "mysql";
-    const ABOUT: &'static str = "Exports the state of a MySQL or MariaDB server for Prometheus.";
+    const ABOUT: &'static str = "Exports metrics of MySQL and MariaDB servers for Prometheus.";
     const DEFAULT_PORT: u16 = 9104;
     const PEER_COLLECTOR_PREFIX: Option<&'static str> = Some("collect.");
 
@@ -102,29 +99,25 @@ impl Exporter for MysqlExporter {
         collectors::all()
     }
 
-    fn checks() -> &'static [CheckDef] {
-        &health::CHECKS
-    }
-
     fn target(&self) -> Arc<MysqlTarget> {
         Arc::clone(&self.loaded().target)
     }
 
     fn program_prefix() -> String {
-        // The peer's, after its program and not after its namespace.
+        // The peer's prefix is its program's name, not its namespace.
         "mysqld_exporter".to_owned()
     }
 
     fn probe(&self, target: &str, query: &[(String, String)]) -> Result<MysqlTarget, BoxError> {
-        let section = query.iter().find(|(name, _)| name == "auth_module").map_or(config::CLIENT, |(_, value)| value);
+        let section = query.iter().find(|(name, _)| name == "auth_module").map_or(CLIENT, |(_, value)| value);
         Ok(self.loaded().probe(target, section)?)
     }
 
-    /// Reads the ini file and the password file.
+    /// Reads the option file and the password file.
     fn reload(&self) -> Result<(), BoxError> {
         let loaded = Loaded::read(&self.args)?;
         let old = std::mem::replace(&mut *self.loaded(), loaded);
-        // Here, where the lock is free again: the last owner of a client closes its idle connections.
+        // Dropped without the lock: the last owner of a client closes its idle connections.
         drop(old);
         Ok(())
     }
@@ -133,8 +126,6 @@ impl Exporter for MysqlExporter {
 /// One server.
 pub struct MysqlTarget {
     client: Arc<Client>,
-    thresholds: health::Thresholds,
-    options: Arc<Options>,
 }
 
 #[async_trait]
@@ -146,6 +137,6 @@ impl Target for MysqlTarget {
     }
 
     async fn open(&self, deadline: Instant) -> Result<Session, BoxError> {
-        Ok(Session::open(Arc::clone(&self.client), self.thresholds, Arc::clone(&self.options), deadline).await?)
+        Ok(Session::open(Arc::clone(&self.client), deadline).await?)
     }
 }

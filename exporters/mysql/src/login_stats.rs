@@ -1,41 +1,41 @@
-//! What logging in costs and whether it works: connections are kept between scrapes, and a server that lets nobody in any more would go unseen.
+//! How long logins take and whether they succeed. Connections are kept between scrapes, so a server that rejects new logins would go unnoticed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// All logins of one server's [`Client`](crate::client::Client).
+/// The logins of one [`Client`](crate::client::Client).
 #[derive(Debug, Default)]
-pub(crate) struct Logins(Mutex<Summary>);
+pub(crate) struct Logins(Mutex<LoginStats>);
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Summary {
+pub(crate) struct LoginStats {
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
-    /// How long the newest one that succeeded took: the network, TLS, authentication.
+    /// The duration of the newest successful login: the network, TLS and authentication.
     pub(crate) duration: Option<Duration>,
-    /// Why the newest one failed; `None` where it did not.
+    /// Why the newest login failed; `None` if it succeeded.
     pub(crate) error: Option<String>,
 }
 
 impl Logins {
     pub(crate) fn succeeded(&self, duration: Duration) {
-        let mut summary = self.summary_mut();
-        summary.succeeded += 1;
-        summary.duration = Some(duration);
-        summary.error = None;
+        let mut stats = self.lock();
+        stats.succeeded += 1;
+        stats.duration = Some(duration);
+        stats.error = None;
     }
 
     pub(crate) fn failed(&self, error: String) {
-        let mut summary = self.summary_mut();
-        summary.failed += 1;
-        summary.error = Some(error);
+        let mut stats = self.lock();
+        stats.failed += 1;
+        stats.error = Some(error);
     }
 
-    pub(crate) fn summary(&self) -> Summary {
-        self.summary_mut().clone()
+    pub(crate) fn stats(&self) -> LoginStats {
+        self.lock().clone()
     }
 
-    fn summary_mut(&self) -> MutexGuard<'_, Summary> {
+    fn lock(&self) -> MutexGuard<'_, LoginStats> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

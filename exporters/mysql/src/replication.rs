@@ -1,15 +1,28 @@
 //! The replication status under one set of names.
 //!
-//! MySQL 8.0.22 renamed the columns (`Master_Host` became `Source_Host`, `Slave_IO_Running` became `Replica_IO_Running`). Here, as in the dashboards
-//! and rules that there are, the old names stand for both.
+//! MySQL 8.0.22 renamed the columns (`Master_Host` became `Source_Host`, `Slave_IO_Running` became `Replica_IO_Running`). Existing dashboards and
+//! rules use the old names, so they are used here for both.
+
+use mysql_kit::Version;
 
 use crate::rows::{Row, Rows};
+
+/// The statement for the replication status. Trying several would log errors at the server.
+pub(crate) fn status_statement(version: Version) -> &'static str {
+    if version.is_mariadb_since((10, 0, 0)) {
+        "SHOW ALL SLAVES STATUS"
+    } else if version.is_mysql_since((8, 0, 22)) {
+        "SHOW REPLICA STATUS"
+    } else {
+        "SHOW SLAVE STATUS"
+    }
+}
 
 /// Replication from one server: a row of the status.
 #[derive(Clone, Copy)]
 pub(crate) struct Channel<'a>(Row<'a>);
 
-/// All channels of an answer; none where the server is no replica.
+/// All channels of an answer; empty if the server is not a replica.
 pub(crate) fn channels(rows: &Rows) -> impl Iterator<Item = Channel<'_>> {
     rows.iter().map(Channel)
 }
@@ -25,8 +38,8 @@ impl<'a> Channel<'a> {
         self.0.cells()
     }
 
-    /// Seconds behind the source, beyond a delay that is configured. While a thread doesn't run the server says NULL, or 0 (MySQL 9.7 whose I/O
-    /// thread tries to connect); an alert must overlook neither, and so it is infinite then.
+    /// Seconds behind the source, without a configured delay. While a thread doesn't run the server reports NULL, or 0 (MySQL 9.7 whose I/O thread
+    /// is connecting). The lag is infinite then, so that an alert fires.
     pub(crate) fn lag(self) -> f64 {
         let runs = |thread| self.get(thread).is_some_and(|state| state.eq_ignore_ascii_case("yes"));
         if !runs("slave_io_running") || !runs("slave_sql_running") {
@@ -37,7 +50,7 @@ impl<'a> Channel<'a> {
         number("seconds_behind_master").map_or(f64::INFINITY, |lag| (lag - delay).max(0.0))
     }
 
-    /// How an operator tells this channel from others.
+    /// The name of the channel and the address of its source, for operators.
     pub(crate) fn source(self) -> String {
         let text = |name| self.get(name).unwrap_or_default();
         let name = [text("connection_name"), text("channel_name")].into_iter().find(|name| !name.is_empty());
@@ -46,10 +59,10 @@ impl<'a> Channel<'a> {
     }
 }
 
-/// How many transactions a replica holds under its own identity, not under a source's; `None` without GTIDs and where it is no replica.
+/// The number of transactions that originated on this replica; `None` without GTIDs, and if the server is not a replica.
 pub(crate) fn own_transactions(replication: &Rows, variables: &Rows) -> Option<f64> {
     let channel = channels(replication).next()?;
-    // MySQL: all that was ever executed, as `uuid:1-5:7,uuid:tag:1-3`. A former source's own is in it.
+    // MySQL: every executed transaction, as `uuid:1-5:7,uuid:tag:1-3`, including those from a time as source.
     if let Some(own) = variables.lookup("server_uuid") {
         let executed = channel.get("executed_gtid_set").filter(|set| !set.is_empty())?;
         let mut transactions = 0.0;
@@ -61,8 +74,8 @@ pub(crate) fn own_transactions(replication: &Rows, variables: &Rows) -> Option<f
         }
         return Some(transactions);
     }
-    // MariaDB: what is behind the last replicated one of a domain, if this server wrote it. A former source that replicates from where it ended
-    // has nothing behind.
+    // MariaDB: the transactions after the last replicated one of a domain, if this server wrote them. A former source that replicates from its last
+    // position has none.
     let own = variables.lookup("server_id")?;
     // Empty in a new binary log, and where there is none.
     let has_log = variables.lookup("log_bin").is_some_and(|state| state.eq_ignore_ascii_case("on"));
@@ -78,7 +91,7 @@ pub(crate) fn own_transactions(replication: &Rows, variables: &Rows) -> Option<f
     Some(transactions)
 }
 
-/// `3-5` are three transactions, `7` is one; a tag is none.
+/// The number of transactions in `3-5` (three) or `7` (one); `None` for a tag.
 fn interval(text: &str) -> Option<f64> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
@@ -119,6 +132,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_server_gets_the_statement_that_it_supports() {
+        for (version, statement) in [
+            ("10.11.19-MariaDB-0+deb12u1", "SHOW ALL SLAVES STATUS"),
+            ("12.1.2", "SHOW ALL SLAVES STATUS"),
+            ("10.0.38-MariaDB", "SHOW ALL SLAVES STATUS"),
+            ("5.5.68-MariaDB", "SHOW SLAVE STATUS"),
+            ("5.6.51", "SHOW SLAVE STATUS"),
+            ("5.7.44-48-log", "SHOW SLAVE STATUS"),
+            ("8.0.21", "SHOW SLAVE STATUS"),
+            ("8.0.22", "SHOW REPLICA STATUS"),
+            ("8.4.3", "SHOW REPLICA STATUS"),
+            ("9.7.0-commercial", "SHOW REPLICA STATUS"),
+            ("", "SHOW SLAVE STATUS"),
+        ] {
+            assert_eq!(status_statement(Version::parse(version)), statement, "{version}");
+        }
+    }
+
+    #[test]
     fn columns_have_their_old_names() {
         for (column, old) in [
             ("Seconds_Behind_Source", "seconds_behind_master"),
@@ -135,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_is_no_lag_and_what_is_unknown_is_endless() {
+    fn a_configured_delay_is_subtracted_and_an_unknown_lag_is_infinite() {
         let lag = |io, sql, cells: [Option<&str>; 2]| {
             let columns = ["Replica_IO_Running", "Replica_SQL_Running", "Seconds_Behind_Source", "SQL_Delay"];
             let mut rows = Rows::new(columns.map(str::to_owned));
@@ -153,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn transactions_of_its_own_are_counted() {
+    fn transactions_that_originated_on_the_replica_are_counted() {
         let mysql = |executed: &str| {
             let mut rows = Rows::new(["Source_Host", "Executed_Gtid_Set"].map(str::to_owned));
             rows.push([Some(b"db1".as_slice()), Some(executed.as_bytes())].into_iter()).unwrap();
@@ -184,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_is_named_after_what_tells_it_from_others() {
+    fn a_channel_is_named_by_its_name_and_source() {
         let mut rows = Rows::new(["Connection_name", "Master_Host", "Master_Port"].map(str::to_owned));
         rows.push([Some(b"".as_slice()), Some(b"db1"), Some(b"3306")].into_iter()).unwrap();
         rows.push([Some(b"east".as_slice()), Some(b"db2"), Some(b"3307")].into_iter()).unwrap();

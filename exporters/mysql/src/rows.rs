@@ -1,18 +1,18 @@
-//! An answer of the server: all its cells in one buffer.
+//! A result set: all its cells in one buffer.
 
 use std::ops::Range;
 
-/// Answers are at most this large; the largest that is expected, information_schema.tables of 20,000 tables, has 4 MB.
+/// Maximum size of an answer. The largest expected one, information_schema.tables with 20,000 tables, has 4 MB.
 pub(crate) const MAX_BYTES: usize = 32 << 20;
 
-/// The rows of one result set; a cell costs eight bytes beside its text, and no allocation of its own.
+/// The rows of one result set. A cell needs eight bytes and its text, but no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     columns: Vec<String>,
     text: String,
-    /// Where each cell's text ends, and whether there is one at all; row by row.
+    /// The end of each cell's text, and whether the cell is NULL; row by row.
     cells: Vec<Cell>,
-    /// The server left out tables that others held.
+    /// The server omitted tables that others had locked.
     pub(crate) skipped_locked: bool,
 }
 
@@ -30,7 +30,7 @@ impl Rows {
         Self { columns: columns.into_iter().collect(), ..Self::default() }
     }
 
-    /// A row of names and values, as the `SHOW` statements give them.
+    /// Rows of names and values, as in the answers to `SHOW` statements.
     #[cfg(test)]
     pub(crate) fn pairs(pairs: &[(&str, &str)]) -> Self {
         let mut rows = Self::new(["Variable_name", "Value"].map(str::to_owned));
@@ -40,7 +40,7 @@ impl Rows {
         rows
     }
 
-    /// Adds a row. Missing cells are NULL, surplus ones are left out, and what isn't UTF-8 is replaced.
+    /// Adds a row. Missing cells become NULL, surplus cells are ignored, and invalid UTF-8 is replaced.
     pub(crate) fn push<'a>(&mut self, mut cells: impl Iterator<Item = Option<&'a [u8]>>) -> Result<(), TooLarge> {
         for _ in 0..self.columns.len() {
             let cell = cells.next().flatten();
@@ -79,12 +79,12 @@ impl Rows {
         self.iter().filter_map(|row| Some((row.get(0)?, row.get(1)?)))
     }
 
-    /// The value of a name; names of variables know no case.
+    /// The value of a variable; names are case-insensitive.
     pub(crate) fn lookup(&self, name: &str) -> Option<&str> {
         let mut start = 0;
         for (index, row) in self.cells.chunks_exact(self.columns.len().max(1)).enumerate() {
             let end = row.first()?.end as usize;
-            // Of some twenty names a scrape in a thousand rows: most differ in length already, which needs no look at the text.
+            // About twenty lookups per scrape in a thousand rows: most names differ in length, which is cheap to compare.
             if end - start == name.len() && self.text.get(start..end)?.eq_ignore_ascii_case(name) {
                 return Row { rows: self, first: index * row.len() }.get(1);
             }
@@ -115,7 +115,7 @@ impl<'a> Row<'a> {
         self.rows.text.get(self.range(index))
     }
 
-    /// Where the text of a cell is.
+    /// The position of a cell's text.
     fn range(&self, index: usize) -> Range<usize> {
         let end = |index: usize| self.rows.cells.get(index).map_or(0, |cell| cell.end as usize);
         index.checked_sub(1).map_or(0, end)..end(index)
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_found_in_any_case() {
+    fn lookup_ignores_case() {
         let rows = Rows::pairs(&[("Threads_connected", "3"), ("Uptime", "x")]);
         assert_eq!(rows.lookup_number("threads_connected"), Some(3.0));
         assert_eq!(rows.lookup_number("uptime"), None);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_stops_growing_at_its_cap() {
+    fn an_answer_has_a_maximum_size() {
         let mut rows = Rows::new(["a".to_owned()]);
         let large = vec![b'x'; MAX_BYTES / 2];
         rows.push([Some(large.as_slice())].into_iter()).unwrap();

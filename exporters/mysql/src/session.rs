@@ -1,140 +1,114 @@
-//! What the collectors of one scrape share: the way to the server, and the three answers that several of them read.
+//! What the collectors of one scrape share: the client, and the three answers that several of them read.
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mysql_kit::Version;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
-use crate::client::{Client, Lease, Limits};
-use crate::collectors::Options;
-use crate::collectors::health::Thresholds;
+use crate::client::{Client, Limits};
 use crate::error::Error;
 use crate::history::History;
-use crate::logins::Summary;
+use crate::login_stats::LoginStats;
+use crate::replication;
 use crate::rows::Rows;
-use crate::version::Version;
 
-/// Statements end this much before the scrape's deadline, so that collectors still say which one hung; a tenth of the time if that is less.
+/// Statements end this long before the scrape's deadline, so that collectors can still report which one hung; a tenth of the time if that is less.
 const MARGIN: Duration = Duration::from_millis(50);
 
-type Shared = OnceCell<Result<Answer, Arc<Error>>>;
+type SharedAnswer = OnceCell<Result<Answer, Arc<Error>>>;
 
 pub struct Session {
     client: Arc<Client>,
     limits: Limits,
     version: Version,
-    thresholds: Thresholds,
-    options: Arc<Options>,
-    status: Shared,
-    variables: Shared,
-    replication: Shared,
-    /// Whose turn it is to ask for one of the two large answers: the server makes them under locks that they share, and at the same time they take
-    /// it 1.4 times the processor time and hardly less of the clock's. The connection goes with the turn; the other one is for what is small meanwhile.
-    turn: Mutex<Option<Lease>>,
-    /// How many wait for their turn.
-    queue: AtomicUsize,
+    status: SharedAnswer,
+    variables: SharedAnswer,
+    replication: SharedAnswer,
+    /// Serializes the two large answers: the server makes them under locks that they share, and concurrently they take 1.4 times the processor time
+    /// for hardly less elapsed time. The other connection stays free for small statements.
+    query_slot: Mutex<()>,
 }
 
-/// An answer and the time that it took.
+/// An answer and how long it took.
 pub(crate) struct Answer {
     pub(crate) rows: Rows,
     pub(crate) took: Duration,
 }
 
 impl Session {
-    pub(crate) async fn open(
-        client: Arc<Client>,
-        thresholds: Thresholds,
-        options: Arc<Options>,
-        deadline: Instant,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn open(client: Arc<Client>, deadline: Instant) -> Result<Self, Error> {
         let limits = limits(Instant::now(), deadline);
         let version = client.ping(limits).await?;
         Ok(Self {
             client,
             limits,
             version,
-            thresholds,
-            options,
-            status: Shared::new(),
-            variables: Shared::new(),
-            replication: Shared::new(),
-            turn: Mutex::default(),
-            queue: AtomicUsize::new(0),
+            status: SharedAnswer::new(),
+            variables: SharedAnswer::new(),
+            replication: SharedAnswer::new(),
+            query_slot: Mutex::default(),
         })
     }
 
-    pub(crate) fn thresholds(&self) -> Thresholds {
-        self.thresholds
-    }
-
-    /// What earlier scrapes of this server saw.
+    /// Values of earlier scrapes of this server.
     pub(crate) fn history(&self) -> &History {
         self.client.history()
     }
 
-    pub(crate) fn logins(&self) -> Summary {
-        self.client.logins().summary()
-    }
-
-    /// The flags of single collectors.
-    pub(crate) fn options(&self) -> &Options {
-        &self.options
+    pub(crate) fn logins(&self) -> LoginStats {
+        self.client.logins().stats()
     }
 
     pub(crate) fn version(&self) -> Version {
         self.version
     }
 
-    /// `SHOW GLOBAL STATUS`, asked once a scrape.
+    /// `SHOW GLOBAL STATUS`, once per scrape.
     pub(crate) async fn status(&self) -> Result<&Answer, Arc<Error>> {
-        shared(&self.status, self.in_turn("SHOW GLOBAL STATUS")).await
+        shared(&self.status, self.query_large("SHOW GLOBAL STATUS")).await
     }
 
-    /// `SHOW GLOBAL VARIABLES`, asked once a scrape.
+    /// `SHOW GLOBAL VARIABLES`, once per scrape.
     pub(crate) async fn variables(&self) -> Result<&Answer, Arc<Error>> {
-        shared(&self.variables, self.in_turn("SHOW GLOBAL VARIABLES")).await
+        shared(&self.variables, self.query_large("SHOW GLOBAL VARIABLES")).await
     }
 
-    /// The replication status, asked once a scrape; a row for each server that this one replicates from.
+    /// The replication status, once per scrape: a row for each source of this server.
     pub(crate) async fn replication(&self) -> Result<&Answer, Arc<Error>> {
-        shared(&self.replication, timed(self.query(self.version.replication_statement()))).await
+        shared(&self.replication, timed(self.query(replication::status_statement(self.version)))).await
     }
 
     pub(crate) async fn query(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
         self.client.query(statement.into(), self.limits).await
     }
 
-    /// A statement that opens the application's tables, and so may hang where nothing else does.
-    pub(crate) async fn query_tables(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
-        self.client.query_tables(statement.into(), self.limits).await
+    /// As [`Session::query`], without rows if the server has no such table. A missing privilege is an error.
+    pub(crate) async fn query_if_table_exists(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
+        no_rows_if_unknown_table(self.query(statement).await)
     }
 
-    /// Asks over the connection of the one before in turn, and leaves it to the next if there is one.
-    async fn in_turn(&self, statement: &'static str) -> Result<Answer, Error> {
-        self.queue.fetch_add(1, Ordering::Relaxed);
-        let mut turn = self.turn.lock().await;
-        self.queue.fetch_sub(1, Ordering::Relaxed);
-        let answer = timed(async {
-            let mut lease = match turn.take() {
-                Some(lease) => Some(lease),
-                None => Some(self.client.lease(self.limits).await?),
-            };
-            let rows = self.client.ask(&mut lease, statement.into(), self.limits, false).await;
-            match lease {
-                Some(lease) if self.queue.load(Ordering::Relaxed) == 0 => lease.give_back(),
-                lease => *turn = lease,
-            }
-            rows
-        })
-        .await;
-        drop(turn);
-        // The next in turn asks before this answer is worked on, so that the server works meanwhile.
+    /// As [`Session::query_if_table_exists`], for a statement that opens the application's tables and so may wait for their locks.
+    pub(crate) async fn query_tables(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
+        no_rows_if_unknown_table(self.client.query_tables(statement.into(), self.limits).await)
+    }
+
+    async fn query_large(&self, statement: &'static str) -> Result<Answer, Error> {
+        let slot = self.query_slot.lock().await;
+        let answer = timed(self.query(statement)).await;
+        drop(slot);
+        // The next statement is sent before this answer is processed, so that the server works in the meantime.
         tokio::task::yield_now().await;
         answer
+    }
+}
+
+fn no_rows_if_unknown_table(result: Result<Rows, Error>) -> Result<Rows, Error> {
+    match result {
+        Err(error) if error.is_unknown_table() => Ok(Rows::default()),
+        result => result,
     }
 }
 
@@ -144,15 +118,18 @@ async fn timed(rows: impl Future<Output = Result<Rows, Error>>) -> Result<Answer
     Ok(Answer { rows, took: started.elapsed() })
 }
 
-/// An error is shared as well: what the server refused once it isn't asked for again in this scrape.
-async fn shared(cell: &Shared, answer: impl Future<Output = Result<Answer, Error>>) -> Result<&Answer, Arc<Error>> {
+/// An error is shared as well: a rejected statement is not repeated in the same scrape.
+async fn shared(
+    cell: &SharedAnswer,
+    answer: impl Future<Output = Result<Answer, Error>>,
+) -> Result<&Answer, Arc<Error>> {
     let answer = cell.get_or_init(async || answer.await.map_err(Arc::new));
     answer.await.as_ref().map_err(Arc::clone)
 }
 
 fn limits(now: Instant, deadline: Instant) -> Limits {
     let left = deadline.saturating_duration_since(now);
-    // Whole seconds, rounded up: the same for each scrape of one scraper, whatever few milliseconds went by.
+    // Rounded up to whole seconds, so that the limit is the same for each scrape of one scraper.
     let statement_seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     Limits { started: now, deadline: now + (left - MARGIN.min(left / 10)), statement_seconds: statement_seconds.max(1) }
 }
@@ -162,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statements_end_before_the_scrape_does_and_the_server_gives_up_soon_after() {
+    fn statements_end_before_the_scrape_and_the_servers_limit_follows() {
         let now = Instant::now();
         for (left, ours, servers) in
             [(9_750, 9_700, 10), (9_742, 9_692, 10), (10_000, 9_950, 10), (100, 90, 1), (0, 0, 1)]

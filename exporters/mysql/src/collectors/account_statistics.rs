@@ -1,57 +1,77 @@
-//! What each user and each client's host did, as MariaDB and Percona Server count it with `userstat=1`.
+//! Activity of each user and of each client host, as MariaDB and Percona Server count it with `userstat=1`.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
-use super::table::is_on;
+use super::table::is_any_on;
 use crate::rows::Rows;
 use crate::session::Session;
+use crate::sql::MAX_ROWS;
 use crate::value::family_name;
 
-/// The variable that turns the counting on, by MariaDB's and by an old Percona Server's name.
-pub(super) const SWITCHES: &[&str] = &["userstat", "userstat_running"];
+/// The variable that enables the statistics, in MariaDB and in old versions of Percona Server.
+pub(super) const USERSTAT_VARIABLES: &[&str] = &["userstat", "userstat_running"];
 
-/// Columns, what mysqld_exporter makes of their names, and their help. Any other column is untyped, under its own name.
+/// Columns, mysqld_exporter's names for them, and their help. Any other column is untyped and keeps its name.
 const COLUMNS: [(&str, &str, Kind, &str); 25] = [
-    ("TOTAL_CONNECTIONS", "total_connections", Kind::Counter, "Connections that were made."),
-    ("CONCURRENT_CONNECTIONS", "concurrent_connections", Kind::Gauge, "Connections that there are."),
-    ("CONNECTED_TIME", "connected_time_seconds_total", Kind::Counter, "Time for which there were connections."),
-    ("BUSY_TIME", "busy_seconds_total", Kind::Counter, "Time for which connections were active."),
-    ("CPU_TIME", "cpu_time_seconds_total", Kind::Counter, "Processor time spent on the connections."),
-    ("BYTES_RECEIVED", "bytes_received_total", Kind::Counter, "Bytes received from the connections."),
-    ("BYTES_SENT", "bytes_sent_total", Kind::Counter, "Bytes sent to the connections."),
-    ("BINLOG_BYTES_WRITTEN", "binlog_bytes_written_total", Kind::Counter, "Bytes written to the binary log."),
-    ("ROWS_READ", "rows_read_total", Kind::Counter, "Rows read."),
-    ("ROWS_SENT", "rows_sent_total", Kind::Counter, "Rows sent."),
-    ("ROWS_DELETED", "rows_deleted_total", Kind::Counter, "Rows deleted."),
-    ("ROWS_INSERTED", "rows_inserted_total", Kind::Counter, "Rows inserted."),
-    ("ROWS_FETCHED", "rows_fetched_total", Kind::Counter, "Rows fetched."),
-    ("ROWS_UPDATED", "rows_updated_total", Kind::Counter, "Rows updated."),
-    ("TABLE_ROWS_READ", "table_rows_read_total", Kind::Counter, "Rows read from tables."),
-    ("SELECT_COMMANDS", "select_commands_total", Kind::Counter, "SELECT statements."),
-    ("UPDATE_COMMANDS", "update_commands_total", Kind::Counter, "Statements that change rows."),
-    ("OTHER_COMMANDS", "other_commands_total", Kind::Counter, "Other statements."),
-    ("COMMIT_TRANSACTIONS", "commit_transactions_total", Kind::Counter, "Transactions that were committed."),
-    ("ROLLBACK_TRANSACTIONS", "rollback_transactions_total", Kind::Counter, "Transactions that were rolled back."),
-    ("DENIED_CONNECTIONS", "denied_connections_total", Kind::Counter, "Connections that were refused."),
-    ("LOST_CONNECTIONS", "lost_connections_total", Kind::Counter, "Connections that ended without a goodbye."),
-    ("ACCESS_DENIED", "access_denied_total", Kind::Counter, "Statements that were refused."),
-    ("EMPTY_QUERIES", "empty_queries_total", Kind::Counter, "Statements without rows in their answer."),
-    ("TOTAL_SSL_CONNECTIONS", "total_ssl_connections_total", Kind::Counter, "Connections that were made with TLS."),
+    ("TOTAL_CONNECTIONS", "total_connections", Kind::Counter, "Total number of connections."),
+    ("CONCURRENT_CONNECTIONS", "concurrent_connections", Kind::Gauge, "Current number of connections."),
+    (
+        "CONNECTED_TIME",
+        "connected_time_seconds_total",
+        Kind::Counter,
+        "Total time that connections were open, in seconds.",
+    ),
+    ("BUSY_TIME", "busy_seconds_total", Kind::Counter, "Total time that connections were active, in seconds."),
+    ("CPU_TIME", "cpu_time_seconds_total", Kind::Counter, "Total CPU time spent on the connections, in seconds."),
+    ("BYTES_RECEIVED", "bytes_received_total", Kind::Counter, "Total number of bytes received."),
+    ("BYTES_SENT", "bytes_sent_total", Kind::Counter, "Total number of bytes sent."),
+    (
+        "BINLOG_BYTES_WRITTEN",
+        "binlog_bytes_written_total",
+        Kind::Counter,
+        "Total number of bytes written to the binary log.",
+    ),
+    ("ROWS_READ", "rows_read_total", Kind::Counter, "Total number of rows read."),
+    ("ROWS_SENT", "rows_sent_total", Kind::Counter, "Total number of rows sent."),
+    ("ROWS_DELETED", "rows_deleted_total", Kind::Counter, "Total number of rows deleted."),
+    ("ROWS_INSERTED", "rows_inserted_total", Kind::Counter, "Total number of rows inserted."),
+    ("ROWS_FETCHED", "rows_fetched_total", Kind::Counter, "Total number of rows fetched."),
+    ("ROWS_UPDATED", "rows_updated_total", Kind::Counter, "Total number of rows updated."),
+    ("TABLE_ROWS_READ", "table_rows_read_total", Kind::Counter, "Total number of rows read from tables."),
+    ("SELECT_COMMANDS", "select_commands_total", Kind::Counter, "Total number of SELECT statements."),
+    ("UPDATE_COMMANDS", "update_commands_total", Kind::Counter, "Total number of statements that change rows."),
+    ("OTHER_COMMANDS", "other_commands_total", Kind::Counter, "Total number of other statements."),
+    ("COMMIT_TRANSACTIONS", "commit_transactions_total", Kind::Counter, "Total number of committed transactions."),
+    (
+        "ROLLBACK_TRANSACTIONS",
+        "rollback_transactions_total",
+        Kind::Counter,
+        "Total number of transactions that were rolled back.",
+    ),
+    ("DENIED_CONNECTIONS", "denied_connections_total", Kind::Counter, "Total number of rejected connections."),
+    (
+        "LOST_CONNECTIONS",
+        "lost_connections_total",
+        Kind::Counter,
+        "Total number of connections that were not closed properly.",
+    ),
+    ("ACCESS_DENIED", "access_denied_total", Kind::Counter, "Total number of rejected statements."),
+    ("EMPTY_QUERIES", "empty_queries_total", Kind::Counter, "Total number of statements that returned no rows."),
+    ("TOTAL_SSL_CONNECTIONS", "total_ssl_connections_total", Kind::Counter, "Total number of connections with TLS."),
 ];
-/// Known for clients only; a user's is untyped, without `_total`.
+/// Only the clients' column has this name; the users' is untyped, without `_total`.
 const TIME_EXCEEDED: (&str, &str, Kind, &str) = (
     "MAX_STATEMENT_TIME_EXCEEDED",
     "max_statement_time_exceeded_total",
     Kind::Counter,
-    "Statements that were ended by max_statement_time.",
+    "Total number of statements aborted by max_statement_time.",
 );
-const OTHER_HELP: &str = "The column of this name.";
+const OTHER_HELP: &str = "Column <column> of the source.";
 
 pub(super) struct AccountStatistics {
     name: &'static str,
     help: &'static str,
-    /// A row an account; their number is bounded, as Prometheus' memory is.
-    statement: &'static str,
+    table: &'static str,
     prefix: &'static str,
     labels: &'static [&'static str],
     columns: &'static [&'static [(&'static str, &'static str, Kind, &'static str)]],
@@ -59,8 +79,8 @@ pub(super) struct AccountStatistics {
 
 pub(super) const USERS: AccountStatistics = AccountStatistics {
     name: "info_schema.userstats",
-    help: "Statistics by user, from information_schema.user_statistics; needs userstat=1 (MariaDB, Percona Server).",
-    statement: "SELECT * FROM information_schema.user_statistics LIMIT 10000",
+    help: "Statistics by user; requires userstat=1 (MariaDB, Percona Server).",
+    table: "information_schema.user_statistics",
     prefix: "mysql_info_schema_user_statistics_",
     labels: &["user"],
     columns: &[&COLUMNS],
@@ -68,8 +88,8 @@ pub(super) const USERS: AccountStatistics = AccountStatistics {
 
 pub(super) const CLIENTS: AccountStatistics = AccountStatistics {
     name: "info_schema.clientstats",
-    help: "Statistics by client's host, from information_schema.client_statistics; needs userstat=1 (MariaDB, Percona Server).",
-    statement: "SELECT * FROM information_schema.client_statistics LIMIT 10000",
+    help: "Statistics by client host; requires userstat=1 (MariaDB, Percona Server).",
+    table: "information_schema.client_statistics",
     prefix: "mysql_info_schema_client_statistics_",
     labels: &["client"],
     columns: &[&COLUMNS, &[TIME_EXCEEDED]],
@@ -85,6 +105,10 @@ impl Collector<Session> for AccountStatistics {
         self.help
     }
 
+    fn source(&self) -> &'static str {
+        self.table
+    }
+
     fn enabled_by_default(&self) -> bool {
         false
     }
@@ -92,12 +116,13 @@ impl Collector<Session> for AccountStatistics {
     fn families(&self) -> Vec<Desc> {
         let other = Desc::dynamic(Kind::Untyped, format!("{}<column>", self.prefix), OTHER_HELP, self.labels);
         let known = self.columns.iter().copied().flatten();
-        known.map(|(_, name, kind, help)| self.desc(*kind, name, help)).chain([other]).collect()
+        known.map(|(column, name, kind, help)| self.desc(*kind, name, help).field(column)).chain([other]).collect()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        if is_on(session, SWITCHES).await? {
-            self.write(&session.query(self.statement).await?, out);
+        if is_any_on(session, USERSTAT_VARIABLES).await? {
+            let statement = format!("SELECT * FROM {} LIMIT {MAX_ROWS}", self.table);
+            self.write(&session.query(statement).await?, out);
         }
         Ok(())
     }
@@ -108,7 +133,7 @@ impl AccountStatistics {
         Desc::dynamic(kind, family_name(self.prefix, name), help, self.labels)
     }
 
-    /// The first column is the account, all others are numbers.
+    /// The first column is the account, the others are numbers.
     fn write(&self, rows: &Rows, out: &mut Families) {
         for row in rows.iter() {
             let account = row.get(0).unwrap_or_default();
@@ -130,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_have_the_peers_names_and_unknown_ones_their_own() {
+    fn known_columns_have_the_peers_names_and_others_their_own() {
         let columns = ["ACCOUNT", "CONCURRENT_CONNECTIONS", "CPU_TIME", "MAX_STATEMENT_TIME_EXCEEDED", "KEY_READ_HIT"];
         let mut rows = Rows::new(columns.map(str::to_owned));
         rows.push(["app", "2", "0.5", "1", "7"].iter().map(|cell| Some(cell.as_bytes()))).unwrap();

@@ -1,58 +1,67 @@
-//! A write that proves that the server takes writes: disks fill and locks hang while every read still succeeds. On a replica, where a write would be an
-//! errant transaction, only what was replicated is read.
+//! A write that proves that the server accepts writes: with a full disk or a hanging lock, reads still succeed. A replica only reads the replicated
+//! row, as a write there would be an errant transaction.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Instant;
 
-use exporter_toolkit::{BoxError, CheckStatus, Collector, Desc, Families, async_trait};
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
+use exporter_toolkit::flags::positive;
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
 
-use super::health::WRITE;
 use crate::rows::Rows;
 use crate::session::Session;
+use crate::sql::table_name;
 
 const DURATION: Desc = Desc::gauge(
     "mysql_canary_write_duration_seconds",
-    "How long the canary's write took; absent where it failed and on a replica.",
+    "Duration of the canary's write, in seconds; absent if it failed, and on a replica.",
     &[],
 );
 const NEWEST: Desc = Desc::gauge(
     "mysql_canary_newest_timestamp_seconds",
-    "When the newest of the canary's rows was written, by the clock of the server that took the write: on a replica the age of this is the lag, \
-     whatever its threads say.",
+    "Timestamp of the newest canary row, in seconds since 1970, by the clock of the server that accepted the write. On a \
+     replica, its age is the replication lag.",
     &[],
 );
 
-/// Exporters of one server don't wait for each other's row unless two have the same one, and however many hosts an exporter has run on, the table
-/// has no more rows than this.
+const CANARY_WRITE: CheckDef = CheckDef {
+    name: "canary_write",
+    help: "Whether the server accepts a write, and how fast (--health.write-warn). Absent unless the collector canary is on, and \
+           on a replica.",
+    essential: true,
+};
+
+/// Maximum number of rows, whatever the number of hosts. Exporters on different hosts rarely share a row, and so rarely wait for each other.
 const SLOTS: u64 = 16;
 
-// (No doc comment: clap would take it for the program's description.)
 #[derive(clap::Args, Clone, Debug)]
 #[group(skip)]
-pub(crate) struct Options {
-    /// Table that the collector canary writes to; the README has its CREATE TABLE
+#[command(next_help_heading = "Collectors")]
+pub(super) struct Options {
+    /// Table that the collector canary writes to; for its CREATE TABLE see the README
     #[arg(
         id = "canary_table",
         long = "canary.table",
         value_name = "DATABASE.TABLE",
         default_value = "mysql_exporter.canary",
-        value_parser = quoted,
-        help_heading = "Collectors"
+        value_parser = table_name
     )]
     table: String,
+
+    /// Warn (check `canary_write`) when the canary's write takes this long, in seconds
+    #[arg(
+        long = "health.write-warn",
+        value_name = "SECONDS",
+        default_value_t = 1.0,
+        value_parser = positive,
+        help_heading = "Health"
+    )]
+    write_warn: f64,
 }
 
-/// The name as it stands in a statement.
-fn quoted(name: &str) -> Result<String, String> {
-    let fits =
-        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$'));
-    match name.split_once('.') {
-        Some((database, table)) if fits(database) && fits(table) => Ok(format!("`{database}`.`{table}`")),
-        _ => Err("expected is DATABASE.TABLE, of letters, digits, _ and $".to_owned()),
-    }
+pub(super) struct Canary {
+    pub(super) options: Options,
 }
-
-pub(super) struct Canary;
 
 #[async_trait]
 impl Collector<Session> for Canary {
@@ -61,7 +70,11 @@ impl Collector<Session> for Canary {
     }
 
     fn help(&self) -> &'static str {
-        "Whether the server takes a write, by a row of a table of the exporter's own (--canary.table); on a replica it only reads."
+        "Whether the server accepts writes: writes one row to the table of --canary.table. On a replica it only reads."
+    }
+
+    fn source(&self) -> &'static str {
+        "the table of --canary.table"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -72,20 +85,32 @@ impl Collector<Session> for Canary {
         vec![DURATION, NEWEST]
     }
 
+    fn checks(&self) -> &'static [&'static CheckDef] {
+        &[&CANARY_WRITE]
+    }
+
+    fn augment_args(&self, command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)
+    }
+
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let table = &session.options().canary.table;
+        let table = &self.options.table;
         if session.replication().await?.rows.is_empty() {
             let started = Instant::now();
-            // A server whose plugins or disks refuse it says so; one that hangs is the deadline's.
+            // A rejected write is an error here; a hanging one ends at the deadline.
             if let Err(error) = session.query(write_statement(table, slot())).await {
-                out.check(WRITE, CheckStatus::Fail, error.to_string());
+                out.check(&CANARY_WRITE, CheckStatus::Fail, error.to_string());
                 return Err(error.into());
             }
             let seconds = started.elapsed().as_secs_f64();
             out.push(&DURATION, &[], seconds);
-            let slow = seconds >= session.thresholds().write_warn;
+            let slow = seconds >= self.options.write_warn;
             let status = if slow { CheckStatus::Warn } else { CheckStatus::Ok };
-            out.check(WRITE, status, format!("a write took {:.1} ms", seconds * 1000.0));
+            out.check(&CANARY_WRITE, status, format!("canary write took {:.1} ms", seconds * 1000.0));
         }
         write(&session.query(read_statement(table)).await?, out);
         Ok(())
@@ -99,7 +124,7 @@ fn slot() -> u64 {
     hasher.finish() % SLOTS
 }
 
-/// In UTC, as the session's time zone may be another one than the reader's.
+/// In UTC, as the sessions' time zones may differ.
 fn write_statement(table: &str, slot: u64) -> String {
     format!(
         "INSERT INTO {table} (slot, written_at) VALUES ({slot}, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE written_at = UTC_TIMESTAMP(6)"
@@ -119,14 +144,6 @@ fn write(rows: &Rows, out: &mut Families) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_table_is_quoted_and_nothing_else_is_one() {
-        assert_eq!(quoted("monitoring.canary_1").unwrap(), "`monitoring`.`canary_1`");
-        for name in ["canary", ".canary", "a.", "a.b.c", "a.b;c", "a`.b", ""] {
-            assert!(quoted(name).is_err(), "{name:?}");
-        }
-    }
 
     #[test]
     fn a_host_keeps_its_row() {

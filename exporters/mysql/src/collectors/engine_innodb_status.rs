@@ -1,15 +1,19 @@
-//! `SHOW ENGINE INNODB STATUS`: a report for people, of which a line or two are numbers that no table has.
+//! `SHOW ENGINE INNODB STATUS`: a report for operators. Two of its lines have numbers that no table has.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::rows::Rows;
 use crate::session::Session;
 
-const QUERIES_INSIDE: Desc = Desc::gauge("mysql_engine_innodb_queries_inside_innodb", "Queries inside InnoDB.", &[]);
+const QUERIES_INSIDE: Desc =
+    Desc::gauge("mysql_engine_innodb_queries_inside_innodb", "Current number of queries inside InnoDB.", &[]);
 const QUERIES_QUEUED: Desc =
-    Desc::gauge("mysql_engine_innodb_queries_in_queue", "Queries that wait to get into InnoDB.", &[]);
-const READ_VIEWS: Desc =
-    Desc::gauge("mysql_engine_innodb_read_views_open_inside_innodb", "Read views that are open inside InnoDB.", &[]);
+    Desc::gauge("mysql_engine_innodb_queries_in_queue", "Current number of queries that wait to enter InnoDB.", &[]);
+const READ_VIEWS: Desc = Desc::gauge(
+    "mysql_engine_innodb_read_views_open_inside_innodb",
+    "Current number of open read views inside InnoDB.",
+    &[],
+);
 
 pub(super) struct EngineInnodbStatus;
 
@@ -20,7 +24,11 @@ impl Collector<Session> for EngineInnodbStatus {
     }
 
     fn help(&self) -> &'static str {
-        "Queries and read views inside InnoDB, from SHOW ENGINE INNODB STATUS."
+        "Queries and read views inside InnoDB."
+    }
+
+    fn source(&self) -> &'static str {
+        "SHOW ENGINE INNODB STATUS"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -61,12 +69,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_lines_of_the_report_are_numbers() {
+    fn two_lines_of_the_report_are_parsed() {
         let mut rows = Rows::new(["Type", "Name", "Status"].map(str::to_owned));
         let report = "\n--------------\nROW OPERATIONS\n--------------\n3 queries inside InnoDB, 2 queries in queue\n\
                       1 read views open inside InnoDB\nProcess ID=42, Main thread ID=140 , state: sleeping\n";
         rows.push([Some(b"InnoDB".as_slice()), Some(b""), Some(report.as_bytes())].into_iter()).unwrap();
-        let page = super::super::page(write, &rows);
+        let page = super::super::testing::page(write, &rows);
         let samples: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             samples,

@@ -7,83 +7,107 @@ use crate::session::Session;
 use crate::value::{family_name, parse};
 
 const PREFIX: &str = "mysql_global_status_";
-const GENERIC_HELP: &str = "Variable of SHOW GLOBAL STATUS.";
+const GENERIC_HELP: &str = "Status variable of this name, see the server's manual.";
 
-/// Variables that are one family with a label: by the beginning of their names.
+/// Variables that share a family, by their prefix; the rest of the name is the label value.
 const GROUPS: [(&str, Desc); 5] = [
     (
         "com_",
         Desc::counter(
             "mysql_global_status_commands_total",
-            "Statements that the server has executed, by kind.",
+            "Total number of executed statements, by command.",
             &["command"],
-        ),
+        ).field("Com_*"),
     ),
     (
         "handler_",
-        Desc::counter("mysql_global_status_handlers_total", "Requests to the storage engines, by kind.", &["handler"]),
+        Desc::counter("mysql_global_status_handlers_total", "Total number of handler requests to the storage engines, by handler.", &["handler"]).field("Handler_*"),
     ),
     (
         "connection_errors_",
         Desc::counter(
             "mysql_global_status_connection_errors_total",
-            "Connections that failed by an error of the server or the network, by kind.",
+            "Total number of failed connections, by error.",
             &["error"],
-        ),
+        ).field("Connection_errors_*"),
     ),
     (
         "innodb_rows_",
         Desc::counter(
             "mysql_global_status_innodb_row_ops_total",
-            "Operations on rows of InnoDB tables, by kind.",
+            "Total number of row operations in InnoDB, by operation.",
             &["operation"],
-        ),
+        ).field("Innodb_rows_*"),
     ),
     (
         "performance_schema_",
         Desc::counter(
             "mysql_global_status_performance_schema_lost_total",
-            "Instruments that the performance schema could not load or make for lack of memory.",
+            "Total number of performance schema instruments that could not be created for lack of memory, by instrumentation.",
             &["instrumentation"],
-        ),
+        ).field("Performance_schema_*"),
     ),
 ];
 
 const PAGES_PREFIX: &str = "innodb_buffer_pool_pages_";
-const PAGES: Desc =
-    Desc::gauge("mysql_global_status_buffer_pool_pages", "Pages of InnoDB's buffer pool, by state.", &["state"]);
+const PAGES: Desc = Desc::gauge(
+    "mysql_global_status_buffer_pool_pages",
+    "Current number of pages in InnoDB's buffer pool, by state.",
+    &["state"],
+)
+.field("Innodb_buffer_pool_pages_*");
 const DIRTY_PAGES: Desc = Desc::gauge(
     "mysql_global_status_buffer_pool_dirty_pages",
-    "Pages of InnoDB's buffer pool that are not on disk yet.",
+    "Current number of dirty pages in InnoDB's buffer pool.",
     &[],
-);
+)
+.field("Innodb_buffer_pool_pages_dirty");
 const PAGE_CHANGES: Desc = Desc::counter(
     "mysql_global_status_buffer_pool_page_changes_total",
-    "Changes of pages of InnoDB's buffer pool, by kind.",
+    "Total number of page changes in InnoDB's buffer pool, by operation.",
     &["operation"],
-);
+)
+.field("Innodb_buffer_pool_pages_*");
 
 const GALERA_INFO: Desc = Desc::info(
     "mysql_galera_status_info",
-    "The Galera cluster's state and its provider's version.",
+    "Information about the Galera cluster state and the provider version.",
     &["wsrep_local_state_uuid", "wsrep_cluster_state_uuid", "wsrep_provider_version"],
-);
+)
+.field("wsrep_*");
 
-/// The parts of `wsrep_evs_repl_latency`, in their order.
+/// The parts of `wsrep_evs_repl_latency`, in order.
 const GALERA_LATENCY: [Desc; 5] = [
-    Desc::gauge("mysql_galera_evs_repl_latency_min_seconds", "Galera's group communication latency: least.", &[]),
-    Desc::gauge("mysql_galera_evs_repl_latency_avg_seconds", "Galera's group communication latency: average.", &[]),
-    Desc::gauge("mysql_galera_evs_repl_latency_max_seconds", "Galera's group communication latency: greatest.", &[]),
+    Desc::gauge(
+        "mysql_galera_evs_repl_latency_min_seconds",
+        "Galera's group communication latency: minimum, in seconds.",
+        &[],
+    )
+    .field("wsrep_evs_repl_latency"),
+    Desc::gauge(
+        "mysql_galera_evs_repl_latency_avg_seconds",
+        "Galera's group communication latency: average, in seconds.",
+        &[],
+    )
+    .field("wsrep_evs_repl_latency"),
+    Desc::gauge(
+        "mysql_galera_evs_repl_latency_max_seconds",
+        "Galera's group communication latency: maximum, in seconds.",
+        &[],
+    )
+    .field("wsrep_evs_repl_latency"),
     Desc::gauge(
         "mysql_galera_evs_repl_latency_stdev",
-        "Galera's group communication latency: standard deviation.",
+        "Galera's group communication latency: standard deviation, in seconds.",
         &[],
-    ),
+    )
+    .field("wsrep_evs_repl_latency"),
     Desc::gauge(
         "mysql_galera_evs_repl_latency_sample_size",
         "Galera's group communication latency: number of samples.",
         &[],
-    ),
+    )
+    .field("wsrep_evs_repl_latency"),
 ];
 
 pub(super) struct GlobalStatus;
@@ -95,11 +119,15 @@ impl Collector<Session> for GlobalStatus {
     }
 
     fn help(&self) -> &'static str {
-        "Status variables, from SHOW GLOBAL STATUS."
+        "Status variables."
+    }
+
+    fn source(&self) -> &'static str {
+        "SHOW GLOBAL STATUS"
     }
 
     fn families(&self) -> Vec<Desc> {
-        let generic = Desc::untyped("mysql_global_status_<variable>", GENERIC_HELP, &[]);
+        let generic = Desc::untyped("mysql_global_status_<variable>", GENERIC_HELP, &[]).field("<variable>");
         let groups = GROUPS.into_iter().map(|(_, desc)| desc);
         groups.chain([PAGES, DIRTY_PAGES, PAGE_CHANGES, generic, GALERA_INFO]).chain(GALERA_LATENCY).collect()
     }
@@ -111,7 +139,7 @@ impl Collector<Session> for GlobalStatus {
 }
 
 fn write(rows: &Rows, out: &mut Families) {
-    // Nearly each variable is a family of its own.
+    // Nearly every variable is a separate family.
     out.reserve(rows.len());
     for (variable, value) in rows.iter_pairs() {
         let Some(value) = parse(value) else { continue };
@@ -154,11 +182,11 @@ mod tests {
     use super::*;
 
     fn written(pairs: &[(&str, &str)]) -> String {
-        super::super::page(write, &Rows::pairs(pairs))
+        super::super::testing::page(write, &Rows::pairs(pairs))
     }
 
     #[test]
-    fn variables_go_to_their_groups_and_the_rest_is_untyped() {
+    fn variables_are_grouped_by_prefix_or_untyped() {
         let page = written(&[
             ("Com_select", "5"),
             ("Com_admin_commands", "1"),
@@ -203,7 +231,7 @@ mysql_global_status_ssl_server_not_after 2070360000
     }
 
     #[test]
-    fn galera_has_families_of_its_own() {
+    fn galera_variables_have_separate_families() {
         let page = written(&[
             ("wsrep_local_state_uuid", "u1"),
             ("wsrep_cluster_state_uuid", "u2"),

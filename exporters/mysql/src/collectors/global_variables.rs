@@ -7,22 +7,26 @@ use crate::session::Session;
 use crate::value::{family_name, parse};
 
 const PREFIX: &str = "mysql_global_variables_";
-const GENERIC_HELP: &str = "Variable of SHOW GLOBAL VARIABLES.";
+const GENERIC_HELP: &str = "System variable of this name, see the server's manual.";
 
 const VERSION: Desc = Desc::info(
     "mysql_version_info",
-    "The server's version and distribution.",
+    "Information about the server's version.",
     &["innodb_version", "version", "version_comment"],
-);
-// A peer's name: it is an info family without the suffix that an info family must have.
+)
+.field("version");
+// The peer's name: it is an info family without the required suffix `_info`.
 const ISOLATION: Desc = Desc::gauge(
     "mysql_transaction_isolation",
-    "1 for the transaction isolation level that is the default.",
+    "Default transaction isolation level, in the label level (always 1).",
     &["level"],
-);
+)
+.field("transaction_isolation");
 const GALERA_INFO: Desc =
-    Desc::info("mysql_galera_variables_info", "The Galera cluster's name.", &["wsrep_cluster_name"]);
-const GCACHE: Desc = Desc::gauge("mysql_galera_gcache_size_bytes", "Size of Galera's write-set cache.", &[]);
+    Desc::info("mysql_galera_variables_info", "Information about the Galera cluster.", &["wsrep_cluster_name"])
+        .field("wsrep_cluster_name");
+const GCACHE: Desc = Desc::gauge("mysql_galera_gcache_size_bytes", "Size of Galera's write-set cache, in bytes.", &[])
+    .field("wsrep_provider_options");
 
 pub(super) struct GlobalVariables;
 
@@ -33,12 +37,16 @@ impl Collector<Session> for GlobalVariables {
     }
 
     fn help(&self) -> &'static str {
-        "System variables, from SHOW GLOBAL VARIABLES."
+        "System variables."
+    }
+
+    fn source(&self) -> &'static str {
+        "SHOW GLOBAL VARIABLES"
     }
 
     fn families(&self) -> Vec<Desc> {
         vec![
-            Desc::gauge("mysql_global_variables_<variable>", GENERIC_HELP, &[]),
+            Desc::gauge("mysql_global_variables_<variable>", GENERIC_HELP, &[]).field("<variable>"),
             VERSION,
             ISOLATION,
             GALERA_INFO,
@@ -53,7 +61,7 @@ impl Collector<Session> for GlobalVariables {
 }
 
 fn write(rows: &Rows, out: &mut Families) {
-    // Three of four variables are numbers, each a family of its own.
+    // Three of four variables are numbers, each a separate family.
     out.reserve(rows.len() * 3 / 4);
     for (variable, value) in rows.iter_pairs() {
         let Some(value) = parse(value) else { continue };
@@ -93,7 +101,7 @@ mod tests {
     use super::*;
 
     fn written(pairs: &[(&str, &str)]) -> String {
-        super::super::page(write, &Rows::pairs(pairs))
+        super::super::testing::page(write, &Rows::pairs(pairs))
     }
 
     #[test]
@@ -132,7 +140,7 @@ mysql_version_info{innodb_version=\"10.11.19\",version=\"10.11.19-MariaDB-0+deb1
     }
 
     #[test]
-    fn nothing_is_made_up() {
+    fn missing_values_have_no_series() {
         assert_eq!(written(&[("wsrep_cluster_name", ""), ("wsrep_provider_options", "gcache.size = none;")]), "");
     }
 }

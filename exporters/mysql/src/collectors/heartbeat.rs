@@ -1,45 +1,43 @@
-//! The table that `pt-heartbeat` writes on the source: how old its newest row is here is the lag, whatever the replica's threads do.
+//! The table that `pt-heartbeat` writes on the source. The age of its newest row is the lag, even if the replica's threads report none.
 
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::rows::Rows;
 use crate::session::Session;
+use crate::sql::identifier;
 
 const NOW: Desc = Desc::gauge(
     "mysql_heartbeat_now_timestamp_seconds",
-    "This server's time when the heartbeat was read.",
+    "This server's time when the heartbeat was read, in seconds since 1970.",
     &["server_id"],
 );
-const STORED: Desc = Desc::gauge("mysql_heartbeat_stored_timestamp_seconds", "Time of the heartbeat.", &["server_id"]);
+const STORED: Desc = Desc::gauge(
+    "mysql_heartbeat_stored_timestamp_seconds",
+    "Timestamp of the heartbeat, in seconds since 1970.",
+    &["server_id"],
+);
 
-// (No doc comment: clap would take it for the program's description.)
 #[derive(clap::Args, Clone, Debug)]
 #[group(skip)]
-pub(crate) struct Options {
-    /// Database of the heartbeats' table
-    #[arg(
-        long = "collect.heartbeat.database",
-        value_name = "DATABASE",
-        default_value = "heartbeat",
-        help_heading = "Collectors"
-    )]
+#[command(next_help_heading = "Collectors")]
+pub(super) struct Options {
+    /// Database of the heartbeat table
+    #[arg(long = "collect.heartbeat.database", value_name = "DATABASE", default_value = "heartbeat")]
     database: String,
 
-    /// Table of the heartbeats
-    #[arg(
-        long = "collect.heartbeat.table",
-        value_name = "TABLE",
-        default_value = "heartbeat",
-        help_heading = "Collectors"
-    )]
+    /// Name of the heartbeat table
+    #[arg(long = "collect.heartbeat.table", value_name = "TABLE", default_value = "heartbeat")]
     table: String,
 
-    /// Take the heartbeats' times for UTC, as pt-heartbeat --utc writes them
-    #[arg(long = "collect.heartbeat.utc", help_heading = "Collectors")]
+    /// Read timestamps as UTC, as written by pt-heartbeat --utc
+    #[arg(long = "collect.heartbeat.utc")]
     utc: bool,
 }
 
-pub(super) struct Heartbeat;
+pub(super) struct Heartbeat {
+    pub(super) options: Options,
+}
 
 #[async_trait]
 impl Collector<Session> for Heartbeat {
@@ -48,7 +46,11 @@ impl Collector<Session> for Heartbeat {
     }
 
     fn help(&self) -> &'static str {
-        "Replication's lag by the heartbeats that pt-heartbeat writes."
+        "Replication lag, measured with the heartbeats of pt-heartbeat."
+    }
+
+    fn source(&self) -> &'static str {
+        "the table of --collect.heartbeat.database and .table"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -59,24 +61,28 @@ impl Collector<Session> for Heartbeat {
         vec![NOW, STORED]
     }
 
+    fn augment_args(&self, command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)
+    }
+
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        write(&session.query(statement(&session.options().heartbeat)).await?, out);
+        write(&session.query(statement(&self.options)).await?, out);
         Ok(())
     }
 }
 
-/// A row a server that ever wrote one: more than a thousand is another table.
+/// One row per server that ever wrote a heartbeat; a table with more than a thousand rows is another one.
 fn statement(options: &Options) -> String {
     let now = if options.utc { "UTC_TIMESTAMP(6)" } else { "NOW(6)" };
     format!(
         "SELECT server_id, UNIX_TIMESTAMP(ts), UNIX_TIMESTAMP({now}) FROM {}.{} LIMIT 1000",
-        quoted(&options.database),
-        quoted(&options.table)
+        identifier(&options.database),
+        identifier(&options.table)
     )
-}
-
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 fn write(rows: &Rows, out: &mut Families) {
@@ -93,11 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_without_a_time_is_none() {
+    fn a_heartbeat_without_a_timestamp_is_skipped() {
         let mut rows = Rows::new(["server_id", "stored", "now"].map(str::to_owned));
         rows.push([Some(b"1".as_slice()), Some(b"1700000000.123456"), Some(b"1700000001.000000")].into_iter()).unwrap();
         rows.push([Some(b"2".as_slice()), None, Some(b"1700000001.000000")].into_iter()).unwrap();
-        let page = super::super::page(write, &rows);
+        let page = super::super::testing::page(write, &rows);
         let samples: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             samples,
@@ -109,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_name_the_table_and_the_clock() {
+    fn the_flags_select_the_table_and_the_clock() {
         let mut options = Options { database: "a`b".to_owned(), table: "t".to_owned(), utc: false };
         assert!(statement(&options).contains("UNIX_TIMESTAMP(NOW(6)) FROM `a``b`.`t` LIMIT"));
         options.utc = true;

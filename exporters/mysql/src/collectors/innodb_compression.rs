@@ -1,124 +1,133 @@
-//! `information_schema.innodb_cmp` and `innodb_cmpmem`: compressed InnoDB pages, by page size: there are five, and at most 64 instances of the buffer pool.
+//! `information_schema.innodb_cmp` and `innodb_cmpmem`: compressed InnoDB pages, by page size.
 
 use exporter_toolkit::Desc;
 
-use super::table::Table;
+use super::select::{Measure, Select};
+use super::table::{Requires, Table};
+
+const PAGE_SIZE: &[&str] = &["page_size"];
+const PAGE_SIZE_AND_POOL: &[&str] = &["page_size", "buffer_pool"];
 
 pub(super) const INNODB_CMP: Table = Table {
     name: "info_schema.innodb_cmp",
-    help: "Compression of InnoDB pages, from information_schema.innodb_cmp.",
-    by_default: true,
-    switches: &[],
+    help: "Compression of InnoDB pages.",
+    enabled_by_default: true,
+    requires: Requires::Nothing,
     opens_tables: false,
-    statement: "SELECT page_size, compress_ops, compress_ops_ok, compress_time, uncompress_ops, uncompress_time \
-                FROM information_schema.innodb_cmp",
-    labels: 1,
-    families: &[
-        (
-            Desc::counter("mysql_info_schema_innodb_cmp_compress_ops_total", "Compressions of pages.", &["page_size"]),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmp_compress_ops_ok_total",
-                "Compressions of pages that succeeded.",
-                &["page_size"],
+    select: Select {
+        from: "information_schema.innodb_cmp",
+        labels: PAGE_SIZE,
+        measures: &[
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmp_compress_ops_total",
+                    "Total number of page compressions.",
+                    PAGE_SIZE,
+                ),
+                "compress_ops",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmp_compress_time_seconds_total",
-                "Time spent compressing pages.",
-                &["page_size"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmp_compress_ops_ok_total",
+                    "Total number of successful page compressions.",
+                    PAGE_SIZE,
+                ),
+                "compress_ops_ok",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmp_uncompress_ops_total",
-                "Decompressions of pages.",
-                &["page_size"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmp_compress_time_seconds_total",
+                    "Total time spent compressing pages, in seconds.",
+                    PAGE_SIZE,
+                ),
+                "compress_time",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmp_uncompress_time_seconds_total",
-                "Time spent decompressing pages.",
-                &["page_size"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmp_uncompress_ops_total",
+                    "Total number of page decompressions.",
+                    PAGE_SIZE,
+                ),
+                "uncompress_ops",
             ),
-            1.0,
-        ),
-    ],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmp_uncompress_time_seconds_total",
+                    "Total time spent decompressing pages, in seconds.",
+                    PAGE_SIZE,
+                ),
+                "uncompress_time",
+            ),
+        ],
+    },
 };
 
 pub(super) const INNODB_CMPMEM: Table = Table {
     name: "info_schema.innodb_cmpmem",
-    help: "Compressed InnoDB pages in the buffer pool, from information_schema.innodb_cmpmem.",
-    by_default: true,
-    switches: &[],
+    help: "Compressed InnoDB pages in the buffer pool.",
+    enabled_by_default: true,
+    requires: Requires::Nothing,
     opens_tables: false,
-    statement: "SELECT page_size, buffer_pool_instance, pages_used, pages_free, relocation_ops, relocation_time \
-                FROM information_schema.innodb_cmpmem",
-    labels: 2,
-    families: &[
-        // Peer's names: the first two are no counters by their nature.
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmpmem_pages_used_total",
-                "Blocks in use.",
-                &["page_size", "buffer_pool"],
+    select: Select {
+        from: "information_schema.innodb_cmpmem",
+        labels: &["page_size", "buffer_pool_instance"],
+        measures: &[
+            // The peer's names and types, although the first two can decrease.
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmpmem_pages_used_total",
+                    "Current number of blocks in use.",
+                    PAGE_SIZE_AND_POOL,
+                ),
+                "pages_used",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmpmem_pages_free_total",
-                "Blocks that are free.",
-                &["page_size", "buffer_pool"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmpmem_pages_free_total",
+                    "Current number of free blocks.",
+                    PAGE_SIZE_AND_POOL,
+                ),
+                "pages_free",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmpmem_relocation_ops_total",
-                "Relocations of blocks.",
-                &["page_size", "buffer_pool"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmpmem_relocation_ops_total",
+                    "Total number of block relocations.",
+                    PAGE_SIZE_AND_POOL,
+                ),
+                "relocation_ops",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_innodb_cmpmem_relocation_time_seconds_total",
-                "Time spent relocating blocks.",
-                &["page_size", "buffer_pool"],
-            ),
-            // Microseconds by the server's manual; the peer takes them for milliseconds, and a series means the same in both.
-            1000.0,
-        ),
-    ],
+            // Microseconds by the server's manual. The peer converts them as milliseconds, and a series must mean the same in both.
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_innodb_cmpmem_relocation_time_seconds_total",
+                    "Total time spent relocating blocks, as mysqld_exporter converts it: the server's microseconds / 1000.",
+                    PAGE_SIZE_AND_POOL,
+                ),
+                "relocation_time",
+            )
+            .divided_by(1000.0),
+        ],
+    },
 };
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::written;
+    use super::super::select::samples;
     use super::*;
 
     #[test]
-    fn columns_become_families_in_their_order() {
+    fn families_are_filled_from_the_columns_of_their_names() {
         for table in [INNODB_CMP, INNODB_CMPMEM] {
-            let columns = table.statement.split(" FROM ").next().unwrap().trim_start_matches("SELECT ").split(", ");
-            for (column, (desc, _)) in columns.clone().skip(table.labels).zip(table.families) {
-                assert!(desc.name.contains(column), "{} is filled from {column}", desc.name);
+            for family in table.select.families() {
+                assert!(family.name.contains(family.field), "{} is filled from {}", family.name, family.field);
             }
-            assert_eq!(columns.count(), table.labels + table.families.len());
         }
     }
 
     #[test]
     fn a_row_is_a_series_in_each_family() {
-        let samples = written(&INNODB_CMPMEM, &["16384", "0", "3", "4", "5", "1500"].map(Some));
+        let samples = samples(&INNODB_CMPMEM.select, "", &["16384", "0", "3", "4", "5", "1500"].map(Some));
         let sample = |name, value| {
             format!("mysql_info_schema_innodb_cmpmem_{name}_total{{page_size=\"16384\",buffer_pool=\"0\"}} {value}")
         };

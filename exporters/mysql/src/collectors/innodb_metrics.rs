@@ -1,4 +1,4 @@
-//! `information_schema.innodb_metrics`: InnoDB's own counters, those of them that are turned on.
+//! `information_schema.innodb_metrics`: InnoDB's enabled metrics.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
@@ -9,22 +9,22 @@ const PREFIX: &str = "mysql_info_schema_innodb_metrics_";
 
 const PAGES_READ: Desc = Desc::counter(
     "mysql_info_schema_innodb_metrics_buffer_page_read_total",
-    "Pages read into the buffer pool, by type.",
+    "Total number of pages read into the buffer pool, by type.",
     &["type"],
 );
 const PAGES_WRITTEN: Desc = Desc::counter(
     "mysql_info_schema_innodb_metrics_buffer_page_written_total",
-    "Pages written from the buffer pool, by type.",
+    "Total number of pages written from the buffer pool, by type.",
     &["type"],
 );
 const POOL_PAGES: Desc = Desc::gauge(
     "mysql_info_schema_innodb_metrics_buffer_pool_pages",
-    "Pages of the buffer pool, by state.",
+    "Current number of pages in the buffer pool, by state.",
     &["state"],
 );
 const DIRTY_PAGES: Desc = Desc::gauge(
     "mysql_info_schema_innodb_metrics_buffer_pool_dirty_pages",
-    "Pages of the buffer pool that are not on disk yet.",
+    "Current number of dirty pages in the buffer pool.",
     &[],
 );
 
@@ -37,7 +37,11 @@ impl Collector<Session> for InnodbMetrics {
     }
 
     fn help(&self) -> &'static str {
-        "InnoDB's counters that are turned on, from information_schema.innodb_metrics."
+        "InnoDB's enabled metrics."
+    }
+
+    fn source(&self) -> &'static str {
+        "information_schema.innodb_metrics"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -47,19 +51,19 @@ impl Collector<Session> for InnodbMetrics {
     fn families(&self) -> Vec<Desc> {
         let counter = Desc::counter(
             "mysql_info_schema_innodb_metrics_<subsystem>_<name>_total",
-            "A counter; the help is the server's.",
+            "InnoDB metric of type counter (help text taken from INNODB_METRICS.COMMENT).",
             &[],
         );
         let gauge = Desc::gauge(
             "mysql_info_schema_innodb_metrics_<subsystem>_<name>",
-            "Any other; the help is the server's.",
+            "InnoDB metric of another type (help text taken from INNODB_METRICS.COMMENT).",
             &[],
         );
         vec![PAGES_READ, PAGES_WRITTEN, POOL_PAGES, DIRTY_PAGES, counter, gauge]
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let statement = match session.version().is_mariadb_since(10, 5) {
+        let statement = match session.version().is_mariadb_since((10, 5, 0)) {
             true => {
                 "SELECT name, subsystem, type, comment, count FROM information_schema.innodb_metrics WHERE enabled = 1"
             }
@@ -92,7 +96,7 @@ fn write(rows: &Rows, out: &mut Families) {
                 state => out.push(&POOL_PAGES, &[state], value),
             }
         } else {
-            // In their own case, as in mysqld_exporter: `buffer_LRU_batch_scanned`.
+            // In the original case, as in mysqld_exporter: `buffer_LRU_batch_scanned`.
             let family = format!("{PREFIX}{subsystem}_{name}");
             // A negative counter is a bug of the server (https://bugs.mysql.com/bug.php?id=75966); mysqld_exporter makes it a gauge.
             let desc = match text(2) {
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_are_counters_gauges_or_one_family_with_a_label() {
+    fn metrics_are_counters_gauges_or_share_a_family() {
         let mut rows = Rows::new(["name", "subsystem", "type", "comment", "count"].map(str::to_owned));
         for row in [
             ["buffer_page_read_index_leaf", "buffer_page_io", "counter", "c", "1"],
@@ -128,7 +132,7 @@ mod tests {
             rows.push(row.iter().map(|cell| Some(cell.as_bytes()))).unwrap();
         }
         assert_eq!(
-            super::super::page(write, &rows),
+            super::super::testing::page(write, &rows),
             r#"# TYPE mysql_info_schema_innodb_metrics_buffer_buffer_pool_reads_total counter
 mysql_info_schema_innodb_metrics_buffer_buffer_pool_reads_total 7
 # TYPE mysql_info_schema_innodb_metrics_buffer_page_read_total counter

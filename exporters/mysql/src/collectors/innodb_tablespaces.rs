@@ -1,13 +1,14 @@
-//! InnoDB's tablespaces: what they are and how large their files are.
+//! InnoDB's tablespaces: their properties and the sizes of their files.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::rows::Rows;
 use crate::session::Session;
+use crate::sql::MAX_ROWS;
 
 const SPACE_INFO: Desc = Desc::gauge(
     "mysql_info_schema_innodb_tablespace_space_info",
-    "The tablespace's number; the labels say what it is.",
+    "Space ID of the tablespace, with its properties as labels.",
     &["tablespace_name", "file_format", "row_format", "space_type"],
 );
 /// By column.
@@ -16,7 +17,7 @@ const SIZES: [(&str, Desc); 2] = [
         "FILE_SIZE",
         Desc::gauge(
             "mysql_info_schema_innodb_tablespace_file_size_bytes",
-            "Size of the tablespace's file, as if nothing in it were compressed.",
+            "Apparent size of the tablespace's file, in bytes.",
             &["tablespace_name"],
         ),
     ),
@@ -24,7 +25,7 @@ const SIZES: [(&str, Desc); 2] = [
         "ALLOCATED_SIZE",
         Desc::gauge(
             "mysql_info_schema_innodb_tablespace_allocated_size_bytes",
-            "Bytes on disk of the tablespace's file.",
+            "Size of the tablespace's file on disk, in bytes.",
             &["tablespace_name"],
         ),
     ),
@@ -39,7 +40,11 @@ impl Collector<Session> for InnodbTablespaces {
     }
 
     fn help(&self) -> &'static str {
-        "Tablespaces and their sizes, from information_schema.innodb_tablespaces or innodb_sys_tablespaces."
+        "InnoDB's tablespaces and their sizes."
+    }
+
+    fn source(&self) -> &'static str {
+        "information_schema.innodb_tablespaces (innodb_sys_tablespaces before MySQL 8.0 and in MariaDB)"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -47,15 +52,16 @@ impl Collector<Session> for InnodbTablespaces {
     }
 
     fn families(&self) -> Vec<Desc> {
-        std::iter::once(SPACE_INFO).chain(SIZES.into_iter().map(|(_, desc)| desc)).collect()
+        std::iter::once(SPACE_INFO.field("SPACE"))
+            .chain(SIZES.into_iter().map(|(column, desc)| desc.field(column)))
+            .collect()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        // All columns: which there are depends on the version, and there are at most 15.
-        let statement = match session.version().is_mysql_since((8, 0, 0)) {
-            true => "SELECT * FROM information_schema.innodb_tablespaces LIMIT 200000",
-            false => "SELECT * FROM information_schema.innodb_sys_tablespaces LIMIT 200000",
-        };
+        // All columns, as they depend on the version; there are at most 15.
+        let table =
+            if session.version().is_mysql_since((8, 0, 0)) { "innodb_tablespaces" } else { "innodb_sys_tablespaces" };
+        let statement = format!("SELECT * FROM information_schema.{table} LIMIT {MAX_ROWS}");
         write(&session.query(statement).await?, out);
         Ok(())
     }
@@ -66,10 +72,10 @@ fn write(rows: &Rows, out: &mut Families) {
         let cell = |name: &str| row.cells().find(|(column, _)| column.eq_ignore_ascii_case(name)).map(|(_, text)| text);
         let label = |name| cell(name).unwrap_or("NONE");
         let number = |name| cell(name).and_then(|text| text.parse::<f64>().ok());
-        // MariaDB's undo tablespaces may have none.
+        // MariaDB's undo tablespaces may have no name.
         let name = cell("NAME").unwrap_or_default();
         if let Some(space) = number("SPACE") {
-            // Where there is no such column mysqld_exporter leaves the type empty, but not the format.
+            // If the column is missing, mysqld_exporter leaves the type empty, but not the format.
             let space_type = cell("SPACE_TYPE").unwrap_or_default();
             out.push(&SPACE_INFO, &[name, label("FILE_FORMAT"), label("ROW_FORMAT"), space_type], space);
         }
@@ -86,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tablespace_has_its_sizes_and_what_it_is() {
+    fn a_tablespace_has_properties_and_sizes() {
         let columns = ["SPACE", "NAME", "FLAG", "ROW_FORMAT", "SPACE_TYPE", "FILE_SIZE", "ALLOCATED_SIZE"];
         let mut rows = Rows::new(columns.map(str::to_owned));
         rows.push(
@@ -94,7 +100,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            super::super::page(write, &rows),
+            super::super::testing::page(write, &rows),
             r#"# TYPE mysql_info_schema_innodb_tablespace_allocated_size_bytes gauge
 mysql_info_schema_innodb_tablespace_allocated_size_bytes{tablespace_name="app/t"} 98304
 # TYPE mysql_info_schema_innodb_tablespace_file_size_bytes gauge

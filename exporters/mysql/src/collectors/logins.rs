@@ -1,21 +1,27 @@
-//! What logging in costs, measured where the exporter makes a connection anew, and whether it works.
+//! The duration and the success of logins, measured on each new connection of the exporter.
 
-use exporter_toolkit::{BoxError, CheckStatus, Collector, Desc, Families, async_trait};
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
 
-use super::health::LOGIN;
-use crate::logins::Summary;
+use crate::login_stats::LoginStats;
 use crate::session::Session;
 
 const DURATION: Desc = Desc::gauge(
     "mysql_exporter_login_duration_seconds",
-    "How long the exporter's newest login took: the network, TLS and authentication. Connections are kept, and each is made anew after a minute.",
+    "Duration of the exporter's newest successful login, in seconds: the network, TLS and authentication. Connections are \
+     kept, and each is replaced after a minute.",
     &[],
 );
 const LOGINS: Desc = Desc::counter(
     "mysql_exporter_logins_total",
-    "Logins of the exporter at this server, by their result.",
+    "Total number of the exporter's logins to this server, by result.",
     &["result"],
 );
+
+const NEW_LOGIN: CheckDef = CheckDef {
+    name: "new_login",
+    help: "Whether the exporter's newest login succeeded. Connections are kept, and each is replaced after a minute.",
+    essential: false,
+};
 
 pub(super) struct Logins;
 
@@ -26,11 +32,19 @@ impl Collector<Session> for Logins {
     }
 
     fn help(&self) -> &'static str {
-        "What the exporter's logins cost, and the check of them."
+        "Duration and success of the exporter's logins."
+    }
+
+    fn source(&self) -> &'static str {
+        "new connections of the exporter"
     }
 
     fn families(&self) -> Vec<Desc> {
         vec![DURATION, LOGINS]
+    }
+
+    fn checks(&self) -> &'static [&'static CheckDef] {
+        &[&NEW_LOGIN]
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
@@ -39,7 +53,7 @@ impl Collector<Session> for Logins {
     }
 }
 
-fn write(logins: Summary, out: &mut Families) {
+fn write(logins: LoginStats, out: &mut Families) {
     out.push(&LOGINS, &["ok"], logins.succeeded as f64);
     out.push(&LOGINS, &["failed"], logins.failed as f64);
     if let Some(duration) = logins.duration {
@@ -47,8 +61,8 @@ fn write(logins: Summary, out: &mut Families) {
     }
     let milliseconds = logins.duration.unwrap_or_default().as_secs_f64() * 1000.0;
     match logins.error {
-        Some(error) => out.check(LOGIN, CheckStatus::Fail, format!("the newest login failed: {error}")),
-        None => out.check(LOGIN, CheckStatus::Ok, format!("the newest login took {milliseconds:.1} ms")),
+        Some(error) => out.check(&NEW_LOGIN, CheckStatus::Fail, format!("the newest login failed: {error}")),
+        None => out.check(&NEW_LOGIN, CheckStatus::Ok, format!("the newest login took {milliseconds:.1} ms")),
     }
 }
 
@@ -63,12 +77,12 @@ mod tests {
     fn written(error: Option<&str>) -> Families {
         let mut out = Families::default();
         let duration = Some(Duration::from_millis(5));
-        write(Summary { succeeded: 2, failed: 1, duration, error: error.map(str::to_owned) }, &mut out);
+        write(LoginStats { succeeded: 2, failed: 1, duration, error: error.map(str::to_owned) }, &mut out);
         out
     }
 
     #[test]
-    fn a_login_that_fails_is_told_while_older_connections_still_answer() {
+    fn a_failed_login_fails_the_check() {
         assert_eq!(
             testing::samples(written(None)),
             [
@@ -78,7 +92,7 @@ mod tests {
             ]
         );
         let [(name, status, reason)] = &testing::checks(written(None))[..] else { panic!() };
-        assert_eq!((*name, *status, reason.as_str()), ("login", CheckStatus::Ok, "the newest login took 5.0 ms"));
+        assert_eq!((*name, *status, reason.as_str()), ("new_login", CheckStatus::Ok, "the newest login took 5.0 ms"));
         let [(_, status, reason)] = &testing::checks(written(Some("no room")))[..] else { panic!() };
         assert_eq!((*status, reason.as_str()), (CheckStatus::Fail, "the newest login failed: no room"));
     }

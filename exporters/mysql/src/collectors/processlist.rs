@@ -1,63 +1,69 @@
-//! `information_schema.processlist`: what the server's threads are doing, and for whom.
+//! `information_schema.processlist`: the server's threads by command and state, by user and by client host.
 
 use std::collections::BTreeMap;
 
-use clap::ArgAction;
 use clap::builder::BoolishValueParser;
+use clap::{ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::rows::Rows;
 use crate::session::Session;
 
-const THREADS: Desc =
-    Desc::gauge("mysql_info_schema_processlist_threads", "Threads, by command and state.", &["command", "state"]);
-const SECONDS: Desc = Desc::gauge(
-    "mysql_info_schema_processlist_seconds",
-    "Seconds that threads have been in their states, by command and state.",
+const THREADS: Desc = Desc::gauge(
+    "mysql_info_schema_processlist_threads",
+    "Current number of threads, by command and state.",
     &["command", "state"],
 );
-const BY_USER: Desc =
-    Desc::gauge("mysql_info_schema_processlist_processes_by_user", "Threads, by user.", &["mysql_user"]);
-const BY_HOST: Desc =
-    Desc::gauge("mysql_info_schema_processlist_processes_by_host", "Threads, by the client's host.", &["client_host"]);
+const SECONDS: Desc = Desc::gauge(
+    "mysql_info_schema_processlist_seconds",
+    "Total time that the current threads have been in their states, in seconds, by command and state.",
+    &["command", "state"],
+);
+const BY_USER: Desc = Desc::gauge(
+    "mysql_info_schema_processlist_processes_by_user",
+    "Current number of threads, by user.",
+    &["mysql_user"],
+);
+const BY_HOST: Desc = Desc::gauge(
+    "mysql_info_schema_processlist_processes_by_host",
+    "Current number of threads, by client host.",
+    &["client_host"],
+);
 
-/// Label sets in one family at the most: behind a pool that scales, hosts come and go without end. What is more is summed up as [`OTHERS`].
+/// Maximum label sets of one family: the hosts of an elastic pool are unbounded. The rest is summed up as [`OTHERS`].
 const MAX_GROUPS: usize = 1000;
 const OTHERS: &str = "other";
 
-// (No doc comment: clap would take it for the program's description.)
 #[derive(clap::Args, Clone, Debug)]
 #[group(skip)]
-pub(crate) struct Options {
-    /// Seconds that a thread must have been in its state to be counted
-    #[arg(
-        long = "collect.info_schema.processlist.min_time",
-        value_name = "SECONDS",
-        default_value_t = 0,
-        help_heading = "Collectors"
-    )]
+#[command(next_help_heading = "Collectors")]
+pub(super) struct Options {
+    /// Minimum time in seconds that a counted thread has been in its state
+    #[arg(long = "collect.info_schema.processlist.min_time", value_name = "SECONDS", default_value_t = 0)]
     min_time: u32,
 
-    /// Count threads by user
+    /// Export the number of threads by user
     #[arg(long = "collect.info_schema.processlist.processes_by_user", value_name = "BOOL", default_value_t = true,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        value_parser = BoolishValueParser::new(), overrides_with = "not_by_user", help_heading = "Collectors")]
+        value_parser = BoolishValueParser::new(), overrides_with = "not_by_user")]
     by_user: bool,
 
     #[arg(long = "no-collect.info_schema.processlist.processes_by_user", overrides_with = "by_user", hide = true)]
     not_by_user: bool,
 
-    /// Count threads by the client's host
+    /// Export the number of threads by client host
     #[arg(long = "collect.info_schema.processlist.processes_by_host", value_name = "BOOL", default_value_t = true,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        value_parser = BoolishValueParser::new(), overrides_with = "not_by_host", help_heading = "Collectors")]
+        value_parser = BoolishValueParser::new(), overrides_with = "not_by_host")]
     by_host: bool,
 
     #[arg(long = "no-collect.info_schema.processlist.processes_by_host", overrides_with = "by_host", hide = true)]
     not_by_host: bool,
 }
 
-pub(super) struct Processlist;
+pub(super) struct Processlist {
+    pub(super) options: Options,
+}
 
 #[async_trait]
 impl Collector<Session> for Processlist {
@@ -66,7 +72,11 @@ impl Collector<Session> for Processlist {
     }
 
     fn help(&self) -> &'static str {
-        "Threads by command and state, user and host, from information_schema.processlist."
+        "Threads by command, state, user and client host."
+    }
+
+    fn source(&self) -> &'static str {
+        "information_schema.processlist"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -77,9 +87,17 @@ impl Collector<Session> for Processlist {
         vec![THREADS, SECONDS, BY_USER, BY_HOST]
     }
 
+    fn augment_args(&self, command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)
+    }
+
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let options = &session.options().processlist;
-        // The server sums up: 10,000 connections of an application's pool are a handful of rows.
+        let options = &self.options;
+        // The server aggregates: 10,000 connections of an application's pool are a few rows.
         let statement = format!(
             "SELECT user, SUBSTRING_INDEX(host, ':', 1), COALESCE(command, ''), COALESCE(state, ''), COUNT(*), SUM(time) \
              FROM information_schema.processlist WHERE id != CONNECTION_ID() AND time >= {} GROUP BY 1, 2, 3, 4",
@@ -101,7 +119,7 @@ fn write(options: &Options, rows: &Rows, out: &mut Families) {
         sums.0 += threads;
         sums.1 += seconds;
         *users.entry(text(0)).or_default() += threads;
-        // A thread of the server itself.
+        // A thread of the server.
         let host = Some(text(1)).filter(|host| !host.is_empty()).unwrap_or("unknown");
         *hosts.entry(host).or_default() += threads;
     }
@@ -119,7 +137,7 @@ fn write(options: &Options, rows: &Rows, out: &mut Families) {
 
 fn write_groups(desc: &Desc, mut groups: BTreeMap<&str, f64>, out: &mut Families) {
     if groups.len() > MAX_GROUPS {
-        // Cut by name, not by count: it leaves the same series in each scrape.
+        // Cut by name, not by count, so that each scrape has the same series.
         let first_cut = groups.keys().nth(MAX_GROUPS - 1).copied().unwrap_or_default();
         let others: f64 = groups.split_off(first_cut).values().sum();
         *groups.entry(OTHERS).or_default() += others;
@@ -140,19 +158,18 @@ fn sanitized(state: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
     use exporter_toolkit::testing;
 
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Command {
+    struct Flags {
         #[command(flatten)]
         options: Options,
     }
 
     fn written(flags: &[&str], answer: &[[&str; 6]]) -> Vec<String> {
-        let options = Command::parse_from(std::iter::once(&"test").chain(flags)).options;
+        let options = <Flags as clap::Parser>::parse_from(std::iter::once(&"test").chain(flags)).options;
         let mut rows = Rows::new((0..6).map(|column| column.to_string()));
         for row in answer {
             rows.push(row.iter().map(|cell| Some(cell.as_bytes()))).unwrap();
@@ -163,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_summed_up_by_state_user_and_host() {
+    fn threads_are_counted_by_state_user_and_host() {
         let answer = [
             ["app", "10.0.0.1", "Query", "Sending data", "2", "7"],
             ["app", "10.0.0.2", "Query", "Sending data", "1", "1"],
@@ -191,19 +208,19 @@ mod tests {
     }
 
     #[test]
-    fn users_and_hosts_can_be_left_out() {
+    fn users_and_hosts_can_be_disabled() {
         let answer = [["app", "h", "Sleep", "", "1", "1"]];
         let families = |flags: &[&str]| written(flags, &answer).len();
         let (user, host) =
             ("collect.info_schema.processlist.processes_by_user", "collect.info_schema.processlist.processes_by_host");
         assert_eq!(families(&[&format!("--no-{user}"), &format!("--no-{host}")]), 2);
         assert_eq!(families(&[&format!("--{user}=false")]), 3);
-        // The last one counts.
+        // The last one wins.
         assert_eq!(families(&[&format!("--no-{user}"), &format!("--{user}"), &format!("--{host}")]), 4);
     }
 
     #[test]
-    fn hosts_without_end_are_summed_up() {
+    fn hosts_above_the_limit_are_summed_up() {
         let hosts: Vec<String> = (0..MAX_GROUPS + 500).map(|host| format!("host{host:05}")).collect();
         let answer: Vec<_> = hosts.iter().map(|host| ["app", host, "Sleep", "", "2", "1"]).collect();
         let samples = written(&[], &answer);

@@ -1,4 +1,4 @@
-//! What RocksDB (MyRocks) did for each table.
+//! Statistics of RocksDB (MyRocks) for each table.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::value::family_name;
 
 const PREFIX: &str = "mysql_info_schema_rocksdb_perf_context_";
-const HELP: &str = "The statistic of this name of information_schema.rocksdb_perf_context, by table and partition.";
+const HELP: &str = "Statistic of this name, by table and partition.";
 const LABELS: &[&str] = &["schema", "table", "part"];
 
 pub(super) struct RocksdbPerfContext;
@@ -19,7 +19,11 @@ impl Collector<Session> for RocksdbPerfContext {
     }
 
     fn help(&self) -> &'static str {
-        "What RocksDB did for each table, from information_schema.rocksdb_perf_context."
+        "Statistics of RocksDB for each table."
+    }
+
+    fn source(&self) -> &'static str {
+        "information_schema.rocksdb_perf_context"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -27,22 +31,15 @@ impl Collector<Session> for RocksdbPerfContext {
     }
 
     fn families(&self) -> Vec<Desc> {
-        vec![Desc::counter("mysql_info_schema_rocksdb_perf_context_<statistic>", HELP, LABELS)]
+        vec![Desc::counter("mysql_info_schema_rocksdb_perf_context_<statistic>", HELP, LABELS).field("STAT_TYPE")]
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        // Some 90 statistics a table; the cap of samples in a family counts what it drops.
+        // About 90 statistics per table; the sample limit of a family drops and counts the excess.
         let statement = "SELECT table_schema, table_name, IFNULL(partition_name, ''), stat_type, value \
                          FROM information_schema.rocksdb_perf_context LIMIT 1000000";
-        match session.query(statement).await {
-            Ok(rows) => {
-                write(&rows, out);
-                Ok(())
-            }
-            // A server without that engine.
-            Err(error) if error.is_unknown_table() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        write(&session.query_if_table_exists(statement).await?, out);
+        Ok(())
     }
 }
 
@@ -68,6 +65,6 @@ mod tests {
         }
         let expected = "# TYPE mysql_info_schema_rocksdb_perf_context_block_read_count counter\n\
                         mysql_info_schema_rocksdb_perf_context_block_read_count{schema=\"d\",table=\"t\",part=\"\"} 7\n";
-        assert_eq!(super::super::page(write, &rows), expected);
+        assert_eq!(super::super::testing::page(write, &rows), expected);
     }
 }

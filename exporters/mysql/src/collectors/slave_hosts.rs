@@ -1,18 +1,19 @@
-//! The replicas that are registered with this server.
+//! The replicas registered with this server.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+use mysql_kit::Version;
 
 use crate::replication::old_name;
 use crate::rows::Rows;
 use crate::session::Session;
 
-/// mysqld_exporter's name, by a slip of its prefix.
+/// mysqld_exporter's name, including the wrong prefix.
 const INFO: Desc = Desc::info(
     "mysql_heartbeat_mysql_slave_hosts_info",
-    "A replica that is registered with this server.",
+    "Information about a replica registered with this server.",
     &["server_id", "slave_host", "port", "master_id", "slave_uuid"],
 );
-/// The columns of the labels, by their old names; older servers and MariaDB have no UUID.
+/// The columns of the labels, by their old names. MariaDB and older servers have no UUID.
 const COLUMNS: [&str; 5] = ["server_id", "host", "port", "master_id", "slave_uuid"];
 
 pub(super) struct SlaveHosts;
@@ -24,7 +25,11 @@ impl Collector<Session> for SlaveHosts {
     }
 
     fn help(&self) -> &'static str {
-        "Registered replicas, from SHOW REPLICAS or SHOW SLAVE HOSTS; needs REPLICATION SLAVE, on MariaDB REPLICATION MASTER ADMIN."
+        "Registered replicas; requires REPLICATION SLAVE, on MariaDB REPLICATION MASTER ADMIN."
+    }
+
+    fn source(&self) -> &'static str {
+        "SHOW REPLICAS (SHOW SLAVE HOSTS before MySQL 8.0.22 and in MariaDB)"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -36,9 +41,13 @@ impl Collector<Session> for SlaveHosts {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        write(&session.query(session.version().replicas_statement()).await?, out);
+        write(&session.query(statement(session.version())).await?, out);
         Ok(())
     }
+}
+
+fn statement(version: Version) -> &'static str {
+    if version.is_mysql_since((8, 0, 22)) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" }
 }
 
 fn write(rows: &Rows, out: &mut Families) {
@@ -58,7 +67,7 @@ mod tests {
     fn written(columns: &[&str], row: &[&str]) -> String {
         let mut rows = Rows::new(columns.iter().map(|&column| column.to_owned()));
         rows.push(row.iter().map(|cell| Some(cell.as_bytes()))).unwrap();
-        super::super::page(write, &rows)
+        super::super::testing::page(write, &rows)
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The replication status, a series for each channel. The old names of the columns are always there, which dashboards and rules know; where the
-//! server speaks the new ones (MySQL 8.0.22), these are there as well.
+//! The replication status, one series per channel. Columns are always exported under their old names, which dashboards and rules use; MySQL 8.0.22
+//! and later has new names, which are exported as well.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
@@ -9,33 +9,33 @@ use crate::session::Session;
 use crate::value::{family_name, parse};
 
 const PREFIX: &str = "mysql_slave_status_";
-const GENERIC_HELP: &str = "The column of this name in the replication status.";
+const GENERIC_HELP: &str = "Column of this name in the replication status.";
 const LABELS: &[&str] = &["master_host", "master_uuid", "channel_name", "connection_name"];
 const POSITION_LABELS: &[&str] =
     &["master_host", "master_uuid", "channel_name", "connection_name", "domain_id", "server_id"];
 
-/// Not mysqld_exporter's: its lag is absent where the server says NULL, and an alert on it goes silent just when replication stops.
+/// Not in mysqld_exporter, whose lag is absent if the server reports NULL: an alert on it stops firing when replication stops.
 const LAG: Desc = Desc::gauge(
     "mysql_replication_lag_seconds",
-    "How far the replica is behind its source, beyond a delay that is configured (SQL_Delay); +Inf while a thread doesn't run.",
+    "Replication lag behind the source, in seconds, without a configured delay (SQL_Delay); +Inf while a thread is not running.",
     LABELS,
 );
 
-/// Not mysqld_exporter's either.
+/// Not in mysqld_exporter.
 const OWN_TRANSACTIONS: Desc = Desc::gauge(
     "mysql_replication_own_transactions",
-    "Transactions that a replica holds under its own identity and not its source's. In MariaDB those behind the last replicated one, all errant; in \
-     MySQL all of its GTID set, errant where the number grows. Absent without GTIDs.",
+    "Number of transactions that originated on this replica. MariaDB: those after the last replicated one, all errant. MySQL: all \
+     in its GTID set; an increase means errant transactions. Absent without GTIDs.",
     &[],
 );
 
-/// MariaDB's positions by column: texts of `domain-server-sequence,…`.
+/// MariaDB's GTID positions, by column: `domain-server-sequence,…`.
 const POSITIONS: [(&str, Desc); 2] = [
     (
         "gtid_io_pos",
         Desc::gauge(
             "mysql_slave_status_gtid_io_pos",
-            "Sequence number that the replica has received, by replication domain.",
+            "Sequence number of the last received transaction, by replication domain.",
             POSITION_LABELS,
         ),
     ),
@@ -43,7 +43,7 @@ const POSITIONS: [(&str, Desc); 2] = [
         "gtid_slave_pos",
         Desc::gauge(
             "mysql_slave_status_gtid_slave_pos",
-            "Sequence number that the replica has applied, by replication domain.",
+            "Sequence number of the last applied transaction, by replication domain.",
             POSITION_LABELS,
         ),
     ),
@@ -58,12 +58,19 @@ impl Collector<Session> for SlaveStatus {
     }
 
     fn help(&self) -> &'static str {
-        "Replication, by the one of SHOW ALL SLAVES STATUS, SHOW REPLICA STATUS and SHOW SLAVE STATUS that the server knows."
+        "Replication status."
+    }
+
+    fn source(&self) -> &'static str {
+        "SHOW REPLICA STATUS, SHOW ALL SLAVES STATUS or SHOW SLAVE STATUS, by version"
     }
 
     fn families(&self) -> Vec<Desc> {
-        let generic = Desc::untyped("mysql_slave_status_<column>", GENERIC_HELP, LABELS);
-        [generic, LAG, OWN_TRANSACTIONS].into_iter().chain(POSITIONS.into_iter().map(|(_, desc)| desc)).collect()
+        let generic = Desc::untyped("mysql_slave_status_<column>", GENERIC_HELP, LABELS).field("<column>");
+        [generic, LAG.field("Seconds_Behind_Source"), OWN_TRANSACTIONS]
+            .into_iter()
+            .chain(POSITIONS.into_iter().map(|(column, desc)| desc.field(column)))
+            .collect()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
@@ -117,11 +124,11 @@ mod tests {
         for row in rows {
             answer.push(row.iter().map(|cell| cell.map(str::as_bytes))).unwrap();
         }
-        super::super::page(write, &answer)
+        super::super::testing::page(write, &answer)
     }
 
     #[test]
-    fn mariadb_has_a_row_a_connection_and_positions_a_domain() {
+    fn mariadb_has_a_row_per_connection_and_a_position_per_domain() {
         let columns = [
             "Connection_name",
             "Slave_IO_State",
@@ -209,7 +216,7 @@ mysql_slave_status_slave_sql_running{{{second}}} 1
     }
 
     #[test]
-    fn a_server_that_is_no_replica_has_no_series() {
+    fn a_server_that_is_not_a_replica_has_no_series() {
         assert_eq!(written(&["Source_Host"], &[]), "");
     }
 }

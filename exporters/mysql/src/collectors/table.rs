@@ -1,25 +1,47 @@
-//! Statements of which the first columns are labels and each further one is a family. Every one has a LIMIT above the cap of samples in a family,
-//! which counts what it drops, or a reason why it needs none.
+//! Collectors that write the rows of one statement without further processing.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use crate::rows::Rows;
+use super::select::Select;
 use crate::session::Session;
 
-pub(super) const SKIPPED: &str = "another statement holds tables, and they were left out; SHOW PROCESSLIST tells which waits, and performance_schema.metadata_locks for whom";
+/// The error of an answer that omits locked tables.
+pub(super) const SKIPPED_LOCKED: &str = "tables locked by another statement are missing; SHOW PROCESSLIST lists the \
+     statements that wait, performance_schema.metadata_locks the owners of the locks";
 
 pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    pub(super) by_default: bool,
-    /// Variables of which one has to be on, or else there is nothing to see; with none it is always asked.
-    pub(super) switches: &'static [&'static str],
-    /// Whether it may wait for a table of the application, and so must leave a connection to others.
+    pub(super) enabled_by_default: bool,
+    pub(super) requires: Requires,
+    /// Whether the statement may wait for a lock on an application's table; see [`Session::query_tables`].
     pub(super) opens_tables: bool,
-    pub(super) statement: &'static str,
-    pub(super) labels: usize,
-    /// The families in the order of the columns, and what a column's numbers are divided by.
-    pub(super) families: &'static [(Desc, f64)],
+    pub(super) select: Select,
+}
+
+/// Where the collector writes anything. A server without the table is always skipped.
+pub(super) enum Requires {
+    Nothing,
+    /// One of these variables is ON.
+    AnyOn(&'static [&'static str]),
+    /// MySQL of this version or a later one.
+    MysqlSince((u16, u16, u16)),
+}
+
+impl Requires {
+    async fn are_met(&self, session: &Session) -> Result<bool, BoxError> {
+        match self {
+            Self::Nothing => Ok(true),
+            Self::AnyOn(variables) => is_any_on(session, variables).await,
+            Self::MysqlSince(version) => Ok(session.version().is_mysql_since(*version)),
+        }
+    }
+}
+
+/// Whether one of these variables is ON.
+pub(super) async fn is_any_on(session: &Session, variables: &[&str]) -> Result<bool, BoxError> {
+    let rows = &session.variables().await?.rows;
+    Ok(variables.iter().any(|name| rows.lookup(name).is_some_and(|value| value.eq_ignore_ascii_case("on"))))
 }
 
 #[async_trait]
@@ -32,66 +54,28 @@ impl Collector<Session> for Table {
         self.help
     }
 
+    fn source(&self) -> &'static str {
+        self.select.table()
+    }
+
     fn enabled_by_default(&self) -> bool {
-        self.by_default
+        self.enabled_by_default
     }
 
     fn families(&self) -> Vec<Desc> {
-        self.families.iter().map(|(desc, _)| desc.clone()).collect()
+        self.select.families()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        if !is_on(session, self.switches).await? {
+        if !self.requires.are_met(session).await? {
             return Ok(());
         }
-        let answer = match self.opens_tables {
-            true => session.query_tables(self.statement).await,
-            false => session.query(self.statement).await,
+        let statement = self.select.statement("");
+        let rows = match self.opens_tables {
+            true => session.query_tables(statement).await?,
+            false => session.query_if_table_exists(statement).await?,
         };
-        match answer {
-            Ok(rows) => {
-                self.write(&rows, out);
-                if rows.skipped_locked { Err(SKIPPED.into()) } else { Ok(()) }
-            }
-            // A server that has no such thing.
-            Err(error) if error.is_unknown_table() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.select.write(&rows, "", out);
+        if rows.skipped_locked { Err(SKIPPED_LOCKED.into()) } else { Ok(()) }
     }
-}
-
-/// Whether one of these variables is on; of no variables, that nothing turns it off.
-pub(super) async fn is_on(session: &Session, switches: &[&str]) -> Result<bool, BoxError> {
-    if switches.is_empty() {
-        return Ok(true);
-    }
-    let variables = &session.variables().await?.rows;
-    Ok(switches.iter().any(|name| variables.lookup(name).is_some_and(|value| value.eq_ignore_ascii_case("on"))))
-}
-
-impl Table {
-    fn write(&self, rows: &Rows, out: &mut Families) {
-        let mut labels = Vec::with_capacity(self.labels);
-        for row in rows.iter() {
-            labels.clear();
-            labels.extend((0..self.labels).map(|column| row.get(column).unwrap_or_default()));
-            for (column, (desc, unit)) in (self.labels..).zip(self.families) {
-                if let Some(value) = row.number(column) {
-                    out.push(desc, &labels, value / unit);
-                }
-            }
-        }
-    }
-}
-
-/// For the tables' own tests: what is written of one row of texts.
-#[cfg(test)]
-pub(super) fn written(table: &Table, row: &[Option<&str>]) -> Vec<String> {
-    assert_eq!(row.len(), table.labels + table.families.len(), "{}", table.name);
-    assert!(table.families.iter().all(|(desc, _)| desc.labels.len() == table.labels), "{}", table.name);
-    let mut rows = Rows::new((0..row.len()).map(|column| column.to_string()));
-    rows.push(row.iter().map(|cell| cell.map(str::as_bytes))).unwrap();
-    let mut out = Families::default();
-    table.write(&rows, &mut out);
-    exporter_toolkit::testing::samples(out)
 }

@@ -2,92 +2,98 @@
 
 use exporter_toolkit::Desc;
 
-use super::account_statistics::SWITCHES;
-use super::table::Table;
+use super::account_statistics::USERSTAT_VARIABLES;
+use super::select::{Measure, Select};
+use super::table::{Requires, Table};
+
+const TABLE: &[&str] = &["schema", "table"];
+const SCHEMA: &[&str] = &["schema"];
 
 pub(super) const TABLES: Table = Table {
     name: "info_schema.tablestats",
-    help: "Rows read and changed, by table, from information_schema.table_statistics; needs userstat=1 (MariaDB, Percona Server).",
-    by_default: false,
-    switches: SWITCHES,
+    help: "Rows read and changed, by table; requires userstat=1 (MariaDB, Percona Server).",
+    enabled_by_default: false,
+    requires: Requires::AnyOn(USERSTAT_VARIABLES),
     opens_tables: false,
-    statement: "SELECT table_schema, table_name, rows_read, rows_changed, rows_changed_x_indexes \
-                FROM information_schema.table_statistics LIMIT 200000",
-    labels: 2,
-    families: &[
-        (
-            Desc::counter(
-                "mysql_info_schema_table_statistics_rows_read_total",
-                "Rows read from the table.",
-                &["schema", "table"],
+    select: Select {
+        from: "information_schema.table_statistics",
+        labels: &["table_schema", "table_name"],
+        measures: &[
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_table_statistics_rows_read_total",
+                    "Total number of rows read from the table.",
+                    TABLE,
+                ),
+                "rows_read",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_table_statistics_rows_changed_total",
-                "Rows changed in the table.",
-                &["schema", "table"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_table_statistics_rows_changed_total",
+                    "Total number of rows changed in the table.",
+                    TABLE,
+                ),
+                "rows_changed",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_table_statistics_rows_changed_x_indexes_total",
-                "Rows changed in the table, times the indexes that changed with them.",
-                &["schema", "table"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_table_statistics_rows_changed_x_indexes_total",
+                    "Total number of rows changed in the table, multiplied by the number of changed indexes.",
+                    TABLE,
+                ),
+                "rows_changed_x_indexes",
             ),
-            1.0,
-        ),
-    ],
+        ],
+    },
 };
 
 pub(super) const SCHEMAS: Table = Table {
     name: "info_schema.schemastats",
-    help: "Rows read and changed, by schema, from information_schema.table_statistics; needs userstat=1 (MariaDB, Percona Server).",
-    by_default: false,
-    switches: SWITCHES,
+    help: "Rows read and changed, by schema; requires userstat=1 (MariaDB, Percona Server).",
+    enabled_by_default: false,
+    requires: Requires::AnyOn(USERSTAT_VARIABLES),
     opens_tables: false,
-    statement: "SELECT table_schema, SUM(rows_read), SUM(rows_changed), SUM(rows_changed_x_indexes) \
-                FROM information_schema.table_statistics GROUP BY table_schema LIMIT 200000",
-    labels: 1,
-    families: &[
-        (
-            Desc::counter(
-                "mysql_info_schema_schema_statistics_rows_read_total",
-                "Rows read from the schema's tables.",
-                &["schema"],
+    select: Select {
+        from: "information_schema.table_statistics GROUP BY table_schema",
+        labels: &["table_schema"],
+        measures: &[
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_schema_statistics_rows_read_total",
+                    "Total number of rows read from the schema's tables.",
+                    SCHEMA,
+                ),
+                "SUM(rows_read)",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_schema_statistics_rows_changed_total",
-                "Rows changed in the schema's tables.",
-                &["schema"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_schema_statistics_rows_changed_total",
+                    "Total number of rows changed in the schema's tables.",
+                    SCHEMA,
+                ),
+                "SUM(rows_changed)",
             ),
-            1.0,
-        ),
-        (
-            Desc::counter(
-                "mysql_info_schema_schema_statistics_rows_changed_x_indexes_total",
-                "Rows changed in the schema's tables, times the indexes that changed with them.",
-                &["schema"],
+            Measure::one(
+                Desc::counter(
+                    "mysql_info_schema_schema_statistics_rows_changed_x_indexes_total",
+                    "Total number of rows changed in the schema's tables, multiplied by the number of changed indexes.",
+                    SCHEMA,
+                ),
+                "SUM(rows_changed_x_indexes)",
             ),
-            1.0,
-        ),
-    ],
+        ],
+    },
 };
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::written;
+    use super::super::select::samples;
     use super::*;
 
     #[test]
     fn rows_are_counted_by_table_and_by_schema() {
         assert_eq!(
-            written(&TABLES, &[Some("app"), Some("t"), Some("3"), Some("2"), Some("4")]),
+            samples(&TABLES.select, "", &[Some("app"), Some("t"), Some("3"), Some("2"), Some("4")]),
             [
                 r#"mysql_info_schema_table_statistics_rows_changed_total{schema="app",table="t"} 2"#,
                 r#"mysql_info_schema_table_statistics_rows_changed_x_indexes_total{schema="app",table="t"} 4"#,
@@ -95,7 +101,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            written(&SCHEMAS, &[Some("app"), Some("3"), Some("2"), Some("4")]),
+            samples(&SCHEMAS.select, "", &[Some("app"), Some("3"), Some("2"), Some("4")]),
             [
                 r#"mysql_info_schema_schema_statistics_rows_changed_total{schema="app"} 2"#,
                 r#"mysql_info_schema_schema_statistics_rows_changed_x_indexes_total{schema="app"} 4"#,

@@ -1,5 +1,6 @@
-//! `mysql.user`: the accounts' limits, and on request their privileges.
+//! `mysql.user`: the limits of accounts, and optionally their privileges.
 
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
 use crate::rows::Rows;
@@ -9,26 +10,22 @@ use crate::value::family_name;
 const PREFIX: &str = "mysql_mysql_";
 const LABELS: &[&str] = &["mysql_user", "hostmask"];
 
-/// The columns behind user and host, in the statement's order.
+/// The columns after user and host, in the statement's order.
 const LIMITS: [Desc; 4] = [
-    Desc::gauge(
-        "mysql_mysql_max_questions",
-        "Statements an hour that the account may run; 0 is without a bound.",
-        LABELS,
-    ),
-    Desc::gauge("mysql_mysql_max_updates", "Changes an hour that the account may make; 0 is without a bound.", LABELS),
-    Desc::gauge(
-        "mysql_mysql_max_connections",
-        "Connections an hour that the account may make; 0 is without a bound.",
-        LABELS,
-    ),
+    Desc::gauge("mysql_mysql_max_questions", "Maximum number of statements per hour; 0 means unlimited.", LABELS)
+        .field("max_questions"),
+    Desc::gauge("mysql_mysql_max_updates", "Maximum number of updates per hour; 0 means unlimited.", LABELS)
+        .field("max_updates"),
+    Desc::gauge("mysql_mysql_max_connections", "Maximum number of connections per hour; 0 means unlimited.", LABELS)
+        .field("max_connections"),
     Desc::gauge(
         "mysql_mysql_max_user_connections",
-        "Connections that the account may have at a time; 0 is as many as the server allows any account.",
+        "Maximum number of concurrent connections; 0 means the server's max_user_connections.",
         LABELS,
-    ),
+    )
+    .field("max_user_connections"),
 ];
-const PRIVILEGE_HELP: &str = "Whether the account has this privilege on everything.";
+const PRIVILEGE_HELP: &str = "Whether the account has this privilege globally.";
 
 const STATEMENT: &str = "SELECT user, host, max_questions, max_updates, max_connections, max_user_connections, \
     Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv, \
@@ -36,16 +33,18 @@ const STATEMENT: &str = "SELECT user, host, max_questions, max_updates, max_conn
     Lock_tables_priv, Execute_priv, Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, \
     Alter_routine_priv, Create_user_priv, Event_priv, Trigger_priv, Create_tablespace_priv FROM mysql.user LIMIT 10000";
 
-// (No doc comment: clap would take it for the program's description.)
 #[derive(clap::Args, Clone, Debug)]
 #[group(skip)]
-pub(crate) struct Options {
-    /// Accounts' privileges, too: 29 more series an account
-    #[arg(long = "collect.mysql.user.privileges", help_heading = "Collectors")]
+#[command(next_help_heading = "Collectors")]
+pub(super) struct Options {
+    /// Also export the privileges: 29 more series per account
+    #[arg(long = "collect.mysql.user.privileges")]
     privileges: bool,
 }
 
-pub(super) struct User;
+pub(super) struct User {
+    pub(super) options: Options,
+}
 
 #[async_trait]
 impl Collector<Session> for User {
@@ -54,7 +53,11 @@ impl Collector<Session> for User {
     }
 
     fn help(&self) -> &'static str {
-        "Limits and privileges of accounts, from mysql.user; needs SELECT on that table."
+        "Limits and privileges of accounts; requires SELECT on mysql.user."
+    }
+
+    fn source(&self) -> &'static str {
+        "mysql.user"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -66,8 +69,16 @@ impl Collector<Session> for User {
         LIMITS.into_iter().chain([privileges]).collect()
     }
 
+    fn augment_args(&self, command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)
+    }
+
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        write(&session.query(STATEMENT).await?, session.options().user.privileges, out);
+        write(&session.query(STATEMENT).await?, self.options.privileges, out);
         Ok(())
     }
 }
@@ -96,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_has_limits_and_on_request_privileges() {
+    fn an_account_has_limits_and_optionally_privileges() {
         let columns = STATEMENT.split(" FROM ").next().unwrap().trim_start_matches("SELECT ").split(", ");
         let mut rows = Rows::new(columns.map(str::to_owned));
         let cells = ["app", "10.%", "1", "2", "3", "4", "Y", "N"];

@@ -1,47 +1,99 @@
-//! `sys.x$user_summary`: what each user does, as the performance schema sums it up.
+//! `sys.x$user_summary`: each user's activity, as the performance schema aggregates it.
 
 use exporter_toolkit::Desc;
 
-use super::table::Table;
+use super::select::{Measure, Select};
+use super::table::{Requires, Table};
+use crate::sql::PICOSECONDS;
 
 const USER: &[&str] = &["user"];
-/// The performance schema's unit of time.
-const PICOSECONDS: f64 = 1e12;
 
 pub(super) const USER_SUMMARY: Table = Table {
     name: "sys.user_summary",
-    help: "What each user does, from sys.x$user_summary.",
-    by_default: false,
-    switches: &[],
+    help: "Statements, connections and memory of each user.",
+    enabled_by_default: false,
+    requires: Requires::Nothing,
     opens_tables: false,
-    // The view puts those first who waited longest.
-    statement: "SELECT user, statements, statement_latency, table_scans, file_ios, file_io_latency, current_connections, \
-                total_connections, unique_hosts, current_memory, total_memory_allocated FROM sys.x$user_summary LIMIT 10000",
-    labels: 1,
-    families: &[
-        (Desc::counter("mysql_sys_statements_total", "Statements of the user.", USER), 1.0),
-        // The peer's name, without its unit.
-        (Desc::counter("mysql_sys_statement_latency", "Seconds that the user's statements took.", USER), PICOSECONDS),
-        (Desc::counter("mysql_sys_table_scans_total", "Table scans by the user.", USER), 1.0),
-        (Desc::counter("mysql_sys_file_ios_total", "File operations for the user.", USER), 1.0),
-        (Desc::counter("mysql_sys_file_io_seconds_total", "Time of file operations for the user.", USER), PICOSECONDS),
-        (Desc::gauge("mysql_sys_current_connections", "Connections that the user has.", USER), 1.0),
-        (Desc::counter("mysql_sys_connections_total", "Connections that the user made.", USER), 1.0),
-        (Desc::counter("mysql_sys_unique_hosts_total", "Hosts from which the user came.", USER), 1.0),
-        (Desc::gauge("mysql_sys_current_memory_bytes", "Memory that is allocated for the user.", USER), 1.0),
-        (Desc::counter("mysql_sys_memory_allocated_bytes_total", "Memory that was allocated for the user.", USER), 1.0),
-    ],
+    select: Select {
+        from: "sys.x$user_summary",
+        labels: USER,
+        measures: &[
+            Measure::one(
+                Desc::counter("mysql_sys_statements_total", "Total number of the user's statements.", USER),
+                "statements",
+            ),
+            // The peer's name, without its unit.
+            Measure::one(
+                Desc::counter(
+                    "mysql_sys_statement_latency",
+                    "Total time spent on the user's statements, in seconds.",
+                    USER,
+                ),
+                "statement_latency",
+            )
+            .divided_by(PICOSECONDS),
+            Measure::one(
+                Desc::counter("mysql_sys_table_scans_total", "Total number of the user's table scans.", USER),
+                "table_scans",
+            ),
+            Measure::one(
+                Desc::counter("mysql_sys_file_ios_total", "Total number of file operations for the user.", USER),
+                "file_ios",
+            ),
+            Measure::one(
+                Desc::counter(
+                    "mysql_sys_file_io_seconds_total",
+                    "Total time spent on file operations for the user, in seconds.",
+                    USER,
+                ),
+                "file_io_latency",
+            )
+            .divided_by(PICOSECONDS),
+            Measure::one(
+                Desc::gauge("mysql_sys_current_connections", "Current number of the user's connections.", USER),
+                "current_connections",
+            ),
+            Measure::one(
+                Desc::counter("mysql_sys_connections_total", "Total number of the user's connections.", USER),
+                "total_connections",
+            ),
+            Measure::one(
+                Desc::counter(
+                    "mysql_sys_unique_hosts_total",
+                    "Total number of distinct hosts that the user has connected from.",
+                    USER,
+                ),
+                "unique_hosts",
+            ),
+            Measure::one(
+                Desc::gauge(
+                    "mysql_sys_current_memory_bytes",
+                    "Current amount of memory allocated for the user, in bytes.",
+                    USER,
+                ),
+                "current_memory",
+            ),
+            Measure::one(
+                Desc::counter(
+                    "mysql_sys_memory_allocated_bytes_total",
+                    "Total amount of memory allocated for the user, in bytes.",
+                    USER,
+                ),
+                "total_memory_allocated",
+            ),
+        ],
+    },
 };
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::written;
+    use super::super::select::samples;
     use super::*;
 
     #[test]
-    fn picoseconds_become_seconds() {
+    fn picoseconds_are_converted_to_seconds() {
         let row = ["app", "7", "1500000000000", "1", "2", "250000000000", "3", "4", "1", "-5", "6"].map(Some);
-        let samples = written(&USER_SUMMARY, &row);
+        let samples = samples(&USER_SUMMARY.select, "", &row);
         assert_eq!(samples.len(), 10);
         for expected in [
             r#"mysql_sys_statements_total{user="app"} 7"#,

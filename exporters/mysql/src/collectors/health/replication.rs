@@ -1,12 +1,42 @@
-//! Whether a replica replicates, keeps up, and holds nothing but what its source has; whether a server that is none takes writes.
+//! Whether a replica replicates, keeps up and has no errant transactions; whether a source accepts writes.
 
-use exporter_toolkit::CheckStatus;
+use exporter_toolkit::flags::positive;
+use exporter_toolkit::{CheckDef, CheckStatus, Finding};
 
-use super::{Finding, Thresholds, grade};
+use crate::collectors::grade::grade;
 use crate::replication::Channel;
 use crate::rows::Rows;
 
-/// A replica's last error can be a whole statement; MySQL's, which tells where the worker's own error stands, has some 350.
+pub(super) const REPLICATION: CheckDef = CheckDef {
+    name: "replication",
+    help: "Whether a replica's threads run, and whether it lags (--health.replication-lag-warn, --health.replication-lag-fail). \
+           Absent on a server that is not a replica.",
+    essential: false,
+};
+
+pub(super) const ERRANT_TRANSACTIONS: CheckDef = CheckDef {
+    name: "errant_transactions",
+    help: "Whether a replica has transactions that its source does not have. MariaDB: all of them. MySQL: those since the \
+           exporter started. Absent without GTIDs and on a server that is not a replica.",
+    essential: false,
+};
+
+pub(super) const READ_ONLY: CheckDef =
+    CheckDef { name: "read_only", help: "Whether a server that is not a replica accepts writes.", essential: false };
+
+#[derive(clap::Args, Clone, Copy, Debug)]
+#[group(skip)]
+pub(super) struct Thresholds {
+    /// Warn (check `replication`) when replication lag reaches this many seconds; a configured delay is subtracted first
+    #[arg(long = "health.replication-lag-warn", value_name = "SECONDS", default_value_t = 30.0, value_parser = positive)]
+    lag_warn: f64,
+
+    /// Fail (check `replication`) when replication lag reaches this many seconds; a configured delay is subtracted first
+    #[arg(long = "health.replication-lag-fail", value_name = "SECONDS", default_value_t = 300.0, value_parser = positive)]
+    lag_fail: f64,
+}
+
+/// Maximum length of a replica's last error, which can contain a whole statement. MySQL's reference to the worker's error has about 350.
 const MAX_ERROR_CHARS: usize = 400;
 
 pub(super) fn find(channel: Channel<'_>, thresholds: Thresholds) -> Finding {
@@ -16,35 +46,37 @@ pub(super) fn find(channel: Channel<'_>, thresholds: Thresholds) -> Finding {
     {
         let state = channel.get(state).unwrap_or("unknown");
         if !state.eq_ignore_ascii_case("yes") {
-            let error = channel.get(error).filter(|error| !error.is_empty()).unwrap_or("no error is given");
+            let error = channel.get(error).filter(|error| !error.is_empty()).unwrap_or("no error reported");
             let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
             return (
                 CheckStatus::Fail,
-                format!("replication from {source}: the {thread} thread's state is {state}: {error}"),
+                format!("replication from {source}: {thread} thread is in state {state}: {error}"),
             );
         }
     }
     let number = |name| channel.get(name).and_then(|text| text.parse::<f64>().ok());
     let Some(lag) = number("seconds_behind_master") else {
-        return (CheckStatus::Warn, format!("replication from {source}: the threads run, but the lag is unknown"));
+        return (CheckStatus::Warn, format!("replication from {source}: threads are running, but the lag is unknown"));
     };
     let delay = number("sql_delay").unwrap_or(0.0);
     let status = grade((lag - delay).max(0.0), thresholds.lag_warn, thresholds.lag_fail);
-    let configured = if delay > 0.0 { format!(", of which {delay} s are configured") } else { String::new() };
+    let configured = if delay > 0.0 { format!(" ({delay} s of it configured)") } else { String::new() };
     (status, format!("replication from {source}: {lag} s behind{configured}"))
 }
 
-/// What a replica holds that its source never wrote breaks the next failover. `new` is what came while the exporter looked on; MariaDB tells of
-/// all of it.
+/// Transactions that the source does not have break the next failover. `own` originated on the replica, `new` of them since the exporter's first
+/// scrape. In MariaDB, all of them are errant.
 pub(super) fn own_transactions(own: f64, new: f64, is_mariadb: bool) -> Finding {
     let errant = if is_mariadb { own } else { new };
     if errant > 0.0 {
-        let found = format!("{errant} transactions were written on this replica itself, not on its source");
-        return (CheckStatus::Warn, format!("{found}: set it read_only, and compare its GTIDs with the source's"));
+        let found = format!("{errant} errant transactions, which originated on this replica and not on its source");
+        return (CheckStatus::Warn, format!("{found}: set read_only=ON here, and compare its GTIDs with the source's"));
     }
     let reason = match own > 0.0 {
-        true => format!("{own} transactions of its own, none of them new: it may have been a source"),
-        false => "no transaction of its own".to_owned(),
+        true => format!(
+            "{own} transactions originated on this replica, none recently; the server was probably a source before"
+        ),
+        false => "no errant transactions".to_owned(),
     };
     (CheckStatus::Ok, reason)
 }
@@ -52,15 +84,16 @@ pub(super) fn own_transactions(own: f64, new: f64, is_mariadb: bool) -> Finding 
 pub(super) fn read_only(variables: &Rows, is_replica: bool) -> Option<Finding> {
     let state = variables.lookup("read_only")?;
     let is_off = state.eq_ignore_ascii_case("OFF") || state == "0";
-    // Of a group the other members decide who takes writes; the replication status doesn't show them.
+    // In a replication group, the members elect the writer; the replication status does not show the group.
     let group = variables.lookup("group_replication_group_name").unwrap_or_default();
     Some(match (is_off, is_replica || !group.is_empty()) {
-        (true, _) => (CheckStatus::Ok, "read_only is OFF".to_owned()),
-        (false, true) => (CheckStatus::Ok, format!("read_only is {state}, as befits a replica")),
+        (true, _) => (CheckStatus::Ok, "server accepts writes (read_only=OFF)".to_owned()),
+        (false, true) => (CheckStatus::Ok, format!("replica is read-only (read_only={state})")),
         (false, false) => (
             CheckStatus::Warn,
             format!(
-                "read_only is {state}, but the server replicates from nobody: writes fail here; SET GLOBAL read_only=OFF, or start replication"
+                "server is read-only (read_only={state}) but not a replica, so writes fail: SET GLOBAL read_only=OFF, or \
+                 start replication"
             ),
         ),
     })
@@ -69,6 +102,7 @@ pub(super) fn read_only(variables: &Rows, is_replica: bool) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use CheckStatus::{Fail, Ok, Warn};
+    use exporter_toolkit::flags::defaults;
 
     use super::*;
     use crate::replication::channels;
@@ -76,11 +110,11 @@ mod tests {
     fn replica(cells: &[(&str, Option<&str>)]) -> Finding {
         let mut rows = Rows::new(cells.iter().map(|(column, _)| (*column).to_owned()));
         rows.push(cells.iter().map(|(_, cell)| cell.map(str::as_bytes))).unwrap();
-        find(channels(&rows).next().unwrap(), Thresholds::defaults())
+        find(channels(&rows).next().unwrap(), defaults())
     }
 
     #[test]
-    fn replicas_run_and_keep_up() {
+    fn lag_is_graded() {
         let running = |lag| {
             replica(&[
                 ("Source_Host", Some("db1")),
@@ -97,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_delay_is_no_lag() {
+    fn a_configured_delay_is_subtracted() {
         let delayed = |lag| {
             replica(&[
                 ("Slave_IO_Running", Some("Yes")),
@@ -112,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_thread_is_named_with_its_error() {
+    fn a_stopped_thread_fails_with_its_error() {
         let (status, reason) = replica(&[
             ("Connection_name", Some("east")),
             ("Master_Host", Some("db2")),
@@ -123,26 +157,26 @@ mod tests {
             ("Last_IO_Error", Some(&"x".repeat(2 * MAX_ERROR_CHARS))),
         ]);
         assert_eq!(status, Fail);
-        let expected = "replication from east (db2:3306): the I/O thread's state is Connecting: ";
+        let expected = "replication from east (db2:3306): I/O thread is in state Connecting: ";
         assert_eq!(reason, format!("{expected}{}", "x".repeat(MAX_ERROR_CHARS)));
         let (status, reason) = replica(&[("Slave_IO_Running", Some("Yes")), ("Slave_SQL_Running", Some("No"))]);
         assert_eq!(status, Fail);
-        assert!(reason.ends_with("the SQL thread's state is No: no error is given"));
+        assert!(reason.ends_with("SQL thread is in state No: no error reported"));
     }
 
     #[test]
-    fn what_a_replica_wrote_itself_is_errant() {
-        assert_eq!(own_transactions(0.0, 0.0, false), (Ok, "no transaction of its own".to_owned()));
+    fn transactions_that_originated_on_the_replica_are_errant() {
+        assert_eq!(own_transactions(0.0, 0.0, false), (Ok, "no errant transactions".to_owned()));
         let (status, reason) = own_transactions(103.0, 3.0, false);
         assert_eq!(status, Warn);
-        assert!(reason.starts_with("3 transactions were written on this replica itself"), "{reason}");
-        // MySQL's replica that was a source has its own from then; MariaDB knows the difference.
+        assert!(reason.starts_with("3 errant transactions, which originated on this replica"), "{reason}");
+        // A MySQL replica that was a source keeps the transactions of that time; in MariaDB they can be told apart.
         assert_eq!(own_transactions(100.0, 0.0, false).0, Ok);
         assert_eq!(own_transactions(2.0, 0.0, true).0, Warn);
     }
 
     #[test]
-    fn only_a_replica_is_read_only() {
+    fn only_a_replica_may_be_read_only() {
         let found = |state, is_replica| read_only(&Rows::pairs(&[("read_only", state)]), is_replica).unwrap().0;
         assert_eq!(found("OFF", false), Ok);
         assert_eq!(found("ON", true), Ok);

@@ -1,130 +1,187 @@
-//! `performance_schema.events_statements_summary_by_digest`: the statements that took the most time.
+//! `performance_schema.events_statements_summary_by_digest`: the statements with the most total time.
 
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::{BoxError, Collector, Desc, Families, SummaryValue, async_trait};
 
-use super::table::{Measure, Table};
-use super::{Options, PICOSECONDS, literal, rows};
+use crate::collectors::select::{Measure, Select};
 use crate::rows::Rows;
 use crate::session::Session;
+use crate::sql::{PICOSECONDS, literal};
 
 const LABELS: &[&str] = &["schema", "digest", "digest_text"];
 
-/// What every server has. The first two are the summary's count and sum, too.
-const TABLE: Table = Table {
-    name: "perf_schema.eventsstatements",
-    help: "Statements by their digest, those that took the most time, from performance_schema.events_statements_summary_by_digest.",
+/// The columns that every server has. The first two are also the count and the sum of the summary.
+const SELECT: Select = Select {
     from: "performance_schema.events_statements_summary_by_digest",
-    // The third one, the digest's text, is as long as the flag says.
     labels: &["SCHEMA_NAME", "DIGEST", "DIGEST_TEXT"],
     measures: &[
-        counter("mysql_perf_schema_events_statements_total", "Executions, by digest.", 1.0, &[("COUNT_STAR", "")]),
-        counter(
-            "mysql_perf_schema_events_statements_seconds_total",
-            "Time that executions took, by digest.",
-            PICOSECONDS,
-            &[("SUM_TIMER_WAIT", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_total",
+                "Total number of executions, by digest.",
+                LABELS,
+            ),
+            "COUNT_STAR",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_lock_time_seconds_total",
-            "Time that executions waited for locks on tables, by digest.",
-            PICOSECONDS,
-            &[("SUM_LOCK_TIME", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_seconds_total",
+                "Total time spent on executions, in seconds, by digest.",
+                LABELS,
+            ),
+            "SUM_TIMER_WAIT",
+        )
+        .divided_by(PICOSECONDS),
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_lock_time_seconds_total",
+                "Total time spent waiting for table locks, in seconds, by digest.",
+                LABELS,
+            ),
+            "SUM_LOCK_TIME",
+        )
+        .divided_by(PICOSECONDS),
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_errors_total",
+                "Total number of errors, by digest.",
+                LABELS,
+            ),
+            "SUM_ERRORS",
         ),
-        counter("mysql_perf_schema_events_statements_errors_total", "Errors, by digest.", 1.0, &[("SUM_ERRORS", "")]),
-        counter(
-            "mysql_perf_schema_events_statements_warnings_total",
-            "Warnings, by digest.",
-            1.0,
-            &[("SUM_WARNINGS", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_warnings_total",
+                "Total number of warnings, by digest.",
+                LABELS,
+            ),
+            "SUM_WARNINGS",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_rows_affected_total",
-            "Rows changed, by digest.",
-            1.0,
-            &[("SUM_ROWS_AFFECTED", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_rows_affected_total",
+                "Total number of rows changed, by digest.",
+                LABELS,
+            ),
+            "SUM_ROWS_AFFECTED",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_rows_sent_total",
-            "Rows returned, by digest.",
-            1.0,
-            &[("SUM_ROWS_SENT", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_rows_sent_total",
+                "Total number of rows returned, by digest.",
+                LABELS,
+            ),
+            "SUM_ROWS_SENT",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_rows_examined_total",
-            "Rows read, by digest.",
-            1.0,
-            &[("SUM_ROWS_EXAMINED", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_rows_examined_total",
+                "Total number of rows examined, by digest.",
+                LABELS,
+            ),
+            "SUM_ROWS_EXAMINED",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_tmp_disk_tables_total",
-            "Temporary tables on disk, by digest.",
-            1.0,
-            &[("SUM_CREATED_TMP_DISK_TABLES", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_tmp_disk_tables_total",
+                "Total number of temporary tables created on disk, by digest.",
+                LABELS,
+            ),
+            "SUM_CREATED_TMP_DISK_TABLES",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_tmp_tables_total",
-            "Temporary tables, by digest.",
-            1.0,
-            &[("SUM_CREATED_TMP_TABLES", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_tmp_tables_total",
+                "Total number of temporary tables created, by digest.",
+                LABELS,
+            ),
+            "SUM_CREATED_TMP_TABLES",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_sort_merge_passes_total",
-            "Merge passes of sorts, by digest.",
-            1.0,
-            &[("SUM_SORT_MERGE_PASSES", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_sort_merge_passes_total",
+                "Total number of sort merge passes, by digest.",
+                LABELS,
+            ),
+            "SUM_SORT_MERGE_PASSES",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_sort_rows_total",
-            "Rows sorted, by digest.",
-            1.0,
-            &[("SUM_SORT_ROWS", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_sort_rows_total",
+                "Total number of rows sorted, by digest.",
+                LABELS,
+            ),
+            "SUM_SORT_ROWS",
         ),
-        counter(
-            "mysql_perf_schema_events_statements_no_index_used_total",
-            "Executions that read a whole table, by digest.",
-            1.0,
-            &[("SUM_NO_INDEX_USED", "")],
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_events_statements_no_index_used_total",
+                "Total number of executions that used no index, by digest.",
+                LABELS,
+            ),
+            "SUM_NO_INDEX_USED",
         ),
     ],
-    mysql_since: None,
 };
 
-/// What MySQL has since 8.0.28, behind the columns above.
+/// MySQL 8.0.28 and later has more columns, selected after the others.
 const MYSQL_SINCE: (u16, u16, u16) = (8, 0, 28);
 const MYSQL_COLUMNS: &str = ", SUM_CPU_TIME, QUANTILE_95, QUANTILE_99, QUANTILE_999";
 const CPU_TIME: Desc = Desc::counter(
     "mysql_perf_schema_events_statements_cpu_time_seconds_total",
-    "Processor time that executions took, by digest; MySQL 8.0.28 and later.",
+    "Total CPU time spent on executions, in seconds, by digest; MySQL 8.0.28 and later.",
     LABELS,
 );
 const LATENCY: Desc = Desc::summary(
     "mysql_perf_schema_events_statements_latency",
-    "Time that an execution took, by digest. As in mysqld_exporter, the quantiles 0.95, 0.99 and 0.999 are labelled 95, 99 and 999; MySQL \
-     8.0.28 and later has them.",
+    "Duration of an execution, in seconds, by digest. As in mysqld_exporter, the quantiles 0.95, 0.99 and 0.999 are labelled 95, 99 \
+     and 999; MySQL 8.0.28 and later has them.",
     LABELS,
 );
-/// In the order of their columns, under the peer's labels.
+/// In the order of their columns, with the peer's labels.
 const QUANTILES: [f64; 3] = [95.0, 99.0, 999.0];
 
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    unit: f64,
-    columns: &'static [(&'static str, &'static str)],
-) -> Measure {
-    Measure { desc: Desc::counter(name, help, LABELS), unit, columns }
+#[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Collectors")]
+pub(super) struct Options {
+    /// Maximum number of statement digests; those with the most total time are kept
+    #[arg(long = "collect.perf_schema.eventsstatements.limit", value_name = "DIGESTS", default_value_t = 250)]
+    digest_limit: u32,
+
+    /// Maximum age in seconds since a digest was last seen
+    #[arg(long = "collect.perf_schema.eventsstatements.timelimit", value_name = "SECONDS", default_value_t = 86_400)]
+    digest_age: u32,
+
+    /// Maximum length of a digest's text, in characters
+    #[arg(
+        long = "collect.perf_schema.eventsstatements.digest_text_limit",
+        value_name = "CHARACTERS",
+        default_value_t = 120
+    )]
+    digest_text: u32,
+
+    /// Schema whose statements are excluded, in addition to mysql, performance_schema and information_schema; repeatable
+    #[arg(long = "collect.perf_schema.eventsstatements.exclude_schemas", value_name = "SCHEMA")]
+    exclude_schemas: Vec<String>,
 }
 
-pub(super) struct EventsStatements;
+pub(super) struct EventsStatements {
+    pub(super) options: Options,
+}
 
 #[async_trait]
 impl Collector<Session> for EventsStatements {
     fn name(&self) -> &'static str {
-        TABLE.name
+        "perf_schema.eventsstatements"
     }
 
     fn help(&self) -> &'static str {
-        TABLE.help
+        "Statements by digest, those with the most total time first."
+    }
+
+    fn source(&self) -> &'static str {
+        SELECT.table()
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -132,38 +189,43 @@ impl Collector<Session> for EventsStatements {
     }
 
     fn families(&self) -> Vec<Desc> {
-        TABLE.families().into_iter().chain([CPU_TIME, LATENCY]).collect()
+        SELECT.families().into_iter().chain([CPU_TIME, LATENCY]).collect()
+    }
+
+    fn augment_args(&self, command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         let has_quantiles = session.version().is_mysql_since(MYSQL_SINCE);
-        let statement = statement(&session.options().perf_schema, has_quantiles);
-        write(&rows(session, statement).await?, out);
+        let statement = statement(&self.options, has_quantiles);
+        write(&session.query_if_table_exists(statement).await?, out);
         Ok(())
     }
 }
 
 fn statement(options: &Options, has_quantiles: bool) -> String {
     let excluded = options.exclude_schemas.iter().map(|schema| format!(", {}", literal(schema))).collect::<String>();
-    let columns: Vec<&str> =
-        TABLE.measures.iter().flat_map(|measure| measure.columns).map(|(column, _)| *column).collect();
     format!(
-        "SELECT SCHEMA_NAME, DIGEST, LEFT(DIGEST_TEXT, {text}), {columns}{more} FROM {from} \
+        "SELECT {columns}{more} FROM {from} \
          WHERE SCHEMA_NAME NOT IN ('mysql', 'performance_schema', 'information_schema'{excluded}) \
          AND LAST_SEEN > NOW() - INTERVAL {age} SECOND ORDER BY SUM_TIMER_WAIT DESC LIMIT {limit}",
-        text = options.digest_text,
-        columns = columns.join(", "),
+        columns = SELECT.columns().replace("DIGEST_TEXT", &format!("LEFT(DIGEST_TEXT, {})", options.digest_text)),
         more = if has_quantiles { MYSQL_COLUMNS } else { "" },
-        from = TABLE.from,
+        from = SELECT.from,
         age = options.digest_age,
         limit = options.digest_limit,
     )
 }
 
 fn write(rows: &Rows, out: &mut Families) {
-    TABLE.write(rows, "", out);
-    let first = TABLE.labels.len();
-    let behind = first + TABLE.measures.len();
+    SELECT.write(rows, "", out);
+    let first = SELECT.labels.len();
+    let behind = SELECT.width();
     for row in rows.iter() {
         let labels: Vec<&str> = (0..first).map(|column| row.get(column).unwrap_or_default()).collect();
         let seconds = |column: usize| Some(row.get(column)?.parse::<f64>().ok()? / PICOSECONDS);
@@ -186,11 +248,11 @@ mod tests {
 
     fn options(flags: &[&str]) -> Options {
         #[derive(clap::Parser)]
-        struct Command {
+        struct Flags {
             #[command(flatten)]
             options: Options,
         }
-        <Command as clap::Parser>::parse_from(["test"].iter().chain(flags)).options
+        <Flags as clap::Parser>::parse_from(["test"].iter().chain(flags)).options
     }
 
     fn written(row: &[&str]) -> Vec<String> {
@@ -221,7 +283,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_the_server_lacks_is_absent() {
+    fn columns_that_the_server_lacks_are_absent() {
         let labels = "schema=\"shop\",digest=\"5f\",digest_text=\"SELECT ?\"";
         let expected = [
             ("errors_total", "5"),
@@ -245,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn mysql_has_processor_time_and_quantiles_under_the_peers_labels() {
+    fn mysql_has_cpu_time_and_quantiles_with_the_peers_labels() {
         let more = ["2000000000000", "3000000000000", "4000000000000", "5000000000000"];
         let samples = written(&[MARIADB.as_slice(), &more].concat());
         let labels = "schema=\"shop\",digest=\"5f\",digest_text=\"SELECT ?\"";
@@ -260,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_statement_is_bounded_by_the_flags() {
+    fn the_flags_limit_the_statement() {
         let of = |flags| statement(&options(flags), false);
         assert!(of(&[]).contains("LEFT(DIGEST_TEXT, 120), COUNT_STAR, SUM_TIMER_WAIT, "));
         assert!(of(&[]).ends_with(

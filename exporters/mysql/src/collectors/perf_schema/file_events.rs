@@ -2,52 +2,58 @@
 
 use exporter_toolkit::Desc;
 
-use super::PICOSECONDS;
-use super::table::{Measure, Table};
+use crate::collectors::select::{Measure, Select};
+use crate::collectors::table::{Requires, Table};
+use crate::sql::PICOSECONDS;
 
 const LABELS: &[&str] = &["event_name", "mode"];
 
 pub(super) const FILE_EVENTS: Table = Table {
     name: "perf_schema.file_events",
-    help: "Input and output of files by their kind, from performance_schema.file_summary_by_event_name.",
-    from: "performance_schema.file_summary_by_event_name",
-    labels: &["EVENT_NAME"],
-    measures: &[
-        Measure {
-            desc: Desc::counter(
-                "mysql_perf_schema_file_events_total",
-                "Operations on files, by kind of file and operation.",
-                LABELS,
+    help: "Input and output of files, by event.",
+    enabled_by_default: false,
+    requires: Requires::Nothing,
+    opens_tables: false,
+    select: Select {
+        from: "performance_schema.file_summary_by_event_name",
+        labels: &["EVENT_NAME"],
+        measures: &[
+            Measure::by_label(
+                Desc::counter(
+                    "mysql_perf_schema_file_events_total",
+                    "Total number of file operations, by event and mode.",
+                    LABELS,
+                )
+                .field("COUNT_*"),
+                &[("COUNT_READ", "read"), ("COUNT_WRITE", "write"), ("COUNT_MISC", "misc")],
             ),
-            unit: 1.0,
-            columns: &[("COUNT_READ", "read"), ("COUNT_WRITE", "write"), ("COUNT_MISC", "misc")],
-        },
-        Measure {
-            desc: Desc::counter(
-                "mysql_perf_schema_file_events_seconds_total",
-                "Time spent on files, by kind of file and operation.",
-                LABELS,
+            Measure::by_label(
+                Desc::counter(
+                    "mysql_perf_schema_file_events_seconds_total",
+                    "Total time spent on file operations, in seconds, by event and mode.",
+                    LABELS,
+                )
+                .field("SUM_TIMER_*"),
+                &[("SUM_TIMER_READ", "read"), ("SUM_TIMER_WRITE", "write"), ("SUM_TIMER_MISC", "misc")],
+            )
+            .divided_by(PICOSECONDS),
+            Measure::by_label(
+                Desc::counter(
+                    "mysql_perf_schema_file_events_bytes_total",
+                    "Total number of bytes read from and written to files, by event and mode.",
+                    LABELS,
+                )
+                .field("SUM_NUMBER_OF_BYTES_*"),
+                &[("SUM_NUMBER_OF_BYTES_READ", "read"), ("SUM_NUMBER_OF_BYTES_WRITE", "write")],
             ),
-            unit: PICOSECONDS,
-            columns: &[("SUM_TIMER_READ", "read"), ("SUM_TIMER_WRITE", "write"), ("SUM_TIMER_MISC", "misc")],
-        },
-        Measure {
-            desc: Desc::counter(
-                "mysql_perf_schema_file_events_bytes_total",
-                "Bytes read from files and written to them, by kind of file.",
-                LABELS,
-            ),
-            unit: 1.0,
-            columns: &[("SUM_NUMBER_OF_BYTES_READ", "read"), ("SUM_NUMBER_OF_BYTES_WRITE", "write")],
-        },
-    ],
-    mysql_since: None,
+        ],
+    },
 };
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::samples;
     use super::*;
+    use crate::collectors::select::samples;
 
     #[test]
     fn each_mode_is_a_series() {
@@ -65,6 +71,6 @@ mod tests {
             ("total", "write", 2),
         ]
         .map(|(family, mode, value)| format!("mysql_perf_schema_file_events_{family}{} {value}", labels(mode)));
-        assert_eq!(samples(&FILE_EVENTS, "", &row.map(Some)), expected);
+        assert_eq!(samples(&FILE_EVENTS.select, "", &row.map(Some)), expected);
     }
 }

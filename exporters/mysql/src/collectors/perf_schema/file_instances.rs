@@ -1,52 +1,73 @@
 //! `performance_schema.file_summary_by_instance`.
 
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::table::{Measure, Table};
-use super::{literal, rows};
+use crate::collectors::select::{Measure, Select};
 use crate::session::Session;
+use crate::sql::literal;
 
 const LABELS: &[&str] = &["file_name", "event_name", "mode"];
 
-const TABLE: Table = Table {
-    name: "perf_schema.file_instances",
-    help: "Input and output of single files, from performance_schema.file_summary_by_instance.",
+const SELECT: Select = Select {
     from: "performance_schema.file_summary_by_instance",
     labels: &["FILE_NAME", "EVENT_NAME"],
     measures: &[
-        // A peer's name: without `_total`.
-        Measure {
-            desc: Desc::counter(
+        // The peer's name, without `_total`.
+        Measure::by_label(
+            Desc::counter(
                 "mysql_perf_schema_file_instances_bytes",
-                "Bytes read from a file and written to it.",
+                "Total number of bytes read from and written to the file, by mode.",
                 LABELS,
-            ),
-            unit: 1.0,
-            columns: &[("SUM_NUMBER_OF_BYTES_READ", "read"), ("SUM_NUMBER_OF_BYTES_WRITE", "write")],
-        },
-        Measure {
-            desc: Desc::counter(
+            )
+            .field("SUM_NUMBER_OF_BYTES_*"),
+            &[("SUM_NUMBER_OF_BYTES_READ", "read"), ("SUM_NUMBER_OF_BYTES_WRITE", "write")],
+        ),
+        Measure::by_label(
+            Desc::counter(
                 "mysql_perf_schema_file_instances_total",
-                "Reads from a file and writes to it.",
+                "Total number of reads from and writes to the file, by mode.",
                 LABELS,
-            ),
-            unit: 1.0,
-            columns: &[("COUNT_READ", "read"), ("COUNT_WRITE", "write")],
-        },
+            )
+            .field("COUNT_*"),
+            &[("COUNT_READ", "read"), ("COUNT_WRITE", "write")],
+        ),
     ],
-    mysql_since: None,
 };
 
-pub(super) struct FileInstances;
+#[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Collectors")]
+pub(super) struct Options {
+    /// Regular expression, evaluated by the server, that file names must match
+    #[arg(long = "collect.perf_schema.file_instances.filter", value_name = "REGEXP", default_value = ".*")]
+    file_filter: String,
+
+    /// Prefix to remove from the label file_name
+    #[arg(
+        long = "collect.perf_schema.file_instances.remove_prefix",
+        value_name = "PREFIX",
+        default_value = "/var/lib/mysql/"
+    )]
+    file_prefix: String,
+}
+
+pub(super) struct FileInstances {
+    pub(super) options: Options,
+}
 
 #[async_trait]
 impl Collector<Session> for FileInstances {
     fn name(&self) -> &'static str {
-        TABLE.name
+        "perf_schema.file_instances"
     }
 
     fn help(&self) -> &'static str {
-        TABLE.help
+        "Input and output of single files."
+    }
+
+    fn source(&self) -> &'static str {
+        SELECT.table()
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -54,13 +75,21 @@ impl Collector<Session> for FileInstances {
     }
 
     fn families(&self) -> Vec<Desc> {
-        TABLE.families()
+        SELECT.families()
+    }
+
+    fn augment_args(&self, command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let options = &session.options().perf_schema;
-        let rows = rows(session, TABLE.statement(&condition(&options.file_filter))).await?;
-        TABLE.write(&rows, &options.file_prefix, out);
+        let statement = SELECT.statement(&condition(&self.options.file_filter));
+        let rows = session.query_if_table_exists(statement).await?;
+        SELECT.write(&rows, &self.options.file_prefix, out);
         Ok(())
     }
 }
@@ -71,12 +100,12 @@ fn condition(filter: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::samples;
     use super::*;
+    use crate::collectors::select::samples;
 
     #[test]
-    fn the_prefix_is_left_out_of_files_names() {
-        let written = |name| samples(&TABLE, "/data/", &[name, "wait/io/file/sql/FRM", "1", "2", "3", "4"].map(Some));
+    fn the_prefix_is_removed_from_file_names() {
+        let written = |name| samples(&SELECT, "/data/", &[name, "wait/io/file/sql/FRM", "1", "2", "3", "4"].map(Some));
         let series = |name: &str| {
             let labels = |mode| format!("{{file_name=\"{name}\",event_name=\"wait/io/file/sql/FRM\",mode=\"{mode}\"}}");
             [("bytes", "read", 1), ("bytes", "write", 2), ("total", "read", 3), ("total", "write", 4)].map(
@@ -88,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_filters_where_there_is_a_filter() {
+    fn the_filter_is_a_condition_of_the_statement() {
         assert_eq!(condition(".*"), "");
         assert_eq!(condition("i.d$"), " WHERE FILE_NAME REGEXP _utf8mb4 X'692E6424'");
     }

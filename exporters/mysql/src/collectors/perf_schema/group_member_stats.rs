@@ -2,22 +2,21 @@
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::rows;
 use crate::rows::Rows;
 use crate::session::Session;
 
-/// Group replication came with 5.7.17; a server has one row in each of its channels, which are one.
+/// The first version with group replication.
 const MYSQL_SINCE: (u16, u16, u16) = (5, 7, 17);
 const STATEMENT: &str =
     "SELECT * FROM performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid LIMIT 1";
 
-/// By column: 5.7 has the first four, 8.0 all of them.
+/// By column. MySQL 5.7 has the first four, 8.0 all of them.
 static COLUMNS: [(&str, Desc); 8] = [
     (
         "COUNT_TRANSACTIONS_IN_QUEUE",
         Desc::gauge(
             "mysql_perf_schema_transactions_in_queue",
-            "Transactions that wait for a check for conflicts.",
+            "Current number of transactions that wait for conflict detection.",
             &[],
         ),
     ),
@@ -25,7 +24,7 @@ static COLUMNS: [(&str, Desc); 8] = [
         "COUNT_TRANSACTIONS_CHECKED",
         Desc::counter(
             "mysql_perf_schema_transactions_checked_total",
-            "Transactions that were checked for conflicts.",
+            "Total number of transactions checked for conflicts.",
             &[],
         ),
     ),
@@ -33,16 +32,16 @@ static COLUMNS: [(&str, Desc); 8] = [
         "COUNT_CONFLICTS_DETECTED",
         Desc::counter(
             "mysql_perf_schema_conflicts_detected_total",
-            "Transactions that did not pass the check for conflicts.",
+            "Total number of transactions that failed conflict detection.",
             &[],
         ),
     ),
     (
         "COUNT_TRANSACTIONS_ROWS_VALIDATING",
-        // A gauge by its nature, a counter by the peer's name.
+        // It can decrease; the peer's type is counter.
         Desc::counter(
             "mysql_perf_schema_transactions_rows_validating_total",
-            "Rows that the check for conflicts knows and that were not collected as garbage yet.",
+            "Current number of rows in conflict detection that are not garbage-collected yet.",
             &[],
         ),
     ),
@@ -50,7 +49,7 @@ static COLUMNS: [(&str, Desc); 8] = [
         "COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE",
         Desc::gauge(
             "mysql_perf_schema_transactions_remote_in_applier_queue",
-            "Transactions of other members that wait to be applied.",
+            "Current number of transactions of other members that wait to be applied.",
             &[],
         ),
     ),
@@ -58,7 +57,7 @@ static COLUMNS: [(&str, Desc); 8] = [
         "COUNT_TRANSACTIONS_REMOTE_APPLIED",
         Desc::counter(
             "mysql_perf_schema_transactions_remote_applied_total",
-            "Transactions of other members that were applied.",
+            "Total number of applied transactions of other members.",
             &[],
         ),
     ),
@@ -66,7 +65,7 @@ static COLUMNS: [(&str, Desc); 8] = [
         "COUNT_TRANSACTIONS_LOCAL_PROPOSED",
         Desc::counter(
             "mysql_perf_schema_transactions_local_proposed_total",
-            "Transactions of this member that were sent to the group.",
+            "Total number of transactions of this member sent to the group.",
             &[],
         ),
     ),
@@ -74,7 +73,7 @@ static COLUMNS: [(&str, Desc); 8] = [
         "COUNT_TRANSACTIONS_LOCAL_ROLLBACK",
         Desc::counter(
             "mysql_perf_schema_transactions_local_rollback_total",
-            "Transactions of this member that the group rolled back.",
+            "Total number of transactions of this member that the group rolled back.",
             &[],
         ),
     ),
@@ -89,7 +88,11 @@ impl Collector<Session> for GroupMemberStats {
     }
 
     fn help(&self) -> &'static str {
-        "This server's work in its replication group, from performance_schema.replication_group_member_stats."
+        "This server's statistics in its replication group."
+    }
+
+    fn source(&self) -> &'static str {
+        "performance_schema.replication_group_member_stats"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -97,12 +100,12 @@ impl Collector<Session> for GroupMemberStats {
     }
 
     fn families(&self) -> Vec<Desc> {
-        COLUMNS.iter().map(|(_, desc)| desc.clone()).collect()
+        COLUMNS.iter().map(|(column, desc)| desc.clone().field(column)).collect()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         if session.version().is_mysql_since(MYSQL_SINCE) {
-            write(&rows(session, STATEMENT.to_owned()).await?, out);
+            write(&session.query_if_table_exists(STATEMENT).await?, out);
         }
         Ok(())
     }
@@ -134,7 +137,7 @@ mod tests {
         );
         rows.push([Some(b"u1".as_slice()), Some(b"7"), Some(b"2"), Some(b"u1:5")].into_iter()).unwrap();
         assert_eq!(
-            super::super::super::page(write, &rows),
+            crate::collectors::testing::page(write, &rows),
             "\
 # TYPE mysql_perf_schema_transactions_checked_total counter
 mysql_perf_schema_transactions_checked_total 7

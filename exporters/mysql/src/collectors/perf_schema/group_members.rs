@@ -1,21 +1,20 @@
-//! `performance_schema.replication_group_members`: all columns as labels, of which each version of MySQL has more.
+//! `performance_schema.replication_group_members`: all columns as labels; newer versions of MySQL have more.
 
 use std::borrow::Cow;
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::rows;
 use crate::rows::Rows;
 use crate::session::Session;
 
-/// Group replication came with 5.7.17; a group has nine members at the most.
+/// The first version with group replication. A group has at most nine members.
 const MYSQL_SINCE: (u16, u16, u16) = (5, 7, 17);
 const STATEMENT: &str = "SELECT * FROM performance_schema.replication_group_members LIMIT 9";
 
-/// The labels as MySQL 8.0.27 and later has them.
+/// The labels of MySQL 8.0.27 and later.
 const MEMBER: Desc = Desc::info(
     "mysql_perf_schema_replication_group_member_info",
-    "A member of the replication group; the labels are the columns of replication_group_members that the server has.",
+    "Information about a member of the replication group; the labels are the server's columns.",
     &[
         "channel_name",
         "member_id",
@@ -37,7 +36,11 @@ impl Collector<Session> for GroupMembers {
     }
 
     fn help(&self) -> &'static str {
-        "Members of the replication group, from performance_schema.replication_group_members."
+        "Members of the replication group."
+    }
+
+    fn source(&self) -> &'static str {
+        "performance_schema.replication_group_members"
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -50,7 +53,7 @@ impl Collector<Session> for GroupMembers {
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         if session.version().is_mysql_since(MYSQL_SINCE) {
-            write(&rows(session, STATEMENT.to_owned()).await?, out);
+            write(&session.query_if_table_exists(STATEMENT).await?, out);
         }
         Ok(())
     }
@@ -76,7 +79,7 @@ mod tests {
         rows.push([Some(b"group_replication_applier".as_slice()), Some(b"u1"), Some(b"ONLINE")].into_iter()).unwrap();
         rows.push([Some(b"group_replication_applier".as_slice()), Some(b"u2"), None].into_iter()).unwrap();
         assert_eq!(
-            super::super::super::page(write, &rows),
+            crate::collectors::testing::page(write, &rows),
             "\
 # TYPE mysql_perf_schema_replication_group_member_info gauge
 mysql_perf_schema_replication_group_member_info{channel_name=\"group_replication_applier\",member_id=\"u1\",member_state=\"ONLINE\"} 1

@@ -2,57 +2,63 @@
 
 use exporter_toolkit::Desc;
 
-use super::PICOSECONDS;
-use super::table::{Measure, Table};
+use crate::collectors::select::{Measure, Select};
+use crate::collectors::table::{Requires, Table};
+use crate::sql::PICOSECONDS;
 
 const LABELS: &[&str] = &["schema", "name", "index", "operation"];
 
 pub(super) const INDEX_IO_WAITS: Table = Table {
     name: "perf_schema.indexiowaits",
-    help: "Input and output of indexes, from performance_schema.table_io_waits_summary_by_index_usage.",
-    from: "performance_schema.table_io_waits_summary_by_index_usage WHERE OBJECT_SCHEMA NOT IN ('mysql', 'performance_schema')",
-    labels: &["OBJECT_SCHEMA", "OBJECT_NAME", "IFNULL(INDEX_NAME, 'NONE')"],
-    measures: &[
-        Measure {
-            desc: Desc::counter(
-                "mysql_perf_schema_index_io_waits_total",
-                "Reads and changes of rows, by the index that they used (NONE: no index) and operation.",
-                LABELS,
+    help: "Row operations by index.",
+    enabled_by_default: false,
+    requires: Requires::Nothing,
+    opens_tables: false,
+    select: Select {
+        from: "performance_schema.table_io_waits_summary_by_index_usage WHERE OBJECT_SCHEMA NOT IN ('mysql', 'performance_schema')",
+        labels: &["OBJECT_SCHEMA", "OBJECT_NAME", "IFNULL(INDEX_NAME, 'NONE')"],
+        measures: &[
+            Measure::by_label(
+                Desc::counter(
+                    "mysql_perf_schema_index_io_waits_total",
+                    "Total number of row operations, by index (NONE: no index) and operation.",
+                    LABELS,
+                )
+                .field("COUNT_*"),
+                &[
+                    ("COUNT_FETCH", "fetch"),
+                    // The server counts inserts as using no index.
+                    ("IF(INDEX_NAME IS NULL, COUNT_INSERT, NULL)", "insert"),
+                    ("COUNT_UPDATE", "update"),
+                    ("COUNT_DELETE", "delete"),
+                ],
             ),
-            unit: 1.0,
-            columns: &[
-                ("COUNT_FETCH", "fetch"),
-                // The server counts inserts as using no index.
-                ("IF(INDEX_NAME IS NULL, COUNT_INSERT, NULL)", "insert"),
-                ("COUNT_UPDATE", "update"),
-                ("COUNT_DELETE", "delete"),
-            ],
-        },
-        Measure {
-            desc: Desc::counter(
-                "mysql_perf_schema_index_io_waits_seconds_total",
-                "Time spent on reads and changes of rows, by the index that they used (NONE: no index) and operation.",
-                LABELS,
-            ),
-            unit: PICOSECONDS,
-            columns: &[
-                ("SUM_TIMER_FETCH", "fetch"),
-                ("IF(INDEX_NAME IS NULL, SUM_TIMER_INSERT, NULL)", "insert"),
-                ("SUM_TIMER_UPDATE", "update"),
-                ("SUM_TIMER_DELETE", "delete"),
-            ],
-        },
-    ],
-    mysql_since: None,
+            Measure::by_label(
+                Desc::counter(
+                    "mysql_perf_schema_index_io_waits_seconds_total",
+                    "Total time spent on row operations, in seconds, by index (NONE: no index) and operation.",
+                    LABELS,
+                )
+                .field("SUM_TIMER_*"),
+                &[
+                    ("SUM_TIMER_FETCH", "fetch"),
+                    ("IF(INDEX_NAME IS NULL, SUM_TIMER_INSERT, NULL)", "insert"),
+                    ("SUM_TIMER_UPDATE", "update"),
+                    ("SUM_TIMER_DELETE", "delete"),
+                ],
+            )
+            .divided_by(PICOSECONDS),
+        ],
+    },
 };
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::samples;
     use super::*;
+    use crate::collectors::select::samples;
 
     #[test]
-    fn inserts_stand_where_no_index_is() {
+    fn inserts_are_counted_for_no_index() {
         let series = |index, inserts, seconds| {
             let row = [
                 Some("shop"),
@@ -66,7 +72,7 @@ mod tests {
                 seconds,
             ];
             let row = [row.as_slice(), &[Some("7"), Some("8")]].concat();
-            samples(&INDEX_IO_WAITS, "", &row)
+            samples(&INDEX_IO_WAITS.select, "", &row)
         };
         let none = series("NONE", Some("2"), Some("2000000000000"));
         assert_eq!(none.len(), 8);

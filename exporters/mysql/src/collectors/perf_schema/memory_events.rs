@@ -1,49 +1,69 @@
 //! `performance_schema.memory_summary_global_by_event_name`.
 
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::rows;
-use super::table::{Measure, Table};
+use crate::collectors::select::{Measure, Select};
 use crate::session::Session;
 
 const LABELS: &[&str] = &["event_name"];
 
-const TABLE: Table = Table {
-    name: "perf_schema.memory_events",
-    help: "Memory by what it is for, from performance_schema.memory_summary_global_by_event_name.",
+const SELECT: Select = Select {
     from: "performance_schema.memory_summary_global_by_event_name WHERE COUNT_ALLOC > 0",
     labels: &["EVENT_NAME"],
     measures: &[
-        Measure {
-            desc: Desc::counter("mysql_perf_schema_memory_events_alloc_bytes_total", "Bytes allocated.", LABELS),
-            unit: 1.0,
-            columns: &[("SUM_NUMBER_OF_BYTES_ALLOC", "")],
-        },
-        Measure {
-            desc: Desc::counter("mysql_perf_schema_memory_events_free_bytes_total", "Bytes freed.", LABELS),
-            unit: 1.0,
-            columns: &[("SUM_NUMBER_OF_BYTES_FREE", "")],
-        },
-        Measure {
-            // Below zero where memory was allocated before its instrument was switched on.
-            desc: Desc::gauge("mysql_perf_schema_memory_events_used_bytes", "Bytes in use.", LABELS),
-            unit: 1.0,
-            columns: &[("CURRENT_NUMBER_OF_BYTES_USED", "")],
-        },
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_memory_events_alloc_bytes_total",
+                "Total number of bytes allocated, by event.",
+                LABELS,
+            ),
+            "SUM_NUMBER_OF_BYTES_ALLOC",
+        ),
+        Measure::one(
+            Desc::counter(
+                "mysql_perf_schema_memory_events_free_bytes_total",
+                "Total number of bytes freed, by event.",
+                LABELS,
+            ),
+            "SUM_NUMBER_OF_BYTES_FREE",
+        ),
+        Measure::one(
+            Desc::gauge(
+                "mysql_perf_schema_memory_events_used_bytes",
+                "Current number of bytes in use, by event; negative if memory was allocated before its instrument was enabled.",
+                LABELS,
+            ),
+            "CURRENT_NUMBER_OF_BYTES_USED",
+        ),
     ],
-    mysql_since: None,
 };
 
-pub(super) struct MemoryEvents;
+#[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Collectors")]
+pub(super) struct Options {
+    /// Prefix to remove from the label event_name
+    #[arg(long = "collect.perf_schema.memory_events.remove_prefix", value_name = "PREFIX", default_value = "memory/")]
+    memory_prefix: String,
+}
+
+pub(super) struct MemoryEvents {
+    pub(super) options: Options,
+}
 
 #[async_trait]
 impl Collector<Session> for MemoryEvents {
     fn name(&self) -> &'static str {
-        TABLE.name
+        "perf_schema.memory_events"
     }
 
     fn help(&self) -> &'static str {
-        TABLE.help
+        "Memory by instrument."
+    }
+
+    fn source(&self) -> &'static str {
+        SELECT.table()
     }
 
     fn enabled_by_default(&self) -> bool {
@@ -51,25 +71,33 @@ impl Collector<Session> for MemoryEvents {
     }
 
     fn families(&self) -> Vec<Desc> {
-        TABLE.families()
+        SELECT.families()
+    }
+
+    fn augment_args(&self, command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.options.update_from_arg_matches(matches)
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let rows = rows(session, TABLE.statement("")).await?;
-        TABLE.write(&rows, &session.options().perf_schema.memory_prefix, out);
+        let rows = session.query_if_table_exists(SELECT.statement("")).await?;
+        SELECT.write(&rows, &self.options.memory_prefix, out);
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::samples;
     use super::*;
+    use crate::collectors::select::samples;
 
     #[test]
-    fn the_prefix_is_left_out_and_use_may_be_below_zero() {
+    fn the_prefix_is_removed_and_usage_may_be_negative() {
         assert_eq!(
-            samples(&TABLE, "memory/", &["memory/sql/THD", "8", "16", "-8"].map(Some)),
+            samples(&SELECT, "memory/", &["memory/sql/THD", "8", "16", "-8"].map(Some)),
             [
                 "mysql_perf_schema_memory_events_alloc_bytes_total{event_name=\"sql/THD\"} 8",
                 "mysql_perf_schema_memory_events_free_bytes_total{event_name=\"sql/THD\"} 16",
