@@ -1,19 +1,20 @@
-//! A bounded client: at most two connections per server, kept for the next scrape. Every wait ends at the scrape's deadline.
+//! A bounded client: at most two connections per server, kept for the next scrape. Every wait ends at the scrape's
+//! deadline.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use exporter_toolkit::resolve::addresses;
+use exporter_toolkit::address::Address;
 use futures::FutureExt as _;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_async::{Conn, OptsBuilder, Value};
 use mysql_kit::{Tls, Version, error_code};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::connection::{Account, Address, ConnectionSettings};
+use crate::connection::{Account, ConnectionSettings};
 use crate::error::Error;
 use crate::history::History;
 use crate::login_stats::Logins;
@@ -21,17 +22,19 @@ use crate::rows::{MAX_BYTES, Rows, TooLarge};
 
 /// An idle connection older than this is closed at the next scrape. Scrapes are at most minutes apart.
 const IDLE_LIMIT: Duration = Duration::from_secs(240);
-/// The server closes the connection if no scrape follows. It is longer than [`IDLE_LIMIT`], so that both ends don't close at the same time.
+/// The server closes the connection if no scrape follows. It is longer than [`IDLE_LIMIT`], so that both ends don't
+/// close at the same time.
 const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
 
-/// A connection older than this is replaced if there is another one: the login is measured, and a failure is noticed before a new connection is
-/// needed. mysqld_exporter logs in twice per scrape.
+/// A connection older than this is replaced if there is another one: the login is measured, and a failure is noticed
+/// before a new connection is needed. mysqld_exporter logs in twice per scrape.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// A SHOW statement: a Galera node outside the primary component rejects SELECT, but not SHOW.
 const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
 
-/// The first statement of a connection: it keeps the exporter's statements out of the slow query log, and every server accepts it.
+/// The first statement of a connection: it keeps the exporter's statements out of the slow query log, and every server
+/// accepts it.
 const NO_SLOW_LOG_STATEMENT: &str = "SET long_query_time=31536000";
 
 /// Time limits of one scrape's statements: ours and the server's.
@@ -45,11 +48,11 @@ pub(crate) struct Limits {
 }
 
 pub(crate) struct Client {
-    address: String,
-    /// The name to resolve on each connect; `None` for a socket.
-    host: Option<String>,
+    address: Address,
+    /// The address for errors and logs.
+    name: String,
     user: String,
-    options: Opts,
+    options: OptsBuilder,
     /// Not part of `options`, which would cache the contents of the files: they are read on each connect.
     tls: Option<Tls>,
     settings: ConnectionSettings,
@@ -76,23 +79,16 @@ struct Connection {
 
 impl Client {
     pub(crate) fn new(address: Address, account: &Account, settings: ConnectionSettings) -> Self {
-        let options = mysql_kit::options(&account.user, account.password.as_deref(), MAX_BYTES / 2)
+        let options = mysql_kit::options(&address, &account.user, account.password.as_deref(), MAX_BYTES / 2)
             .enable_cleartext_plugin(account.cleartext)
             .stmt_cache_size(0);
-        let options = match &address {
-            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
-            Address::Unix(path) => options.socket(Some(path)),
-        };
         // No TLS over a socket: mysql_async would announce it to the server and then continue in cleartext.
         let tls = account.tls.clone().filter(|_| matches!(address, Address::Tcp { .. }));
         Self {
-            address: address.to_string(),
-            host: match address {
-                Address::Tcp { host, .. } => Some(host),
-                Address::Unix(_) => None,
-            },
+            name: address.to_string(),
+            address,
             user: account.user.clone(),
-            options: options.into(),
+            options,
             tls,
             settings,
             permits: Arc::new(Semaphore::new(settings.max_open_connections)),
@@ -114,7 +110,7 @@ impl Client {
     }
 
     pub(crate) fn address(&self) -> &str {
-        &self.address
+        &self.name
     }
 
     /// Checks that the server answers now, and returns its version.
@@ -130,15 +126,15 @@ impl Client {
         self.run(statement, limits, false).await
     }
 
-    /// As [`Client::query`], for a statement that opens the application's tables and so may wait for a lock on one of them. Only one such statement
-    /// runs at a time, so that the other connection stays available.
+    /// As [`Client::query`], for a statement that opens the application's tables and so may wait for a lock on one of
+    /// them. Only one such statement runs at a time, so that the other connection stays available.
     pub(crate) async fn query_tables(
         self: &Arc<Self>,
         statement: Cow<'static, str>,
         limits: Limits,
     ) -> Result<Rows, Error> {
         let started = Instant::now();
-        let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
+        let busy = || Error::Busy { address: self.name.clone(), waited: started.elapsed() };
         let _permit = timeout_at(limits.deadline, self.table_statements.acquire())
             .await
             .ok()
@@ -170,15 +166,13 @@ impl Client {
                 lease.release();
                 Ok(rows)
             }
-            Ok(Ok(Err(TooLarge))) => {
-                Err(Error::TooLarge { address: self.address.clone(), statement, limit: MAX_BYTES })
-            }
+            Ok(Ok(Err(TooLarge))) => Err(Error::TooLarge { address: self.name.clone(), statement, limit: MAX_BYTES }),
             Ok(Err(error)) => {
                 // A rejected statement is a complete answer.
                 if !error.is_fatal() {
                     lease.release();
                 }
-                Err(Error::statement(&self.address, statement, &error))
+                Err(Error::statement(&self.name, statement, &error))
             }
             Err(_) => Err(self.no_answer(statement, started)),
         }
@@ -192,16 +186,17 @@ impl Client {
     /// As [`Client::lease`]; a connection that was idle for longer than `max_idle` must answer a ping first.
     async fn lease_verified(self: &Arc<Self>, limits: Limits, max_idle: Duration) -> Result<Lease, Error> {
         let started = Instant::now();
-        let busy = || Error::Busy { address: self.address.clone(), waited: started.elapsed() };
+        let busy = || Error::Busy { address: self.name.clone(), waited: started.elapsed() };
         let permit =
             timeout_at(limits.deadline, Arc::clone(&self.permits).acquire_owned()).await.ok().and_then(Result::ok);
-        // A permit that a timed-out statement has just released is too late: a new connection would be discarded at once.
+        // A permit that a timed-out statement has just released is too late: a new connection would be discarded at
+        // once.
         let permit = permit.filter(|_| Instant::now() < limits.deadline).ok_or_else(busy)?;
         let mut lease = Lease { client: Arc::clone(self), connection: None, _permit: permit };
         while let Some(connection) = self.take_idle() {
             let unused = connection.last_used.elapsed();
-            // Two counts are this connection's and the client's. Without a third one there is no other connection, and a full server would not
-            // accept a new one in its place.
+            // Two counts are this connection's and the client's. Without a third one there is no other connection, and
+            // a full server would not accept a new one in its place.
             let is_expired = connection.opened.elapsed() > MAX_AGE && Arc::strong_count(&self.open) > 2;
             if unused > IDLE_LIMIT || is_expired {
                 close(connection.conn);
@@ -215,7 +210,7 @@ impl Client {
         }
         match timeout_at(limits.deadline, self.make_ready(&mut lease, limits)).await {
             Ok(Ok(())) => Ok(lease),
-            Ok(Err(error)) => Err(Error::connecting(&self.address, &self.user, &error)),
+            Ok(Err(error)) => Err(Error::connecting(&self.name, &self.user, &error)),
             Err(_) => {
                 let error = self.no_answer("the connection", started);
                 if lease.connection.is_none() {
@@ -246,19 +241,15 @@ impl Client {
                 Ok(self.connection(conn))
             }
             Err(error) => {
-                self.logins.failed(Error::connecting(&self.address, &self.user, &error).to_string());
+                self.logins.failed(Error::connecting(&self.name, &self.user, &error).to_string());
                 Err(error)
             }
         }
     }
 
     async fn connect(&self) -> mysql_async::Result<Conn> {
-        let options = OptsBuilder::from_opts(self.options.clone()).ssl_opts(self.tls.clone().map(Into::into));
-        let addresses = match &self.host {
-            Some(host) => Some(addresses(host).await?),
-            None => None,
-        };
-        Conn::new(options.resolved_ips(addresses)).await
+        let options = self.options.clone().ssl_opts(self.tls.clone().map(Into::into));
+        mysql_kit::connect(&self.address, options).await
     }
 
     fn connection(&self, conn: Conn) -> Connection {
@@ -272,7 +263,8 @@ impl Client {
         }
     }
 
-    /// If the server accepts no second connection, all statements share the first. While another statement uses it, wait for that one's permit.
+    /// If the server accepts no second connection, all statements share the first. While another statement uses it,
+    /// wait for that one's permit.
     async fn existing(&self) -> Option<Connection> {
         let idle = self.take_idle();
         if idle.is_some() || Arc::strong_count(&self.open) == 1 {
@@ -283,7 +275,7 @@ impl Client {
     }
 
     fn no_answer(&self, what: impl Into<Cow<'static, str>>, started: Instant) -> Error {
-        Error::NoAnswer { address: self.address.clone(), what: what.into(), waited: started.elapsed() }
+        Error::NoAnswer { address: self.name.clone(), what: what.into(), waited: started.elapsed() }
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -325,13 +317,14 @@ fn session_settings(version: Version, wanted: &ConnectionSettings, statement_sec
     settings
 }
 
-/// Closes a connection with a quit packet; without it the server logs an aborted connection. Best effort: one write into the kernel's buffer.
+/// Closes a connection with a quit packet; without it the server logs an aborted connection. Best effort: one write
+/// into the kernel's buffer.
 fn close(conn: Conn) {
     let _ = conn.disconnect().now_or_never();
 }
 
-/// A permit and its connection. If it is dropped before the answer was read (an error, the deadline, a panic), the connection is closed: no other
-/// statement may read the rest of that answer.
+/// A permit and its connection. If it is dropped before the answer was read (an error, the deadline, a panic), the
+/// connection is closed: no other statement may read the rest of that answer.
 struct Lease {
     client: Arc<Client>,
     connection: Option<Connection>,
@@ -356,7 +349,7 @@ impl Lease {
         if connection.statement_seconds.is_none() {
             match connection.conn.query_drop(NO_SLOW_LOG_STATEMENT).await {
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => debug!(target = %self.client.address, NO_SLOW_LOG_STATEMENT, %error, "setting refused"),
+                Err(error) => debug!(target = %self.client.name, NO_SLOW_LOG_STATEMENT, %error, "setting refused"),
                 Ok(()) => {}
             }
             let row: Option<(String, String)> = connection.conn.query_first(VERSION_STATEMENT).await?;
@@ -369,7 +362,7 @@ impl Lease {
                 for setting in settings {
                     match connection.conn.query_drop(format!("SET {setting}")).await {
                         Err(error) if error.is_fatal() => return Err(error),
-                        Err(error) => debug!(target = %self.client.address, setting, %error, "setting refused"),
+                        Err(error) => debug!(target = %self.client.name, setting, %error, "setting refused"),
                         Ok(()) => {}
                     }
                 }
@@ -415,8 +408,8 @@ impl Lease {
         }
     }
 
-    /// Closes the socket at once. A dropped `Conn` would first read the rest of its answer in an unbounded task: for a hung server, those tasks and
-    /// their sockets would accumulate. On a thread without a runtime it can only close.
+    /// Closes the socket at once. A dropped `Conn` would first read the rest of its answer in an unbounded task: for a
+    /// hung server, those tasks and their sockets would accumulate. On a thread without a runtime it can only close.
     fn abort(&mut self) {
         if let Some(connection) = self.connection.take() {
             let closing = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(connection));

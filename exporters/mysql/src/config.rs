@@ -1,16 +1,20 @@
 //! The configuration of the exporter: flags, the password file and the option file (`my.cnf`).
 //!
-//! The option file takes precedence over the flags, as in mysqld_exporter, so that existing service files keep their meaning.
+//! The option file takes precedence over the flags, as in mysqld_exporter, so that existing service files keep their
+//! meaning.
 
 use std::path::PathBuf;
 
+use exporter_toolkit::address::Address;
 use exporter_toolkit::secret::Secret;
 use mysql_kit::Tls;
 
-use crate::connection::{Account, Address, ConnectionSettings, DEFAULT_PORT};
+use crate::connection::{Account, ConnectionSettings};
 use crate::error::ConfigError;
 use crate::my_cnf::{CLIENT, Sections};
 
+/// The port of an address without one.
+pub(crate) const DEFAULT_PORT: u16 = 3306;
 const DEFAULT_FILE: &str = ".my.cnf";
 const PASSWORD_VARIABLE: &str = "MYSQLD_EXPORTER_PASSWORD";
 
@@ -29,8 +33,8 @@ pub struct Args {
     #[arg(long = "mysqld.password-file", value_name = "FILE")]
     password_file: Option<PathBuf>,
 
-    /// Option file with [client] and further sections for /probe?auth_module=SECTION. It takes precedence over the flags
-    /// [default: .my.cnf, if it exists]
+    /// Option file with [client] and further sections for /probe?auth_module=SECTION. It takes precedence over the
+    /// flags [default: .my.cnf, if it exists]
     #[arg(long = "config.my-cnf", value_name = "FILE")]
     my_cnf: Option<PathBuf>,
 
@@ -77,9 +81,9 @@ impl Config {
     pub(crate) fn address(&self) -> Result<Address, ConfigError> {
         let get = |key| self.sections.get(CLIENT, key);
         if let Some(path) = get("socket") {
-            return Address::parse(&format!("unix://{path}"));
+            return Ok(Address::parse(&format!("unix://{path}"), DEFAULT_PORT)?);
         }
-        let from_flag = Address::parse(&self.address)?;
+        let from_flag = Address::parse(&self.address, DEFAULT_PORT)?;
         let (host, port) = match from_flag {
             Address::Unix(_) if get("host").is_none() => return Ok(from_flag),
             Address::Unix(_) => ("localhost".to_owned(), DEFAULT_PORT),
@@ -87,7 +91,8 @@ impl Config {
         };
         let host = get("host").map_or(host, str::to_owned);
         let port = get("port").map_or(port.to_string(), str::to_owned);
-        Address::parse(&if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Ok(Address::parse(&address, DEFAULT_PORT)?)
     }
 
     pub(crate) fn account(&self, section: &str) -> Result<Account, ConfigError> {

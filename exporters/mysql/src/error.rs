@@ -133,8 +133,8 @@ fn reason(error: &mysql_async::Error) -> String {
 /// Invalid configuration: the exporter does not start, or a probe fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("invalid address {address:?}: expected host:port or unix:///path/to/socket")]
-    Address { address: String },
+    #[error(transparent)]
+    Address(#[from] exporter_toolkit::address::AddressError),
     #[error("cannot read {flag}={path}: {source}", path = path.display())]
     File { flag: &'static str, path: std::path::PathBuf, source: std::io::Error },
     #[error(transparent)]

@@ -1,4 +1,5 @@
-//! Values of the last scrapes of a server, for checks that need a rate or a trend. The window is bounded; a restart of the server begins a new one.
+//! Values of the last scrapes of a server, for checks that need a rate or a trend. The window is bounded; a restart of
+//! the server begins a new one.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -75,7 +76,8 @@ impl History {
         })
     }
 
-    /// The number of transactions that originated on the replica since its first scrape; `None` if the server is not a replica.
+    /// The number of transactions that originated on the replica since its first scrape; `None` if the server is not a
+    /// replica.
     pub(crate) fn new_own_transactions(&self, own: Option<f64>) -> Option<f64> {
         let state = &mut *self.state();
         let own = own?;

@@ -1,7 +1,8 @@
-//! Exports MySQL and MariaDB: the global status, the global variables, the replication status and more, under the names of mysqld_exporter, and
-//! health checks with reasons.
+//! Exports MySQL and MariaDB: the global status, the global variables, the replication status and more, under the names
+//! of mysqld_exporter, and health checks with reasons.
 //!
-//! [`MysqlExporter`] → [`session::Session`] (what the collectors of one scrape share) → [`client::Client`] (at most two connections).
+//! [`MysqlExporter`] → [`session::Session`] (what the collectors of one scrape share) → [`client::Client`] (at most two
+//! connections).
 
 mod client;
 mod collectors;
@@ -19,12 +20,12 @@ mod value;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use exporter_toolkit::address::Address;
 use exporter_toolkit::{BoxError, Collector, Exporter, Target, async_trait};
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::config::{Args, Config};
-use crate::connection::Address;
+use crate::config::{Args, Config, DEFAULT_PORT};
 use crate::error::ConfigError;
 use crate::my_cnf::CLIENT;
 use crate::session::Session;
@@ -57,7 +58,7 @@ impl Loaded {
     }
 
     fn probe(&mut self, target: &str, section: &str) -> Result<MysqlTarget, ConfigError> {
-        let key = (Address::parse(target)?, section.to_owned());
+        let key = (Address::parse(target, DEFAULT_PORT)?, section.to_owned());
         let entry = match self.probe_clients.iter().position(|(known, _)| *known == key) {
             Some(position) => self.probe_clients.remove(position),
             None => {

@@ -1,9 +1,10 @@
-//! How long logins take and whether they succeed. Connections are kept between scrapes, so a server that rejects new logins would go unnoticed.
+//! How long logins take and whether they succeed. Connections are kept between scrapes, so a server that rejects new
+//! logins would go unnoticed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The logins of one [`Client`](crate::client::Client).
+/// The logins to one server.
 #[derive(Debug, Default)]
 pub(crate) struct Logins(Mutex<LoginStats>);
 

@@ -8,8 +8,8 @@ use crate::error::ConfigError;
 /// The section of the main target, and of a probe without `auth_module`.
 pub(crate) const CLIENT: &str = "client";
 
-/// `key=value`, `key` alone, quotes around values; `#` and `;` begin a comment only at the start of a line, as passwords may contain them.
-/// `${NAME}` is an environment variable. A section `a.b` inherits missing keys from `a`.
+/// `key=value`, `key` alone, quotes around values; `#` and `;` begin a comment only at the start of a line, as
+/// passwords may contain them. `${NAME}` is an environment variable. A section `a.b` inherits missing keys from `a`.
 pub(crate) struct Sections(HashMap<String, HashMap<String, String>>);
 
 impl Sections {

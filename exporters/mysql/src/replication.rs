@@ -1,7 +1,7 @@
 //! The replication status under one set of names.
 //!
-//! MySQL 8.0.22 renamed the columns (`Master_Host` became `Source_Host`, `Slave_IO_Running` became `Replica_IO_Running`). Existing dashboards and
-//! rules use the old names, so they are used here for both.
+//! MySQL 8.0.22 renamed the columns (`Master_Host` became `Source_Host`, `Slave_IO_Running` became
+//! `Replica_IO_Running`). Existing dashboards and rules use the old names, so they are used here for both.
 
 use mysql_kit::Version;
 
@@ -38,8 +38,8 @@ impl<'a> Channel<'a> {
         self.0.cells()
     }
 
-    /// Seconds behind the source, without a configured delay. While a thread doesn't run the server reports NULL, or 0 (MySQL 9.7 whose I/O thread
-    /// is connecting). The lag is infinite then, so that an alert fires.
+    /// Seconds behind the source, without a configured delay. While a thread doesn't run the server reports NULL, or 0
+    /// (MySQL 9.7 whose I/O thread is connecting). The lag is infinite then, so that an alert fires.
     pub(crate) fn lag(self) -> f64 {
         let runs = |thread| self.get(thread).is_some_and(|state| state.eq_ignore_ascii_case("yes"));
         if !runs("slave_io_running") || !runs("slave_sql_running") {
@@ -59,7 +59,8 @@ impl<'a> Channel<'a> {
     }
 }
 
-/// The number of transactions that originated on this replica; `None` without GTIDs, and if the server is not a replica.
+/// The number of transactions that originated on this replica; `None` without GTIDs, and if the server is not a
+/// replica.
 pub(crate) fn own_transactions(replication: &Rows, variables: &Rows) -> Option<f64> {
     let channel = channels(replication).next()?;
     // MySQL: every executed transaction, as `uuid:1-5:7,uuid:tag:1-3`, including those from a time as source.
@@ -74,8 +75,8 @@ pub(crate) fn own_transactions(replication: &Rows, variables: &Rows) -> Option<f
         }
         return Some(transactions);
     }
-    // MariaDB: the transactions after the last replicated one of a domain, if this server wrote them. A former source that replicates from its last
-    // position has none.
+    // MariaDB: the transactions after the last replicated one of a domain, if this server wrote them. A former source
+    // that replicates from its last position has none.
     let own = variables.lookup("server_id")?;
     // Empty in a new binary log, and where there is none.
     let has_log = variables.lookup("log_bin").is_some_and(|state| state.eq_ignore_ascii_case("on"));

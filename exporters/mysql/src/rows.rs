@@ -84,7 +84,8 @@ impl Rows {
         let mut start = 0;
         for (index, row) in self.cells.chunks_exact(self.columns.len().max(1)).enumerate() {
             let end = row.first()?.end as usize;
-            // About twenty lookups per scrape in a thousand rows: most names differ in length, which is cheap to compare.
+            // About twenty lookups per scrape in a thousand rows: most names differ in length, which is cheap to
+            // compare.
             if end - start == name.len() && self.text.get(start..end)?.eq_ignore_ascii_case(name) {
                 return Row { rows: self, first: index * row.len() }.get(1);
             }

@@ -15,7 +15,8 @@ use crate::login_stats::LoginStats;
 use crate::replication;
 use crate::rows::Rows;
 
-/// Statements end this long before the scrape's deadline, so that collectors can still report which one hung; a tenth of the time if that is less.
+/// Statements end this long before the scrape's deadline, so that collectors can still report which one hung; a tenth
+/// of the time if that is less.
 const MARGIN: Duration = Duration::from_millis(50);
 
 type SharedAnswer = OnceCell<Result<Answer, Arc<Error>>>;
@@ -27,8 +28,8 @@ pub struct Session {
     status: SharedAnswer,
     variables: SharedAnswer,
     replication: SharedAnswer,
-    /// Serializes the two large answers: the server makes them under locks that they share, and concurrently they take 1.4 times the processor time
-    /// for hardly less elapsed time. The other connection stays free for small statements.
+    /// Serializes the two large answers: the server makes them under locks that they share, and concurrently they take
+    /// 1.4 times the processor time for hardly less elapsed time. The other connection stays free for small statements.
     query_slot: Mutex<()>,
 }
 
@@ -90,7 +91,8 @@ impl Session {
         no_rows_if_unknown_table(self.query(statement).await)
     }
 
-    /// As [`Session::query_if_table_exists`], for a statement that opens the application's tables and so may wait for their locks.
+    /// As [`Session::query_if_table_exists`], for a statement that opens the application's tables and so may wait for
+    /// their locks.
     pub(crate) async fn query_tables(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
         no_rows_if_unknown_table(self.client.query_tables(statement.into(), self.limits).await)
     }

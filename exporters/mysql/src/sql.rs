@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// Rows of one answer at most: above the default cap of samples per family, so that an answer that was cut off shows in the count of dropped samples.
+/// Rows of one answer at most: above the default cap of samples per family, so that an answer that was cut off shows in
+/// the count of dropped samples.
 pub(crate) const MAX_ROWS: usize = 2 * exporter_toolkit::family::DEFAULT_SAMPLE_LIMIT;
 
 /// The performance schema's unit of time, per second.

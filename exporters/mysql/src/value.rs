@@ -18,7 +18,8 @@ const WORDS: [(&str, f64); 9] = [
     ("disconnected", 0.0),
 ];
 
-/// The number in a cell of a `SHOW` statement: a number, one of the words above, or a date as seconds since 1970 (UTC). `None` for other texts.
+/// The number in a cell of a `SHOW` statement: a number, one of the words above, or a date as seconds since 1970 (UTC).
+/// `None` for other texts.
 pub(crate) fn parse(text: &str) -> Option<f64> {
     // Most cells are numbers; `inf` and `nan` are the only words that parse, here as in Go.
     if let Ok(number) = text.parse::<f64>() {

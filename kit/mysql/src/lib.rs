@@ -1,9 +1,9 @@
-//! What the suite knows about MySQL and MariaDB, in one place for the exporter, the backup job and the API: connection options and TLS, error codes,
-//! flavours and versions.
+//! What the suite knows about MySQL and MariaDB, in one place for the exporter, the backup job and the API: connection
+//! options and TLS, error codes, flavours and versions.
 
 mod connection;
 pub mod error_code;
 mod version;
 
-pub use connection::{Tls, options};
+pub use connection::{Tls, connect, options};
 pub use version::{Flavour, Version};

@@ -14,7 +14,8 @@ pub(super) const COLUMNS: Table = Table {
     requires: Requires::Nothing,
     opens_tables: true,
     select: Select {
-        // Compared as bytes: on a case-sensitive file system, `Orders` and `orders` are two tables. `columns` comes first, as few of them match.
+        // Compared as bytes: on a case-sensitive file system, `Orders` and `orders` are two tables. `columns` comes
+        // first, as few of them match.
         from: "information_schema.columns c STRAIGHT_JOIN information_schema.tables t \
                ON CAST(c.table_schema AS BINARY) = t.table_schema AND CAST(c.table_name AS BINARY) = t.table_name \
                WHERE c.extra = 'auto_increment' AND t.auto_increment IS NOT NULL",

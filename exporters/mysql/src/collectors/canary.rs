@@ -1,5 +1,5 @@
-//! A write that proves that the server accepts writes: with a full disk or a hanging lock, reads still succeed. A replica only reads the replicated
-//! row, as a write there would be an errant transaction.
+//! A write that proves that the server accepts writes: with a full disk or a hanging lock, reads still succeed. A
+//! replica only reads the replicated row, as a write there would be an errant transaction.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Instant;
@@ -31,7 +31,8 @@ const CANARY_WRITE: CheckDef = CheckDef {
     essential: true,
 };
 
-/// Maximum number of rows, whatever the number of hosts. Exporters on different hosts rarely share a row, and so rarely wait for each other.
+/// Maximum number of rows, whatever the number of hosts. Exporters on different hosts rarely share a row, and so rarely
+/// wait for each other.
 const SLOTS: u64 = 16;
 
 #[derive(clap::Args, Clone, Debug)]

@@ -1,4 +1,5 @@
-//! The table that `pt-heartbeat` writes on the source. The age of its newest row is the lag, even if the replica's threads report none.
+//! The table that `pt-heartbeat` writes on the source. The age of its newest row is the lag, even if the replica's
+//! threads report none.
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};

@@ -97,7 +97,8 @@ pub(super) const INNODB_CMPMEM: Table = Table {
                 ),
                 "relocation_ops",
             ),
-            // Microseconds by the server's manual. The peer converts them as milliseconds, and a series must mean the same in both.
+            // Microseconds by the server's manual. The peer converts them as milliseconds, and a series must mean the
+            // same in both.
             Measure::one(
                 Desc::counter(
                     "mysql_info_schema_innodb_cmpmem_relocation_time_seconds_total",

@@ -50,12 +50,12 @@ impl Collector<Session> for InnodbMetrics {
 
     fn families(&self) -> Vec<Desc> {
         let counter = Desc::counter(
-            "mysql_info_schema_innodb_metrics_<subsystem>_<name>_total",
+            "mysql_info_schema_innodb_metrics_<metric>_total",
             "InnoDB metric of type counter (help text taken from INNODB_METRICS.COMMENT).",
             &[],
         );
         let gauge = Desc::gauge(
-            "mysql_info_schema_innodb_metrics_<subsystem>_<name>",
+            "mysql_info_schema_innodb_metrics_<metric>",
             "InnoDB metric of another type (help text taken from INNODB_METRICS.COMMENT).",
             &[],
         );
@@ -98,7 +98,8 @@ fn write(rows: &Rows, out: &mut Families) {
         } else {
             // In the original case, as in mysqld_exporter: `buffer_LRU_batch_scanned`.
             let family = format!("{PREFIX}{subsystem}_{name}");
-            // A negative counter is a bug of the server (https://bugs.mysql.com/bug.php?id=75966); mysqld_exporter makes it a gauge.
+            // A negative counter is a bug of the server (https://bugs.mysql.com/bug.php?id=75966); mysqld_exporter
+            // makes it a gauge.
             let desc = match text(2) {
                 "counter" | "status_counter" if value >= 0.0 => {
                     Desc::dynamic(Kind::Counter, family + "_total", text(3).to_owned(), &[])

@@ -1,4 +1,5 @@
-//! The collectors, one per file: its families, checks and flags at the top, then how they are made from the server's answer, and the tests.
+//! The collectors, one per file: its families, checks and flags at the top, then how they are made from the server's
+//! answer, and the tests.
 
 mod account_statistics;
 mod auto_increment;

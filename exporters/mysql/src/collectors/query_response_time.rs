@@ -8,7 +8,8 @@ use crate::session::Session;
 /// Lists the existing tables: Percona Server and newer versions of MariaDB count reads and writes separately.
 const TABLES: &str = "SHOW TABLES FROM information_schema LIKE 'QUERY_RESPONSE_TIME%'";
 
-/// A table with the columns `time` (a bucket's upper bound), `count` and `total` (seconds). The server has at most 44 buckets.
+/// A table with the columns `time` (a bucket's upper bound), `count` and `total` (seconds). The server has at most 44
+/// buckets.
 struct ResponseTimes {
     table: &'static str,
     statement: &'static str,

@@ -1,5 +1,5 @@
-//! The replication status, one series per channel. Columns are always exported under their old names, which dashboards and rules use; MySQL 8.0.22
-//! and later has new names, which are exported as well.
+//! The replication status, one series per channel. Columns are always exported under their old names, which dashboards
+//! and rules use; MySQL 8.0.22 and later has new names, which are exported as well.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
@@ -14,7 +14,8 @@ const LABELS: &[&str] = &["master_host", "master_uuid", "channel_name", "connect
 const POSITION_LABELS: &[&str] =
     &["master_host", "master_uuid", "channel_name", "connection_name", "domain_id", "server_id"];
 
-/// Not in mysqld_exporter, whose lag is absent if the server reports NULL: an alert on it stops firing when replication stops.
+/// Not in mysqld_exporter, whose lag is absent if the server reports NULL: an alert on it stops firing when replication
+/// stops.
 const LAG: Desc = Desc::gauge(
     "mysql_replication_lag_seconds",
     "Replication lag behind the source, in seconds, without a configured delay (SQL_Delay); +Inf while a thread is not running.",

@@ -82,7 +82,8 @@ impl Collector<Session> for Tables {
     }
 }
 
-/// For a table that the server could not open, for example during an ALTER, MariaDB has NULL in each column; MySQL has -1 rows and otherwise 0.
+/// For a table that the server could not open, for example during an ALTER, MariaDB has NULL in each column; MySQL has
+/// -1 rows and otherwise 0.
 fn is_unread(row: &Row<'_>) -> bool {
     let is = |column, text| row.get(column) == Some(text);
     is(2, "BASE TABLE") && (is(3, "NONE") || is(7, "4294967295"))

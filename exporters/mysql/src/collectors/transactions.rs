@@ -1,4 +1,5 @@
-//! What blocks or slows down other statements: long transactions, waits for metadata locks, and InnoDB's history of old row versions.
+//! What blocks or slows down other statements: long transactions, waits for metadata locks, and InnoDB's history of old
+//! row versions.
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::flags::positive;
@@ -78,16 +79,16 @@ const HISTORY_LENGTH: Desc = Desc::gauge(
     &[],
 );
 
-/// The number of open transactions, the start of the oldest, its thread, and the server's time. Joined with [`LENGTH`] into one statement, as a round
-/// trip costs more than the row.
+/// The number of open transactions, the start of the oldest, its thread, and the server's time. Joined with [`LENGTH`]
+/// into one statement, as a round trip costs more than the row.
 const TRANSACTION: &str = "SELECT 'transactions', COUNT(*), UNIX_TIMESTAMP(MIN(trx_started)), \
      SUBSTRING_INDEX(GROUP_CONCAT(trx_mysql_thread_id ORDER BY trx_started), ',', 1), UNIX_TIMESTAMP() \
      FROM information_schema.innodb_trx";
 /// MySQL only: in MariaDB it is a status variable.
 const LENGTH: &str = "SELECT 'history', count, NULL, NULL, NULL \
      FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len' AND status = 'enabled'";
-/// A row for each thread. Both servers write `information_schema.processlist` into a temporary table on disk, and a health check must not depend on
-/// the disk; it also takes 0.4 ms, this statement 0.1.
+/// A row for each thread. Both servers write `information_schema.processlist` into a temporary table on disk, and a
+/// health check must not depend on the disk; it also takes 0.4 ms, this statement 0.1.
 const THREADS: &str = "SHOW PROCESSLIST";
 
 pub(super) struct Transactions {

@@ -26,7 +26,8 @@ pub(super) struct Thresholds {
     #[arg(long = "health.table-opens-warn", value_name = "PER_SECOND", default_value_t = 10.0, value_parser = positive)]
     table_opens_warn: f64,
 
-    /// Warn (check `temp_tables`) when this many temporary tables per second, and at least 25 % of all, are created on disk
+    /// Warn (check `temp_tables`) when this many temporary tables per second, and at least 25 % of all, are created on
+    /// disk
     #[arg(long = "health.temp-tables-warn", value_name = "PER_SECOND", default_value_t = 10.0, value_parser = positive)]
     temp_tables_warn: f64,
 }

@@ -1,4 +1,5 @@
-//! Health checks on the answers that other collectors export. Checks with statements of their own are in `transactions`, `canary` and `logins`.
+//! Health checks on the answers that other collectors export. Checks with statements of their own are in
+//! `transactions`, `canary` and `logins`.
 
 mod caches;
 mod certificate;

@@ -27,16 +27,19 @@ pub(super) const READ_ONLY: CheckDef =
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[group(skip)]
 pub(super) struct Thresholds {
-    /// Warn (check `replication`) when replication lag reaches this many seconds; a configured delay is subtracted first
+    /// Warn (check `replication`) when replication lag reaches this many seconds; a configured delay is subtracted
+    /// first
     #[arg(long = "health.replication-lag-warn", value_name = "SECONDS", default_value_t = 30.0, value_parser = positive)]
     lag_warn: f64,
 
-    /// Fail (check `replication`) when replication lag reaches this many seconds; a configured delay is subtracted first
+    /// Fail (check `replication`) when replication lag reaches this many seconds; a configured delay is subtracted
+    /// first
     #[arg(long = "health.replication-lag-fail", value_name = "SECONDS", default_value_t = 300.0, value_parser = positive)]
     lag_fail: f64,
 }
 
-/// Maximum length of a replica's last error, which can contain a whole statement. MySQL's reference to the worker's error has about 350.
+/// Maximum length of a replica's last error, which can contain a whole statement. MySQL's reference to the worker's
+/// error has about 350.
 const MAX_ERROR_CHARS: usize = 400;
 
 pub(super) fn find(channel: Channel<'_>, thresholds: Thresholds) -> Finding {
@@ -64,8 +67,8 @@ pub(super) fn find(channel: Channel<'_>, thresholds: Thresholds) -> Finding {
     (status, format!("replication from {source}: {lag} s behind{configured}"))
 }
 
-/// Transactions that the source does not have break the next failover. `own` originated on the replica, `new` of them since the exporter's first
-/// scrape. In MariaDB, all of them are errant.
+/// Transactions that the source does not have break the next failover. `own` originated on the replica, `new` of them
+/// since the exporter's first scrape. In MariaDB, all of them are errant.
 pub(super) fn own_transactions(own: f64, new: f64, is_mariadb: bool) -> Finding {
     let errant = if is_mariadb { own } else { new };
     if errant > 0.0 {

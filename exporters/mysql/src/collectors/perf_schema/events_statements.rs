@@ -161,7 +161,8 @@ pub(super) struct Options {
     )]
     digest_text: u32,
 
-    /// Schema whose statements are excluded, in addition to mysql, performance_schema and information_schema; repeatable
+    /// Schema whose statements are excluded, in addition to mysql, performance_schema and information_schema;
+    /// repeatable
     #[arg(long = "collect.perf_schema.eventsstatements.exclude_schemas", value_name = "SCHEMA")]
     exclude_schemas: Vec<String>,
 }
