@@ -10,6 +10,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value, prelude::Queryable};
+use mysql_kit::error_code;
 use service_kit::{address::Address, secret::Secret};
 use tokio::{
     sync::watch,
@@ -28,6 +29,8 @@ const POOL: PoolConstraints = match PoolConstraints::new(0, MAX_CONNECTIONS) {
     Some(constraints) => constraints,
     None => unreachable!(),
 };
+/// The maximum size of the server's packets, which is the default of older servers.
+const MAX_PACKET: usize = 16 << 20;
 const IDLE_CONNECTION_TTL: Duration = Duration::from_secs(60);
 
 /// Deadline of a request's statements together; below the timeouts of HAProxy and Alertmanager (10 s).
@@ -48,11 +51,6 @@ const SESSION: [&str; 2] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
-pub(crate) const DUPLICATE_ENTRY: u16 = 1062;
-pub(crate) const NO_SUCH_TABLE: u16 = 1146;
-pub(crate) const LOCK_WAIT_TIMEOUT: u16 = 1205;
-const DEADLOCK: u16 = 1213;
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DbError {
     #[error("MySQL at {address}: the tables are not in place yet, see the log of the migrations")]
@@ -66,17 +64,14 @@ pub(crate) enum DbError {
 impl DbError {
     pub(crate) fn code(&self) -> Option<u16> {
         match self {
-            Self::Driver { source, .. } => match source.as_ref() {
-                mysql_async::Error::Server(error) => Some(error.code),
-                _ => None,
-            },
+            Self::Driver { source, .. } => error_code::of(source),
             _ => None,
         }
     }
 
     /// The server rolled this transaction back to resolve a deadlock: it can be repeated.
     pub(crate) fn is_deadlock(&self) -> bool {
-        self.code() == Some(DEADLOCK)
+        self.code() == Some(error_code::LOCK_DEADLOCK)
     }
 }
 
@@ -162,22 +157,12 @@ impl Db {
             // A reset costs a round trip a request and throws prepared statements away; our requests leave nothing
             // behind but an open transaction, which the pool rolls back.
             .with_reset_connection(false);
-        let options = OptsBuilder::default()
-            .user(Some(user))
+        // The pool can only resolve a name with the C library, on a thread of Tokio's blocking pool.
+        let options = mysql_kit::options(address, user, None, MAX_PACKET)
             .db_name(Some(database))
             .setup(SESSION.to_vec())
             .pool_opts(pool)
-            .tcp_keepalive(Some(Duration::from_secs(30)))
-            // Given here, they are not asked for at each connect; 16 MiB is the default of the older servers.
-            .max_allowed_packet(Some(16 << 20))
-            .wait_timeout(Some(28_800))
-            // Would connect a second time, through the socket that the server names.
-            .prefer_socket(Some(false));
-        let options = match address {
-            // The pool has no way to resolve a name but the C library's, on a thread of Tokio's blocking pool.
-            Address::Tcp { host, port } => options.ip_or_hostname(host).tcp_port(*port),
-            Address::Unix(path) => options.socket(Some(path.to_string_lossy())),
-        };
+            .tcp_keepalive(Some(Duration::from_secs(30)));
         Self {
             address: address.to_string().into(),
             connections: watch::Sender::new(Connections::new(&options, password)),

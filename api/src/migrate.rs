@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mysql_async::prelude::Queryable;
+use mysql_kit::error_code;
 use service_kit::hex;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    db::{self, Db, DbError, NO_SUCH_TABLE, Session, datetime},
+    db::{self, Db, DbError, Session, datetime},
     lifecycle::Lifecycle,
 };
 
@@ -140,7 +141,7 @@ async fn pending(session: &mut Session) -> Result<Vec<&'static Migration>, Migra
     let Session { conn, deadline } = session;
     let applied: Vec<(u32, String)> =
         match deadline.run("read schema_migration", conn.query("SELECT version, sha256 FROM schema_migration")).await {
-            Err(error) if error.code() == Some(NO_SUCH_TABLE) => Vec::new(),
+            Err(error) if error.code().is_some_and(error_code::is_unknown_table) => Vec::new(),
             outcome => outcome?,
         };
     let mut pending = Vec::new();

@@ -9,6 +9,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use mysql_async::{Value, prelude::Queryable};
+use mysql_kit::error_code;
 use serde::{Deserialize, Serialize};
 use service_kit::hex;
 use sha2::{Digest, Sha256};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     body::Body,
-    db::{DUPLICATE_ENTRY, Db, DbError, LOCK_WAIT_TIMEOUT, Session, datetime, timestamp, whole_micros},
+    db::{Db, DbError, Session, datetime, timestamp, whole_micros},
     problem::Problem,
 };
 
@@ -118,7 +119,7 @@ async fn record(db: &Db, key: &str, request: Request) -> Result<Recorded, Proble
     let mut session = db.session().await?;
     match insert(&mut session, key, &fingerprint, &payment, &body).await {
         Ok(()) => Ok(Recorded { id: payment.id, body, replayed: false }),
-        Err(error) if error.code() == Some(DUPLICATE_ENTRY) => {
+        Err(error) if error.code() == Some(error_code::DUP_ENTRY) => {
             let (id, first_fingerprint, body) =
                 first_answer(&mut session, key).await?.ok_or_else(|| Problem::unavailable(error))?;
             if first_fingerprint != fingerprint {
@@ -127,9 +128,8 @@ async fn record(db: &Db, key: &str, request: Request) -> Result<Recorded, Proble
             let id = Uuid::parse_str(&id).map_err(Problem::internal)?;
             Ok(Recorded { id, body, replayed: true })
         }
-        // The winner has not ended within the lock's time-out: its server is stuck on the disk, or its commit on a
-        // replica.
-        Err(error) if error.code() == Some(LOCK_WAIT_TIMEOUT) => Err(Problem::still_in_progress(error)),
+        // The winner has not ended within the lock's time-out: its server is stuck on the disk, or its commit on a replica.
+        Err(error) if error.code() == Some(error_code::LOCK_WAIT_TIMEOUT) => Err(Problem::still_in_progress(error)),
         Err(error) => Err(error.into()),
     }
 }

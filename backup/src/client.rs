@@ -12,6 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use mysql_kit::Version;
 use service_kit::{address::Address, secret::Secret};
 
 use crate::{
@@ -39,8 +40,9 @@ const COMMON_FLAGS: [&str; 9] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Client {
     pub(crate) program: &'static str,
-    flavour: Flavour,
-    version: String,
+    version: Version,
+    /// The answer to `--version`.
+    version_text: String,
 }
 
 impl Client {
@@ -58,21 +60,18 @@ impl Client {
         choose(server, seen)
     }
 
-    fn identify(program: &'static str, version: &str) -> Self {
-        let flavour = if version.contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
-        Self { program, flavour, version: version.to_owned() }
+    fn identify(program: &'static str, version_text: &str) -> Self {
+        Self { program, version: parse_version(version_text), version_text: version_text.to_owned() }
     }
 
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let mut flags = COMMON_FLAGS.to_vec();
-        match self.flavour {
-            // From 11.4 the client insists on a certificate that it can verify, which a server with default settings
-            // hasn't got.
+        match self.version.flavour() {
+            // From 11.4 the client insists on a certificate that it can verify, which a server with default settings hasn't got.
             Flavour::MariaDb => flags.push("--skip-ssl-verify-server-cert"),
             Flavour::MySql => {
-                // COMMENTED keeps the set of transactions in the file without breaking a restore on a server that has
-                // some.
-                let gtid = if self.number() >= (8, 0, 17) { "COMMENTED" } else { "OFF" };
+                // COMMENTED keeps the set of transactions in the file without breaking a restore on a server that has some.
+                let gtid = if self.version.is_mysql_since((8, 0, 17)) { "COMMENTED" } else { "OFF" };
                 flags.push(if gtid == "OFF" { "--set-gtid-purged=OFF" } else { "--set-gtid-purged=COMMENTED" });
                 // An 8.x client requests histograms, which older servers don't have. Clients before 8.0 ignore a
                 // loose option.
@@ -87,23 +86,17 @@ impl Client {
     pub(crate) fn tool(&self) -> Tool {
         Tool {
             name: self.program.to_owned(),
-            version: self.version.clone(),
+            version: self.version_text.clone(),
             flags: self.flags().into_iter().map(str::to_owned).collect(),
         }
     }
+}
 
-    /// `mysqldump  Ver 8.4.3 for Linux …`, or `mysqldump  Ver 10.13 Distrib 5.7.44, for Linux …`, where the first is
-    /// the protocol's.
-    fn number(&self) -> (u32, u32, u32) {
-        let after = |word| self.version.split_once(word).map(|(_, rest)| rest);
-        let mut parts = after("Distrib ")
-            .or_else(|| after("Ver "))
-            .unwrap_or_default()
-            .split(|c: char| !c.is_ascii_digit())
-            .map(|part| part.parse().unwrap_or_default());
-        let mut next = || parts.next().unwrap_or_default();
-        (next(), next(), next())
-    }
+/// `mysqldump  Ver 8.4.3 for Linux …`; `mysqldump  Ver 10.13 Distrib 5.7.44, for Linux …`, where the first number is the
+/// protocol's; `mariadb-dump from 11.4.2-MariaDB, client 10.19 …`.
+fn parse_version(text: &str) -> Version {
+    let rest = ["Distrib ", " from ", "Ver "].into_iter().find_map(|word| text.split_once(word)).map(|(_, rest)| rest);
+    Version::parse(rest.unwrap_or_default().split(' ').next().unwrap_or_default())
 }
 
 fn candidates(server: Flavour) -> &'static [&'static str] {
@@ -115,10 +108,11 @@ fn candidates(server: Flavour) -> &'static [&'static str] {
 }
 
 fn choose(server: Flavour, mut seen: Vec<Client>) -> Result<Client, RunError> {
-    if let Some(index) = seen.iter().position(|client| client.flavour == server) {
+    if let Some(index) = seen.iter().position(|client| client.version.flavour() == server) {
         return Ok(seen.swap_remove(index));
     }
-    let names: Vec<String> = seen.iter().map(|client| format!("{} is {}'s", client.program, client.flavour)).collect();
+    let names: Vec<String> =
+        seen.iter().map(|client| format!("{} is {}'s", client.program, client.version.flavour())).collect();
     Err(RunError::NoSuitableClient {
         server,
         seen: if names.is_empty() { "none is installed".to_owned() } else { names.join(", ") },

@@ -46,6 +46,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{BackupName, FileKind, RunName};
 
+pub use mysql_kit::Flavour;
+
 pub use crate::name::{BACKUP_SUFFIX, MANIFEST_SUFFIX, PARTIAL_SUFFIX, TEMPORARY_SUFFIX};
 
 /// The version that this code writes, and the only one that it reads.
@@ -105,25 +107,6 @@ pub enum Compression {
 pub struct Server {
     pub flavour: Flavour,
     pub version: String,
-}
-
-/// Whose server or client it is. They share a protocol and a history, but not their dump clients' flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Flavour {
-    #[serde(rename = "mariadb")]
-    MariaDb,
-    #[serde(rename = "mysql")]
-    MySql,
-}
-
-impl std::fmt::Display for Flavour {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::MariaDb => "MariaDB",
-            Self::MySql => "MySQL",
-        })
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

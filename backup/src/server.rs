@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use mysql_async::{Conn, Opts, OptsBuilder, prelude::Queryable};
-use service_kit::{address::Address, resolve, secret::Secret};
+use mysql_async::{Conn, prelude::Queryable};
+use mysql_kit::{Version, error_code};
+use service_kit::{address::Address, secret::Secret};
 
 use crate::{
     error::RunError,
@@ -14,6 +15,8 @@ use crate::{
 
 /// For the TCP or socket connection and the login; the queries are under the run's deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum size of the server's packets.
+const MAX_PACKET: usize = 16 << 20;
 /// The servers' own databases. Users and grants belong to the configuration, and the rest is derived.
 const SYSTEM_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
@@ -34,16 +37,11 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(crate) async fn connect(login: &'a Login) -> Result<Self, RunError> {
-        let options = OptsBuilder::default()
-            .user(Some(&login.user))
-            .pass(login.password.as_ref().map(Secret::expose))
-            // Or the driver asks for both on each connection, and changes to a Unix socket when it finds one.
-            .prefer_socket(false)
-            .max_allowed_packet(Some(16 * 1024 * 1024))
-            .wait_timeout(Some(600))
+        let password = login.password.as_ref().map(Secret::expose);
+        let options = mysql_kit::options(&login.address, &login.user, password, MAX_PACKET)
             // `SHOW GRANTS` in the quotes that the parser knows.
             .setup(vec!["SET SESSION sql_mode = '', sql_quote_show_create = 1"]);
-        match tokio::time::timeout(CONNECT_TIMEOUT, connect(&login.address, options)).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, mysql_kit::connect(&login.address, options)).await {
             Ok(Ok(connection)) => Ok(Self { login, connection }),
             Ok(Err(error)) => Err(login.error(&error)),
             Err(_) => Err(RunError::ServerUnreachable {
@@ -54,13 +52,10 @@ impl<'a> Session<'a> {
     }
 
     pub(crate) async fn server(&mut self) -> Result<Server, RunError> {
-        let row: Option<(String, String)> = self
-            .connection
-            .query_first("SELECT @@version, @@version_comment")
-            .await
-            .map_err(|error| self.login.error(&error))?;
-        let (version, comment) = row.unwrap_or_default();
-        Ok(Server { flavour: flavour(&version, &comment), version })
+        let version: Option<String> =
+            self.connection.query_first("SELECT @@version").await.map_err(|error| self.login.error(&error))?;
+        let version = version.unwrap_or_default();
+        Ok(Server { flavour: Version::parse(&version).flavour(), version })
     }
 
     /// The databases to save: those wanted, or all that the user sees but the server's own.
@@ -147,30 +142,13 @@ impl<'a> Session<'a> {
 impl Login {
     fn error(&self, error: &mysql_async::Error) -> RunError {
         let address = self.address.to_string();
-        match error {
-            // Access denied: to a database, by password, by plugin, by host; and privileges that a query lacks.
-            mysql_async::Error::Server(error) if [1044, 1045, 1698, 1130, 1142, 1227].contains(&error.code) => {
-                RunError::AccessDenied { address, user: self.user.clone(), message: error.to_string() }
-            }
-            error => RunError::ServerUnreachable { address, message: error.to_string() },
+        let is_denied = |code| error_code::is_login_rejected(code) || error_code::is_privilege_missing(code);
+        if error_code::of(error).is_some_and(is_denied) {
+            RunError::AccessDenied { address, user: self.user.clone(), message: error.to_string() }
+        } else {
+            RunError::ServerUnreachable { address, message: error.to_string() }
         }
     }
-}
-
-/// Tries one address of the host after the other.
-async fn connect(address: &Address, options: OptsBuilder) -> mysql_async::Result<Conn> {
-    let (host, port) = match address {
-        Address::Tcp { host, port } => (host, *port),
-        Address::Unix(path) => return Conn::new(Opts::from(options.socket(Some(path.to_string_lossy())))).await,
-    };
-    let mut result = Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
-    for ip in resolve::addresses(host).await? {
-        result = Conn::new(Opts::from(options.clone().ip_or_hostname(ip.to_string()).tcp_port(port))).await;
-        if !matches!(result, Err(mysql_async::Error::Io(_))) {
-            break;
-        }
-    }
-    result
 }
 
 #[derive(Debug, Default)]
@@ -179,14 +157,10 @@ pub(crate) struct Inventory {
     pub(crate) without_snapshot: u64,
 }
 
-fn flavour(version: &str, comment: &str) -> Flavour {
-    let maria = |text: &str| text.to_ascii_lowercase().contains("mariadb");
-    if maria(version) || maria(comment) { Flavour::MariaDb } else { Flavour::MySql }
-}
-
 fn missing_grants(grants: &Grants, server: &Server, databases: &[String]) -> Vec<String> {
     let mut missing = Vec::new();
-    let major: u32 = server.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
+    // MySQL 8.0 removed `mysql.proc`, 8.0.20 added SHOW_ROUTINE.
+    let has_routines_table = !Version::parse(&server.version).is_mysql_since((8, 0, 0));
     for database in databases {
         for privilege in ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"] {
             if !grants.on_database(database, privilege) {
@@ -201,14 +175,13 @@ fn missing_grants(grants: &Grants, server: &Server, databases: &[String]) -> Vec
         }
     }
     if server.flavour == Flavour::MySql {
-        // MySQL 8.0 has no `mysql.proc`; SHOW_ROUTINE is new in 8.0.20.
-        let routines = if major >= 8 {
-            grants.global("SHOW_ROUTINE") || grants.global("SELECT")
+        let (is_granted, privilege) = if has_routines_table {
+            (grants.on_table("mysql", "proc", "SELECT"), "SELECT ON `mysql`.`proc`")
         } else {
-            grants.on_table("mysql", "proc", "SELECT")
+            (grants.global("SHOW_ROUTINE") || grants.global("SELECT"), "SHOW_ROUTINE ON *.*")
         };
-        if !routines {
-            missing.push(if major >= 8 { "SHOW_ROUTINE ON *.*" } else { "SELECT ON `mysql`.`proc`" }.to_owned());
+        if !is_granted {
+            missing.push(privilege.to_owned());
         }
     }
     missing.dedup();
@@ -218,18 +191,6 @@ fn missing_grants(grants: &Grants, server: &Server, databases: &[String]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn flavours_are_told_apart() {
-        for (version, comment, expected) in [
-            ("10.11.19-MariaDB-0+deb12u1", "Debian 12", Flavour::MariaDb),
-            ("11.4.2", "MariaDB Server", Flavour::MariaDb),
-            ("8.4.3", "MySQL Community Server - GPL", Flavour::MySql),
-            ("8.0.36-28", "Percona Server (GPL)", Flavour::MySql),
-        ] {
-            assert_eq!(flavour(version, comment), expected, "{version}");
-        }
-    }
 
     #[test]
     fn each_missing_grant_is_named() {
