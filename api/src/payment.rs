@@ -128,7 +128,8 @@ async fn record(db: &Db, key: &str, request: Request) -> Result<Recorded, Proble
             let id = Uuid::parse_str(&id).map_err(Problem::internal)?;
             Ok(Recorded { id, body, replayed: true })
         }
-        // The winner has not ended within the lock's time-out: its server is stuck on the disk, or its commit on a replica.
+        // The winner has not ended within the lock's time-out: its server is stuck on the disk, or its commit on a
+        // replica.
         Err(error) if error.code() == Some(error_code::LOCK_WAIT_TIMEOUT) => Err(Problem::still_in_progress(error)),
         Err(error) => Err(error.into()),
     }

@@ -67,13 +67,15 @@ impl Client {
     pub(crate) fn flags(&self) -> Vec<&'static str> {
         let mut flags = COMMON_FLAGS.to_vec();
         match self.version.flavour() {
-            // From 11.4 the client insists on a certificate that it can verify, which a server with default settings hasn't got.
+            // From 11.4 the client insists on a certificate that it can verify, which a server with default settings
+            // hasn't got.
             Flavour::MariaDb => flags.push("--skip-ssl-verify-server-cert"),
             Flavour::MySql => {
-                // COMMENTED keeps the set of transactions in the file without breaking a restore on a server that has some.
+                // COMMENTED keeps the set of transactions in the file without breaking a restore on a server that has
+                // some.
                 let gtid = if self.version.is_mysql_since((8, 0, 17)) { "COMMENTED" } else { "OFF" };
                 flags.push(if gtid == "OFF" { "--set-gtid-purged=OFF" } else { "--set-gtid-purged=COMMENTED" });
-                // An 8.x client requests histograms, which older servers don't have. Clients before 8.0 ignore a
+                // An 8.x client requests histograms, which older servers lack; clients before 8.0 ignore a
                 // loose option.
                 flags.push("--loose-column-statistics=0");
                 // Without TLS, caching_sha2_password needs the server's key to send the password.
@@ -92,8 +94,8 @@ impl Client {
     }
 }
 
-/// `mysqldump  Ver 8.4.3 for Linux …`; `mysqldump  Ver 10.13 Distrib 5.7.44, for Linux …`, where the first number is the
-/// protocol's; `mariadb-dump from 11.4.2-MariaDB, client 10.19 …`.
+/// `mysqldump  Ver 8.4.3 for Linux …`; `mysqldump  Ver 10.13 Distrib 5.7.44, for Linux …`, where the first number is
+/// the protocol's; `mariadb-dump from 11.4.2-MariaDB, client 10.19 …`.
 fn parse_version(text: &str) -> Version {
     let rest = ["Distrib ", " from ", "Ver "].into_iter().find_map(|word| text.split_once(word)).map(|(_, rest)| rest);
     Version::parse(rest.unwrap_or_default().split(' ').next().unwrap_or_default())

@@ -234,7 +234,7 @@ async fn a_server_that_hangs_in_the_middle_of_an_answer() {
     let report = get_within(&exporter, "/health", 1.0).await.unwrap().json();
     let reason = report["reasons"][0].as_str().unwrap();
     assert!(reason.starts_with("query: ") && reason.contains("within"), "{reason}");
-    // Two a scrape at the most, and the rest of an answer is not waited for in the background.
+    // At most two per scrape, and no background task waits for the rest of an answer.
     assert!(fake.accepted() <= 2 * 4, "{} connections in four scrapes", fake.accepted());
     no_connection_is_left(&fake, &behaviour).await;
 }
@@ -280,7 +280,7 @@ async fn a_replica() {
     replica.sql("STOP SLAVE SQL_THREAD").unwrap();
     let page = scrape(&exporter).await.unwrap();
     page.expect("mysql_slave_status_slave_sql_running", &labels, 0.0).unwrap();
-    // NULL is no number.
+    // NULL has no value.
     assert!(!page.has("mysql_slave_status_seconds_behind_master"));
     page.expect("mysql_replication_lag_seconds", &labels, f64::INFINITY).unwrap();
     assert_eq!(check_status(&page, "replication").as_deref(), Some("fail"));

@@ -34,7 +34,7 @@ async fn until(exporter: &RunningProgram, name: &str, status: &str) -> String {
     eventually(PATIENCE, &what, async || match check(exporter, name).await {
         Some((found, reason)) if found == status => Ok(reason),
         other => {
-            // InnoDB makes its list of transactions anew only if nobody has looked at it for 100 ms.
+            // InnoDB refreshes its list of transactions only if it was not read for 100 ms.
             tokio::time::sleep(Duration::from_millis(150)).await;
             Err(format!("{other:?}"))
         }
@@ -256,7 +256,7 @@ async fn a_certificate_that_ends_soon() {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let tls = [format!("--ssl-key={}", key.display()), format!("--ssl-cert={}", certificate.display())];
         let db = server(flavour, &[&tls[0], &tls[1]]).await;
-        // MariaDB tells only TLS sessions about its certificate.
+        // MariaDB reports its certificate only to TLS sessions.
         let flags: &[&str] = if flavour.is_mariadb() { &["--tls.insecure-skip-verify"] } else { &[] };
         let exporter = exporter(&db, flags).await;
         let reason = until(&exporter, "certificate", "warn").await;
@@ -298,7 +298,7 @@ async fn what_grows_and_what_is_too_small() {
     })
     .await
     .unwrap();
-    // Of the connections of the beginning one at least has been made anew.
+    // At least one of the first connections has been replaced.
     let logins = scrape(&exporter).await.unwrap().value("mysql_exporter_logins_total", &[("result", "ok")]).unwrap();
     assert!(logins >= 3.0, "{logins}");
     let [connections, table_cache, temp_tables] = &reasons[..] else { panic!("{reasons:?}") };

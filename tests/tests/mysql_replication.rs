@@ -168,7 +168,7 @@ fn labels(page: &Page) -> Vec<(&str, &str)> {
     page.matching(LAG, &[])[0].labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// A scrape asks for the replication status once, though two collectors read it, and in words that the server knows.
+/// A scrape queries the replication status once for several collectors, with a statement that the server supports.
 async fn is_asked_once_and_in_its_own_words(flavour: Flavour) {
     const SCRAPES: u64 = 5;
     let pair = Pair::start(flavour, &["--performance-schema=ON"]).await;

@@ -288,7 +288,7 @@ async fn other_ways_to_check_a_password() {
     refused(&db, "", &["sha256_password", "use caching_sha2_password"]).await;
 }
 
-/// As my.cnf shows it to MySQL's own programs, the socket stands beside what is for TLS.
+/// An option file for MySQL's own programs has the socket next to the TLS options.
 #[tokio::test]
 async fn a_unix_socket_needs_no_tls() {
     for flavour in [Flavour::MariaDb, Flavour::MySql] {
@@ -305,7 +305,7 @@ async fn a_unix_socket_needs_no_tls() {
 async fn odd_passwords_from_my_cnf_and_from_a_file() {
     let db = mysql::server(Flavour::MariaDb, &[]).await.unwrap();
     let file = db.directory().join("password");
-    // As they are, and how they stand in my.cnf.
+    // The password, and its spelling in my.cnf.
     for (password, written) in [
         (r#"a#b;c"d e"#, r#"a#b;c"d e"#),
         (r#"a#b;c"d e"#, r#""a#b;c"d e""#),

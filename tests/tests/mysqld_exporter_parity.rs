@@ -1,4 +1,4 @@
-//! `mysql-exporter` beside Debian's newest mysqld_exporter, on the same server at the same time, on each flavour: the
+//! `mysql-exporter` next to Debian's newest mysqld_exporter, on the same server at the same time, on each flavour: the
 //! same series with the same types and values, but for the lists below.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 

@@ -33,8 +33,7 @@ pub struct Args {
     #[arg(long = "mysqld.password-file", value_name = "FILE")]
     password_file: Option<PathBuf>,
 
-    /// Option file with [client] and further sections for /probe?auth_module=SECTION. It takes precedence over the
-    /// flags [default: .my.cnf, if it exists]
+    /// Option file; its [client] section takes precedence over the flags [default: .my.cnf, if it exists]
     #[arg(long = "config.my-cnf", value_name = "FILE")]
     my_cnf: Option<PathBuf>,
 

@@ -31,8 +31,7 @@ pub(crate) struct ConnectionSettings {
     #[arg(long = "no-exporter.enable_lock_wait_timeout", overrides_with = "enable_lock_wait_timeout")]
     no_lock_wait_timeout: bool,
 
-    /// Set log_slow_filter (MariaDB, Percona Server), which restricts the slow query log to on-disk temporary tables
-    /// and sorts. The exporter always sets long_query_time, so its statements are not logged for their duration
+    /// Set log_slow_filter (MariaDB, Percona Server) to on-disk temporary tables and sorts, as mysqld_exporter does
     #[arg(long = "exporter.log_slow_filter")]
     pub(crate) log_slow_filter: bool,
 

@@ -19,8 +19,7 @@ const DURATION: Desc = Desc::gauge(
 );
 const NEWEST: Desc = Desc::gauge(
     "mysql_canary_newest_timestamp_seconds",
-    "Timestamp of the newest canary row, in seconds since 1970, by the clock of the server that accepted the write. On a \
-     replica, its age is the replication lag.",
+    "Timestamp of the newest canary row, in seconds since 1970. On a replica, its age is the lag.",
     &[],
 );
 

@@ -7,8 +7,7 @@ use crate::session::Session;
 
 const DURATION: Desc = Desc::gauge(
     "mysql_exporter_login_duration_seconds",
-    "Duration of the exporter's newest successful login, in seconds: the network, TLS and authentication. Connections are \
-     kept, and each is replaced after a minute.",
+    "Duration of the exporter's newest successful login (network, TLS, authentication), in seconds.",
     &[],
 );
 const LOGINS: Desc = Desc::counter(

@@ -18,15 +18,15 @@ const POSITION_LABELS: &[&str] =
 /// stops.
 const LAG: Desc = Desc::gauge(
     "mysql_replication_lag_seconds",
-    "Replication lag behind the source, in seconds, without a configured delay (SQL_Delay); +Inf while a thread is not running.",
+    "Replication lag, in seconds, without a configured delay (SQL_Delay); +Inf while a thread is not running.",
     LABELS,
 );
 
-/// Not in mysqld_exporter.
+/// Not in mysqld_exporter. MariaDB: the transactions after the last replicated one, which are all errant. MySQL: all in
+/// the GTID set; an increase means errant transactions.
 const OWN_TRANSACTIONS: Desc = Desc::gauge(
     "mysql_replication_own_transactions",
-    "Number of transactions that originated on this replica. MariaDB: those after the last replicated one, all errant. MySQL: all \
-     in its GTID set; an increase means errant transactions. Absent without GTIDs.",
+    "Current number of transactions that originated on this replica; absent without GTIDs.",
     &[],
 );
 

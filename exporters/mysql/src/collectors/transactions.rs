@@ -69,8 +69,7 @@ const WAITS: Desc =
     Desc::gauge("mysql_metadata_lock_waits", "Current number of statements that wait for a metadata lock.", &[]);
 const LONGEST_WAIT: Desc = Desc::gauge(
     "mysql_metadata_lock_oldest_wait_start_timestamp_seconds",
-    "Start of the longest current wait for a metadata lock, in seconds since 1970, by the server's clock; absent if no \
-     statement waits.",
+    "Start of the longest current wait for a metadata lock, in seconds since 1970; absent if no statement waits.",
     &[],
 );
 const HISTORY_LENGTH: Desc = Desc::gauge(

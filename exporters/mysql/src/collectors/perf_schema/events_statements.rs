@@ -134,8 +134,7 @@ const CPU_TIME: Desc = Desc::counter(
 );
 const LATENCY: Desc = Desc::summary(
     "mysql_perf_schema_events_statements_latency",
-    "Duration of an execution, in seconds, by digest. As in mysqld_exporter, the quantiles 0.95, 0.99 and 0.999 are labelled 95, 99 \
-     and 999; MySQL 8.0.28 and later has them.",
+    "Duration of an execution, in seconds, by digest; quantiles (MySQL 8.0.28) have mysqld_exporter's labels 95, 99, 999.",
     LABELS,
 );
 /// In the order of their columns, with the peer's labels.
