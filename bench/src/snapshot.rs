@@ -9,9 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use exporter_toolkit::encode::{Format, encode};
-use exporter_toolkit::snapshot::Snapshot;
-use exporter_toolkit::{Desc, Families, Kind};
+use exporter_toolkit::exposition::{Desc, FamilyWriter, Format, Kind, Snapshot, encode};
 
 use crate::figures::{Result, median};
 use crate::usage;
@@ -183,7 +181,7 @@ fn hand_written(families: &[Vec<Sample>]) -> Result<Vec<u8>> {
 }
 
 fn through_the_toolkit(families: &[Vec<Sample>]) -> Vec<u8> {
-    let mut out = Families::default();
+    let mut out = FamilyWriter::default();
     for (family, samples) in families.iter().enumerate() {
         let desc = Desc::dynamic(Kind::Counter, family_name(family), HELP, &["schema", "table"]);
         let family = out.family(&desc);
@@ -191,6 +189,6 @@ fn through_the_toolkit(families: &[Vec<Sample>]) -> Vec<u8> {
             family.push(&[&sample.schema, &sample.table], sample.value);
         }
     }
-    let part = Arc::new(out.finish());
-    encode(&Snapshot::assemble([part]).0, Format::Text)
+    let batch = Arc::new(out.finish());
+    encode(&Snapshot::assemble([batch]).0, Format::Text)
 }

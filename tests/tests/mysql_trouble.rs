@@ -488,7 +488,7 @@ async fn a_password_that_is_corrected_on_the_server(flavour: Flavour) {
         expect_the_rest(&page);
         expect_failed(&page, &[]);
     }
-    exporter.logged("well again", 1).await.unwrap();
+    exporter.logged("health check recovered", 1).await.unwrap();
     exporter.logged("refuses user", 1).await.unwrap();
 }
 

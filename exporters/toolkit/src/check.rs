@@ -1,13 +1,13 @@
-//! One question about a service's health, and the answer that a collector gives.
+//! One health check of a service, and its result.
 
 use serde::Serialize;
 
-/// One check that an exporter knows, declared once.
+/// The declaration of a health check, next to the collector that makes it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CheckDef {
     pub name: &'static str,
     pub help: &'static str,
-    /// Without it the service does not do its work: its failure means `down`, any other failure `degraded`.
+    /// Whether the service cannot work while this check fails. Its failure means `down`, any other one `degraded`.
     pub essential: bool,
 }
 
@@ -29,9 +29,20 @@ impl CheckStatus {
             Self::Fail => "fail",
         }
     }
+
+    /// The status of a number for which larger is worse. Without a limit for failure pass [`f64::INFINITY`].
+    pub fn grade(value: f64, warn: f64, fail: f64) -> Self {
+        if value >= fail {
+            Self::Fail
+        } else if value >= warn {
+            Self::Warn
+        } else {
+            Self::Ok
+        }
+    }
 }
 
-/// What a check found, and the sentence with the numbers.
+/// The result of a check: the status, and a sentence with the numbers.
 pub type Finding = (CheckStatus, String);
 
 #[derive(Clone, Debug)]
@@ -39,4 +50,19 @@ pub struct CheckResult {
     pub check: &'static CheckDef,
     pub status: CheckStatus,
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_reaches_its_limits() {
+        for (value, expected) in
+            [(0.0, CheckStatus::Ok), (5.0, CheckStatus::Warn), (9.9, CheckStatus::Warn), (10.0, CheckStatus::Fail)]
+        {
+            assert_eq!(CheckStatus::grade(value, 5.0, 10.0), expected, "{value}");
+        }
+        assert_eq!(CheckStatus::grade(1e300, 5.0, f64::INFINITY), CheckStatus::Warn);
+    }
 }

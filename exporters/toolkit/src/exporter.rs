@@ -1,4 +1,4 @@
-//! What an exporter is: a program with flags, targets to look at, and a list of collectors.
+//! The parts of an exporter: a program with flags, targets, and a list of collectors.
 //!
 //! ```text
 //! Exporter ── target() / probe() ──▶ Target ── open() ──▶ Session ──▶ Collector::collect(&session, &mut families)
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::check::CheckDef;
 use crate::family::{Desc, Families};
 
-/// An error at the seam between an exporter and the toolkit. Its text is what the operator reads: what failed and what to do.
+/// An error of an exporter. Its text is for the operator: what failed, on which target, and what to do.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A program that exports one kind of service.
@@ -25,13 +25,14 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// One sentence for `--help` and the landing page.
     const ABOUT: &'static str;
     const DEFAULT_PORT: u16;
-    /// What the peer that this exporter replaces puts before a collector's name, `collect.`, where it isn't `collector.`: `--collect.NAME` and
-    /// `--no-collect.NAME` are flags as well then, and the label `collector` has it, so that service files, rules and dashboards stay.
+    /// The prefix of collector flags in the exporter that this one replaces, if it is not `collector.`. With `collect.`,
+    /// `--collect.NAME` and `--no-collect.NAME` are flags too, and the label `collector` has the prefix: service files,
+    /// rules and dashboards need no change.
     const PEER_COLLECTOR_PREFIX: Option<&'static str> = None;
-    /// What opening a session shows about the service.
+    /// The health check that opening a session makes.
     const OPEN_CHECK: &'static CheckDef = &CheckDef {
         name: "connect",
-        help: "Whether the service accepts a connection, lets the exporter in and answers.",
+        help: "Whether the service accepts a connection and the exporter's login, and answers.",
         essential: true,
     };
 
@@ -41,7 +42,7 @@ pub trait Exporter: Sized + Send + Sync + 'static {
 
     fn new(args: Self::Args) -> Result<Self, BoxError>;
 
-    /// All collectors, in the order in which `--help` lists them.
+    /// All collectors, in the order of `--help`.
     fn collectors() -> Vec<Box<dyn Collector<<Self::Target as Target>::Session>>>;
 
     /// Health checks that no collector declares; see [`Collector::checks`].
@@ -55,33 +56,33 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// The target of `/probe?target=…`, with the query's other parameters.
     fn probe(&self, target: &str, query: &[(String, String)]) -> Result<Self::Target, BoxError>;
 
-    /// Reads again what [`Self::new`] read from files (passwords, certificates, an ini file), at SIGHUP and at POST `/-/reload`. `Ok` is: all
-    /// of it is in force for sessions that open from now on. An error changes nothing. It runs on a thread where it may block.
+    /// Reads again what [`Self::new`] read from files (passwords, certificates, an ini file), at SIGHUP and at POST
+    /// `/-/reload`. After `Ok` new sessions use all of it. An error changes nothing. It may block: it has its own thread.
     fn reload(&self) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// What the names of the series about the program itself begin with, its build and its reloads, unless a peer has another word for it.
+    /// The prefix of the series about the program itself: its build and its reloads.
     fn program_prefix() -> String {
         format!("{}_exporter", Self::NAMESPACE)
     }
 }
 
-/// One service to look at, with the bounded client that reaches it.
+/// One service to scrape, with the bounded client that reaches it.
 #[async_trait]
 pub trait Target: Send + Sync + 'static {
-    /// What the collectors of one scrape share: a connection, an answer that several of them read.
+    /// What the collectors of one scrape share: a connection, or a response that several of them read.
     type Session: Send + Sync + 'static;
 
     /// The target's address for logs and `/health`, without secrets.
     fn address(&self) -> &str;
 
-    /// Connects and makes sure that the service answers. Success is `<namespace>_up 1`. It is dropped at the deadline; give waits inside it
-    /// deadlines of their own only where the error text gets better by it.
+    /// Connects and verifies that the service answers. Success is `<namespace>_up 1`. The future is dropped at the
+    /// deadline. A wait inside needs its own timeout only for a better error text.
     async fn open(&self, deadline: Instant) -> Result<Self::Session, BoxError>;
 }
 
-/// Reads one thing of a service and writes it as families.
+/// Reads one part of a service and writes it as families.
 #[async_trait]
 pub trait Collector<S>: Send + Sync {
     /// As in `--collector.NAME`, `collect[]=NAME` and, after [`Exporter::PEER_COLLECTOR_PREFIX`], the label `collector`.
@@ -89,7 +90,7 @@ pub trait Collector<S>: Send + Sync {
 
     fn help(&self) -> &'static str;
 
-    /// What it reads, as METRICS.md shows it: a statement, a command, a file. A family adds its field with [`Desc::field`].
+    /// What it reads, for METRICS.md: a statement, a command, a file. A family adds its field with [`Desc::field`].
     fn source(&self) -> &'static str {
         ""
     }
@@ -98,11 +99,11 @@ pub trait Collector<S>: Send + Sync {
         true
     }
 
-    /// Every family that it may write; METRICS.md is made from it. A name that is known at run time only stands with its variable part in
-    /// angle brackets: `mysql_global_status_<variable>`.
+    /// Every family that it may write, for METRICS.md. A name that is known at run time only has its variable part in
+    /// angle brackets: `mysql_global_status_<variable>`. In debug builds a family that is not declared is an error.
     fn families(&self) -> Vec<Desc>;
 
-    /// Every health check that it may report.
+    /// Every health check that it may report. In debug builds a check that is not declared is an error.
     fn checks(&self) -> &'static [&'static CheckDef] {
         &[]
     }
@@ -112,12 +113,12 @@ pub trait Collector<S>: Send + Sync {
         command
     }
 
-    /// Takes the values of its own flags. Called once, at the start, before the first scrape.
+    /// Stores the values of its own flags. Called once, before the first scrape.
     fn configure(&mut self, _matches: &ArgMatches) -> Result<(), clap::Error> {
         Ok(())
     }
 
-    /// Writes what is there. An error keeps what was written before it and sets the collector's success to 0; it is dropped at the deadline,
-    /// and then nothing of it is kept. Nothing to see (no replication configured) is not an error.
+    /// Reads and writes. After an error the samples so far are kept, and the collector's success is 0. The future is
+    /// dropped at the deadline, and then no samples are kept. An absent feature (no replication) is not an error.
     async fn collect(&self, session: &S, out: &mut Families) -> Result<(), BoxError>;
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use exposition::negotiate::{self, Form};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
@@ -31,7 +32,6 @@ use crate::exporter::Exporter;
 use crate::gather::{Exposition, GatherError, Gatherer};
 use crate::health::Verdict;
 use crate::landing_page::landing_page;
-use crate::negotiate::{self, Form};
 use crate::reload::Reloader;
 use crate::response::{Body, method_not_allowed, response, text};
 
@@ -137,7 +137,7 @@ impl<E: Exporter> Handler<E> {
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
         let form = form(headers);
-        match self.gatherer.scrape(collectors, Some(form), self.deadline(headers)).await {
+        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
             Ok(exposition) => page(exposition, form).await,
             Err(error) => gather_error(&error),
         }
@@ -161,7 +161,7 @@ impl<E: Exporter> Handler<E> {
         };
         let (_, target) = query.remove(index);
         let form = form(headers);
-        match self.gatherer.probe(&target, &query, collectors, form, self.deadline(headers)).await {
+        match self.gatherer.probe(&target, &query, collectors, self.deadline(headers)).await {
             Ok(exposition) => page(exposition, form).await,
             Err(error) => gather_error(&error),
         }
@@ -172,7 +172,7 @@ impl<E: Exporter> Handler<E> {
             Ok(collectors) => collectors,
             Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error),
         };
-        match self.gatherer.scrape(collectors, None, self.deadline(headers)).await {
+        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
             Ok(exposition) => {
                 let status = match exposition.report.status {
                     Verdict::Down => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,4 +1,4 @@
-//! Is the service well, and if not, why: the verdict of all checks, as series and as JSON.
+//! The health of the service: the verdict of all checks with its reasons, as series and as JSON.
 
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ impl Verdict {
     }
 }
 
-/// How one collector fared in one scrape.
+/// The result of one collector in one scrape.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectorOutcome {
     pub name: &'static str,
@@ -35,12 +35,12 @@ pub struct CollectorOutcome {
     pub error: Option<String>,
 }
 
-/// What `/health` answers.
+/// The body of `/health`.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub status: Verdict,
     pub target: String,
-    /// Why the status isn't `healthy`, worst first.
+    /// Why the status is not `healthy`, worst first.
     pub reasons: Vec<String>,
     pub checks: Vec<CheckReport>,
     pub collectors: Vec<CollectorOutcome>,
@@ -54,7 +54,8 @@ pub struct CheckReport {
 }
 
 impl Report {
-    /// Derives the verdict: `down` where an essential check fails, `degraded` where anything else isn't as it should be.
+    /// Derives the verdict: `down` if an essential check fails, `degraded` if any other check or a collector fails or a
+    /// check warns.
     pub fn new(target: String, checks: Vec<CheckResult>, collectors: Vec<CollectorOutcome>) -> Self {
         let mut status = Verdict::Healthy;
         let mut reasons: Vec<(Verdict, String)> = Vec::new();
@@ -69,7 +70,7 @@ impl Report {
         }
         for outcome in collectors.iter().filter(|outcome| !outcome.success) {
             status = status.max(Verdict::Degraded);
-            // Where the service is down, its collectors did not run; saying so for each would bury the reason.
+            // While the service is down its collectors do not run and have no error: the failed check is the reason.
             if let Some(error) = &outcome.error {
                 reasons.push((Verdict::Degraded, format!("collector {}: {error}", outcome.name)));
             }
@@ -103,13 +104,13 @@ pub(crate) fn families(namespace: &str) -> [Desc; 2] {
         Desc::dynamic(
             StateSet,
             format!("{namespace}_health_status"),
-            "The verdict of all health checks; /health gives the reasons.",
+            "Current verdict of all health checks; `/health` has the reasons.",
             &["status"],
         ),
         Desc::dynamic(
             StateSet,
             format!("{namespace}_health_check_status"),
-            "The result of one health check; a check that could not be made is absent.",
+            "Current result of one health check; a check that could not be made is absent.",
             &["check", "status"],
         ),
     ]

@@ -1,8 +1,7 @@
 //! The exporter's own `process_*` series.
 
+use exposition::{Desc, FamilyBatch, FamilyWriter};
 use service_kit::process::{self, Metric};
-
-use crate::family::{Desc, Families, Part};
 
 pub(crate) const FAMILIES: [Desc; 6] = {
     let [a, b, c, d, e, f] = process::METRICS;
@@ -17,8 +16,8 @@ const fn desc(metric: Metric) -> Desc {
     }
 }
 
-pub(crate) fn part() -> Part {
-    let mut out = Families::default();
+pub(crate) fn batch() -> FamilyBatch {
+    let mut out = FamilyWriter::default();
     for (metric, value) in process::read() {
         out.push(&desc(metric), &[], value);
     }
@@ -29,13 +28,13 @@ pub(crate) fn part() -> Part {
 mod tests {
     use std::sync::Arc;
 
+    use exposition::{Format, Snapshot, encode};
+
     use super::*;
-    use crate::encode::{Format, encode};
-    use crate::snapshot::Snapshot;
 
     #[test]
     fn every_family_is_on_the_page() {
-        let page = String::from_utf8(encode(&Snapshot::assemble([Arc::new(part())]).0, Format::Text)).unwrap();
+        let page = String::from_utf8(encode(&Snapshot::assemble([Arc::new(batch())]).0, Format::Text)).unwrap();
         for family in FAMILIES {
             let line = page.lines().find(|line| line.starts_with(&format!("{} ", family.name)));
             let value: f64 = line.and_then(|line| line.rsplit(' ').next()).unwrap().parse().unwrap();

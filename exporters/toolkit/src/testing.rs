@@ -2,27 +2,39 @@
 
 use std::sync::Arc;
 
-use crate::check::CheckStatus;
-use crate::encode::{Format, encode};
-use crate::family::Families;
-use crate::snapshot::Snapshot;
+use exposition::{Format, Snapshot, encode};
 
-/// What a collector wrote, as a page of the text format without its help texts. Panics where a sample would be dropped.
+use crate::check::CheckStatus;
+use crate::declared;
+use crate::exporter::Collector;
+use crate::family::Families;
+
+/// What the collector writes for this session. Panics if it fails, or writes a family or check that it does not declare.
+pub async fn collect<S>(collector: &dyn Collector<S>, session: &S) -> Families {
+    let mut families = Families::default();
+    let result = collector.collect(session, &mut families).await;
+    assert!(result.is_ok(), "{}: {:?}", collector.name(), result.err());
+    assert_eq!(declared::verify(collector, &families), Ok(()));
+    families
+}
+
+/// The page in the text format, without help texts. Panics if a sample is dropped.
 pub fn page(families: Families) -> String {
-    let (snapshot, dropped) = Snapshot::assemble([Arc::new(families.finish())]);
+    let (batch, _) = families.finish();
+    let (snapshot, dropped) = Snapshot::assemble([Arc::new(batch)]);
     assert_eq!(dropped.total(), 0, "{dropped:?}");
     let page = encode(&snapshot, Format::Text);
     let page = String::from_utf8_lossy(&page);
     page.lines().filter(|line| !line.starts_with("# HELP")).map(|line| format!("{line}\n")).collect()
 }
 
-/// The samples of such a page, a line each.
+/// The samples of such a page, one per line.
 pub fn samples(families: Families) -> Vec<String> {
     page(families).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// The checks that a collector reported: name, status, reason.
+/// The health checks: name, status, reason.
 pub fn checks(families: Families) -> Vec<(&'static str, CheckStatus, String)> {
-    let checks = families.finish().checks.into_iter();
-    checks.map(|result| (result.check.name, result.status, result.reason)).collect()
+    let (_, checks) = families.finish();
+    checks.into_iter().map(|result| (result.check.name, result.status, result.reason)).collect()
 }

@@ -1,4 +1,4 @@
-//! What the scraper takes: the format by `Accept`, the compression by `Accept-Encoding`.
+//! What the scraper accepts: the format by `Accept`, the compression by `Accept-Encoding`.
 
 use crate::encode::Format;
 
@@ -10,7 +10,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The value of `Content-Encoding`, if there is to be one.
+    /// The value of the header `Content-Encoding`; `None` for a plain body.
     pub fn content_encoding(self) -> Option<&'static str> {
         match self {
             Self::Identity => None,
@@ -20,14 +20,14 @@ impl Compression {
     }
 }
 
-/// In which form a scraper takes a page.
+/// The form in which a scraper accepts the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Form {
-    pub(crate) format: Format,
-    pub(crate) compression: Compression,
+pub struct Form {
+    pub format: Format,
+    pub compression: Compression,
 }
 
-/// The format that the scraper likes best. Text 0.0.4, which every scraper reads, where it says nothing or nothing that we know.
+/// The preferred format of the scraper. Without a known format in the header it is text 0.0.4, which every scraper reads.
 pub fn format(accept: Option<&str>) -> Format {
     best(accept.unwrap_or_default(), |media_type| {
         let mut parameters = media_type.split(';').map(str::trim);
@@ -42,11 +42,15 @@ pub fn format(accept: Option<&str>) -> Format {
     .unwrap_or(Format::Text)
 }
 
-/// The compression that the scraper likes best; among equals the one that costs us least.
+/// The preferred compression of the scraper. Of equal preferences the cheapest one is used.
 pub fn compression(accept_encoding: Option<&str>) -> Compression {
     let accept_encoding = accept_encoding.unwrap_or_default();
-    let quality = |wanted: &str| {
-        items(accept_encoding).filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, q)| q).next().unwrap_or(0)
+    let quality = |encoding: &str| {
+        items(accept_encoding)
+            .filter(|(name, _)| name.eq_ignore_ascii_case(encoding))
+            .map(|(_, q)| q)
+            .next()
+            .unwrap_or(0)
     };
     let (zstd, gzip, identity) = (quality("zstd"), quality("gzip"), quality("identity"));
     if zstd > 0 && zstd >= gzip.max(identity) {
@@ -71,7 +75,7 @@ fn best<T>(header: &str, choice: impl Fn(&str) -> Option<T>) -> Option<T> {
     best.map(|(_, choice)| choice)
 }
 
-/// The items of a header with their quality in thousandths; 0 says "not this one".
+/// The items of a header with their quality in thousandths. 0 means "not acceptable".
 fn items(header: &str) -> impl Iterator<Item = (&str, u32)> {
     header.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| {
         let quality = item.split(';').skip(1).find_map(|p| p.trim().strip_prefix("q="));

@@ -1,10 +1,13 @@
 //! From a snapshot to bytes: the text format 0.0.4 and OpenMetrics 1.0.
 //!
-//! A series has the same name and labels in both. OpenMetrics puts rules on names that a drop-in series can't always keep; then the type is
-//! downgraded and the name stays: a counter without `_total` is `unknown`, a state set whose label isn't the family's name is a `gauge`.
-//! Numbers are printed without an exponent where they are integers (`1234567`, where Go prints `1.234567e+06`): the same value, easier to read.
+//! A series has the same name and labels in both formats. OpenMetrics has rules for names that a drop-in series cannot
+//! always follow. Then the type is downgraded and the name is kept: a counter without `_total` becomes `unknown`, and a
+//! state set whose label is not the family's name becomes a `gauge`.
+//!
+//! Integers are printed without an exponent: `1234567`, where Go prints `1.234567e+06`. The value is the same.
 
-use crate::family::{Family, Kind, Rows};
+use crate::desc::Kind;
+use crate::family::{Family, Rows};
 use crate::snapshot::Snapshot;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,60 +29,42 @@ impl Format {
 
 /// The whole page.
 pub fn encode(snapshot: &Snapshot, format: Format) -> Vec<u8> {
-    let mut out = Vec::with_capacity(encoded_size(snapshot.families()));
-    encode_in_chunks(&mut out, usize::MAX, snapshot.families(), snapshot, format, &mut |_| {});
-    encode_end(&mut out, format);
-    out
+    let mut page = Vec::with_capacity(encoded_size(snapshot));
+    encode_in_chunks(snapshot, format, &mut page, usize::MAX, &mut |_| {});
+    page
 }
 
-/// What a family's name in OpenMetrics depends on: the names beside it.
-pub(crate) trait Names {
-    fn contains(&self, name: &str) -> bool;
+/// An upper estimate of the page's size in bytes.
+pub(crate) fn encoded_size(snapshot: &Snapshot) -> usize {
+    snapshot.families().map(|(name, family)| family.encoded_size(name)).sum::<usize>() + 8
 }
 
-/// About how many bytes the families' part of the page has; a little too many.
-pub(crate) fn encoded_size<'a>(families: impl Iterator<Item = &'a Family>) -> usize {
-    families.map(Family::encoded_size).sum::<usize>() + 8
-}
-
-/// Hands the page on whenever `out` holds `size` bytes of it or little more; the last ones stay in it. A page of 20,000 tables has 12 MB, which
-/// need not be in memory at once.
-pub(crate) fn encode_in_chunks<'a>(
-    out: &mut Vec<u8>,
-    size: usize,
-    families: impl Iterator<Item = &'a Family>,
-    names: &impl Names,
+/// Passes `chunk` to `take` whenever it holds `size` bytes or a little more. The end of the page remains in `chunk`.
+/// A page of 20,000 tables has 12 MB, which need not be in memory at once.
+pub(crate) fn encode_in_chunks(
+    snapshot: &Snapshot,
     format: Format,
+    chunk: &mut Vec<u8>,
+    size: usize,
     take: &mut dyn FnMut(&mut Vec<u8>),
 ) {
-    let mut hand_on = |out: &mut Vec<u8>| {
-        if out.len() >= size {
-            take(out);
-        }
-    };
-    for family in families {
-        encode_header(out, names, family, format);
-        encode_rows(out, family, &mut hand_on);
+    for (name, family) in snapshot.families() {
+        encode_header(chunk, snapshot, name, family, format);
+        encode_rows(chunk, name.as_bytes(), family, &mut |chunk| {
+            if chunk.len() >= size {
+                take(chunk);
+            }
+        });
     }
-}
-
-/// What stands behind all families.
-pub(crate) fn encode_end(out: &mut Vec<u8>, format: Format) {
     if format == Format::OpenMetrics {
-        out.extend_from_slice(b"# EOF\n");
+        chunk.extend_from_slice(b"# EOF\n");
     }
 }
 
-/// Whether these families look the same beside these names and beside those.
-pub(crate) fn look_the_same(families: &[Family], one: &impl Names, other: &impl Names, format: Format) -> bool {
-    let same = |family| openmetrics_name_and_type(one, family) == openmetrics_name_and_type(other, family);
-    format == Format::Text || families.iter().all(same)
-}
-
-fn encode_header(out: &mut Vec<u8>, names: &impl Names, family: &Family, format: Format) {
+fn encode_header(out: &mut Vec<u8>, snapshot: &Snapshot, name: &str, family: &Family, format: Format) {
     let (name, kind) = match format {
-        Format::Text => (family.name.as_ref(), text_type(family.kind)),
-        Format::OpenMetrics => openmetrics_name_and_type(names, family),
+        Format::Text => (name, text_type(family.kind)),
+        Format::OpenMetrics => openmetrics_name_and_type(snapshot, name, family),
     };
     out.extend_from_slice(b"# HELP ");
     out.extend_from_slice(name.as_bytes());
@@ -103,13 +88,14 @@ fn text_type(kind: Kind) -> &'static str {
 }
 
 /// The family's name in OpenMetrics, which is the series' name without the suffix of its type, and the type.
-fn openmetrics_name_and_type<'a>(names: &impl Names, family: &'a Family) -> (&'a str, &'static str) {
-    let name = family.name.as_ref();
+fn openmetrics_name_and_type<'a>(snapshot: &Snapshot, name: &'a str, family: &Family) -> (&'a str, &'static str) {
     match family.kind {
         Kind::Counter => {
-            short_name(names, name, "_total", "_info").map_or((name, "unknown"), |short| (short, "counter"))
+            without_suffix(snapshot, name, "_total", "_info").map_or((name, "unknown"), |short| (short, "counter"))
         }
-        Kind::Info => short_name(names, name, "_info", "_total").map_or((name, "gauge"), |short| (short, "info")),
+        Kind::Info => {
+            without_suffix(snapshot, name, "_info", "_total").map_or((name, "gauge"), |short| (short, "info"))
+        }
         Kind::StateSet if family.last_label() == Some(name) => (name, "stateset"),
         Kind::Gauge | Kind::StateSet => (name, "gauge"),
         Kind::Untyped => (name, "unknown"),
@@ -118,16 +104,16 @@ fn openmetrics_name_and_type<'a>(names: &impl Names, family: &'a Family) -> (&'a
     }
 }
 
-/// The name without its type's suffix, unless it is another family's or would claim another family's name: no name may stand twice in
-/// OpenMetrics, and a family `x` of counters also owns `x_created`. Where `x_total` and `x_info` both want to be `x`, neither is.
-fn short_name<'a>(names: &impl Names, name: &'a str, suffix: &str, rival: &str) -> Option<&'a str> {
+/// The name without the suffix of its type, or `None` if another family has or would have that name: a family name is
+/// unique in OpenMetrics, and a family `x` of counters also owns `x_created`. If `x_total` and `x_info` both exist, both
+/// keep their suffix.
+fn without_suffix<'a>(snapshot: &Snapshot, name: &'a str, suffix: &str, other_suffix: &str) -> Option<&'a str> {
     let short = name.strip_suffix(suffix).filter(|short| !short.is_empty())?;
-    let taken = ["", rival, "_created"].iter().any(|end| names.contains(&format!("{short}{end}")));
+    let taken = ["", other_suffix, "_created"].iter().any(|end| snapshot.contains(&format!("{short}{end}")));
     (!taken).then_some(short)
 }
 
-fn encode_rows(out: &mut Vec<u8>, family: &Family, row_done: &mut impl FnMut(&mut Vec<u8>)) {
-    let name = family.name.as_bytes();
+fn encode_rows(out: &mut Vec<u8>, name: &[u8], family: &Family, row_done: &mut impl FnMut(&mut Vec<u8>)) {
     match &family.rows {
         Rows::Scalar(rows) => {
             for row in rows {
@@ -187,7 +173,7 @@ fn line(out: &mut Vec<u8>, name: &[u8], suffix: &[u8], labels: &str, extra: Opti
 }
 
 fn push_number(out: &mut Vec<u8>, value: f64) {
-    // Up to 2^53 every integer is exact in a float, and as an integer it prints three times faster.
+    // Up to 2^53 a float holds every integer exactly, and an integer prints three times faster.
     if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
         out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
     } else if value.is_finite() {
@@ -199,7 +185,8 @@ fn push_number(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// A number in `le` or `quantile`, where its spelling tells series apart: as Go's exporters write it, `1e-09`, `1.048576e+06`.
+/// A number in `le` or `quantile`, spelled as Go's exporters do, because the spelling is part of the series' identity:
+/// `1e-09`, `1.048576e+06`.
 fn push_bound(out: &mut Vec<u8>, bound: f64) {
     let shortest = format!("{bound:e}");
     match shortest.split_once('e').and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?))) {
@@ -227,10 +214,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::family::{Desc, Families, HistogramValue, SummaryValue};
+    use crate::desc::Desc;
+    use crate::family::{HistogramValue, SummaryValue};
+    use crate::writer::FamilyWriter;
 
     fn all_types() -> Snapshot {
-        let mut out = Families::default();
+        let mut out = FamilyWriter::default();
         out.push(&Desc::counter("a_requests_total", "Requests.", &["code"]), &["200"], 1_234_567.0);
         out.push(&Desc::counter("b_reads_processed", "A peer's counter without _total.", &[]), &[], 0.5);
         out.push(&Desc::gauge("c_temperature", "Back\\slash, \"quotes\",\na second line.", &[]), &[], f64::NAN);
@@ -244,10 +233,10 @@ mod tests {
         out.family(&Desc::histogram("h_seconds", "Histogram.", &["route"])).push_histogram(&["/"], histogram);
         let summary = SummaryValue { quantiles: vec![(0.5, 1e-7), (0.99, 1e21)], sum: 2.5, count: 4 };
         out.family(&Desc::summary("i_seconds", "Summary.", &[])).push_summary(&[], summary);
-        // `j_total` can't be `j` in OpenMetrics: that name is taken.
+        // `j_total` cannot be `j` in OpenMetrics: that name is taken.
         out.push(&Desc::counter("j_total", "Counter.", &[]), &[], 1.0);
         out.push(&Desc::gauge("j", "Gauge.", &[]), &[], 1.0);
-        // Neither can be `k`, and `l` would own `l_created`.
+        // Neither of the two can be `k`, and `l` would own `l_created`.
         out.push(&Desc::counter("k_total", "Counter.", &[]), &[], 1.0);
         out.push(&Desc::info("k_info", "Info.", &["a"]), &["1"], 1.0);
         out.push(&Desc::counter("l_total", "Counter.", &[]), &[], u64::MAX as f64);
@@ -268,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_spelt_as_go_does() {
+    fn bounds_are_spelled_as_in_go() {
         for (bound, expected) in [
             (0.0, "0"),
             (0.5, "0.5"),
@@ -300,9 +289,9 @@ mod tests {
     }
 
     #[test]
-    fn the_size_estimate_holds_the_page() {
+    fn the_size_estimate_is_an_upper_bound() {
         let snapshot = all_types();
-        let estimate = encoded_size(snapshot.families());
+        let estimate = encoded_size(&snapshot);
         let actual = encode(&snapshot, Format::OpenMetrics).len();
         assert!(actual <= estimate && estimate <= 3 * actual, "{actual} bytes, estimated {estimate}");
     }

@@ -1,0 +1,59 @@
+//! The result of one gather, and its page in the forms that scrapers asked for.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use exposition::{Compression, Compressor, Form, Format, Snapshot};
+use tokio::sync::OnceCell;
+
+use crate::health::Report;
+use service_kit::lock::lock;
+
+/// From this number of samples on, the page is made on another thread. 10,000 samples take about 1 ms to encode and 5 ms
+/// to compress, and more would delay `/-/healthy` and other scrapes.
+const LARGE_PAGE_SAMPLES: usize = 10_000;
+
+/// The compressor of the page before, for reuse. While one page is in the making, another one makes its own.
+pub(super) type IdleCompressor = Arc<Mutex<Option<Compressor>>>;
+
+pub(crate) struct Exposition {
+    snapshot: Snapshot,
+    pub(crate) report: Report,
+    pub(super) up: bool,
+    compressor: IdleCompressor,
+    /// Made at the first request of each form, and shared by all scrapers that waited for this gather.
+    encoded: [OnceCell<Bytes>; 6],
+}
+
+impl Exposition {
+    pub(super) fn new(snapshot: Snapshot, report: Report, up: bool, compressor: IdleCompressor) -> Self {
+        Self { snapshot, report, up, compressor, encoded: Default::default() }
+    }
+
+    pub(crate) async fn body(self: Arc<Self>, form: Form) -> Bytes {
+        let index = 3 * usize::from(form.format == Format::OpenMetrics)
+            + match form.compression {
+                Compression::Identity => 0,
+                Compression::Gzip => 1,
+                Compression::Zstd => 2,
+            };
+        let encoded = self.encoded[index].get_or_init(async || {
+            if self.snapshot.sample_count() < LARGE_PAGE_SAMPLES {
+                return self.encode(form);
+            }
+            let this = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || this.encode(form)).await {
+                Ok(bytes) => bytes,
+                Err(_) => self.encode(form),
+            }
+        });
+        encoded.await.clone()
+    }
+
+    fn encode(&self, form: Form) -> Bytes {
+        let mut compressor = lock(&self.compressor).take().unwrap_or_default();
+        let body = compressor.body(&self.snapshot, form);
+        *lock(&self.compressor) = Some(compressor);
+        Bytes::from(body)
+    }
+}
