@@ -1,14 +1,19 @@
-//! A whole exporter in small: CONTRIBUTING.md shows this file, and a test keeps the two equal.
+//! A complete small exporter. CONTRIBUTING.md shows this file, and a test keeps the two equal.
 
 use std::sync::Arc;
 
 use exporter_toolkit::resolve::connect_to;
-use exporter_toolkit::{BoxError, CheckDef, Collector, Desc, Exporter, Families, Target, async_trait};
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Exporter, Families, Target, async_trait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 const CONNECTIONS: Desc =
-    Desc::gauge("memcached_current_connections", "Open connections, `curr_connections` of `stats`.", &[]);
+    Desc::gauge("memcached_current_connections", "Current number of connections.", &[]).field("curr_connections");
+const MAX_CONNECTIONS: Desc =
+    Desc::gauge("memcached_max_connections", "Current limit of connections.", &[]).field("max_connections");
+
+const HEADROOM: CheckDef =
+    CheckDef { name: "connections", help: "Warns when 90 % of the connections are in use.", essential: false };
 
 /// Flags of this exporter alone.
 #[derive(clap::Args)]
@@ -28,7 +33,7 @@ struct Server {
 
 #[async_trait]
 impl Target for Server {
-    /// What the collectors of one scrape share: here the text of `stats`.
+    /// What the collectors of one scrape share: here the response to `stats`.
     type Session = String;
 
     fn address(&self) -> &str {
@@ -37,20 +42,20 @@ impl Target for Server {
 
     async fn open(&self, _deadline: Instant) -> Result<String, BoxError> {
         let stream = connect_to(&self.address).await;
-        // An error says what failed, on which target, and what to do.
+        // The text of an error: what failed, on which target, and what to do.
         let mut stream = stream.map_err(|error| {
             format!(
-                "{}: cannot connect: {error}: check --memcached.address, and that memcached listens there",
+                "{}: cannot connect: {error}: check --memcached.address, and that memcached runs there",
                 self.address
             )
         })?;
         stream.write_all(b"stats\r\nquit\r\n").await?;
         let mut stats = String::new();
-        // A bound on what a stranger on that port may send.
+        // Bounded, whatever else listens on that port.
         stream.take(1 << 20).read_to_string(&mut stats).await?;
-        // Half an answer or a stranger's is no answer: without this the service would be up with nothing to show.
+        // An incomplete response is an error. Without this check the service would be up, with no samples.
         if !stats.ends_with("END\r\n") {
-            return Err(format!("{}: no whole answer to `stats`: is this memcached?", self.address).into());
+            return Err(format!("{}: incomplete response to `stats`: is this memcached?", self.address).into());
         }
         Ok(stats)
     }
@@ -65,19 +70,34 @@ impl Collector<String> for Stats {
     }
 
     fn help(&self) -> &'static str {
-        "What `stats` tells."
+        "Connections."
+    }
+
+    fn source(&self) -> &'static str {
+        "`stats`"
     }
 
     fn families(&self) -> Vec<Desc> {
-        vec![CONNECTIONS]
+        vec![CONNECTIONS, MAX_CONNECTIONS]
+    }
+
+    fn checks(&self) -> &'static [&'static CheckDef] {
+        &[&HEADROOM]
     }
 
     async fn collect(&self, stats: &String, out: &mut Families) -> Result<(), BoxError> {
-        let field = |name: &str| {
-            stats.lines().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.trim().parse().ok())
+        let field = |desc: &Desc| -> Option<f64> {
+            stats.lines().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(desc.field)?.trim().parse().ok())
         };
-        if let Some(connections) = field("curr_connections ") {
-            out.push(&CONNECTIONS, &[], connections);
+        // A field that is not there has no sample: never write a zero that was not read.
+        for desc in [&CONNECTIONS, &MAX_CONNECTIONS] {
+            if let Some(value) = field(desc) {
+                out.push(desc, &[], value);
+            }
+        }
+        if let (Some(now), Some(limit)) = (field(&CONNECTIONS), field(&MAX_CONNECTIONS)) {
+            let status = CheckStatus::grade(now / limit, 0.9, f64::INFINITY);
+            out.check(&HEADROOM, status, format!("{now} of {limit} connections"));
         }
         Ok(())
     }
@@ -86,7 +106,7 @@ impl Collector<String> for Stats {
 impl Exporter for Memcached {
     const PROGRAM: &'static str = "memcached-exporter";
     const NAMESPACE: &'static str = "memcached";
-    const ABOUT: &'static str = "Exports memcached's statistics.";
+    const ABOUT: &'static str = "Prometheus exporter for memcached.";
     const DEFAULT_PORT: u16 = 9150;
     type Args = Args;
     type Target = Server;
@@ -97,10 +117,6 @@ impl Exporter for Memcached {
 
     fn collectors() -> Vec<Box<dyn Collector<String>>> {
         vec![Box::new(Stats)]
-    }
-
-    fn checks() -> &'static [CheckDef] {
-        &[]
     }
 
     fn target(&self) -> Arc<Server> {
