@@ -246,7 +246,7 @@ async fn a_replica_and_its_master() {
     })
     .await
     .unwrap();
-    eventually_check(&of_replica, "replication", "ok", "heard from").await;
+    eventually_check(&of_replica, "replication", "ok", "last data from").await;
     let seen = page(&of_replica).await.unwrap();
     seen.expect("redis_master_sync_in_progress", &link, 0.0).unwrap();
     seen.expect("redis_slave_info", &[link[0], link[1], ("read_only", "1")], 1.0).unwrap();

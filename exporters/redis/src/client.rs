@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use exporter_toolkit::flags::positive;
 use exporter_toolkit::secret::Secret;
 use exporter_toolkit::{BoxError, Target, async_trait};
 use redis::{Pipeline, Value};
@@ -15,27 +14,7 @@ use crate::connection::{Attempt, Connection, Error};
 use crate::credentials::{Credentials, Login};
 use crate::info::Info;
 
-// Where warnings begin. Not a doc comment: clap would make it the program's description.
-#[derive(clap::Args, Clone, Copy, Debug)]
-pub struct Thresholds {
-    /// Round trip of a PING in seconds from which the check `ping` warns
-    #[arg(long = "health.ping-seconds", value_name = "SECONDS", default_value = "0.1", value_parser = positive, help_heading = "Health")]
-    pub ping_seconds: f64,
-
-    /// Used memory in percent of maxmemory from which the check `memory` warns
-    #[arg(long = "health.memory-percent", value_name = "PERCENT", default_value = "90", value_parser = positive, help_heading = "Health")]
-    pub memory_percent: f64,
-
-    /// Connected clients in percent of maxclients from which the check `connections` warns
-    #[arg(long = "health.connections-percent", value_name = "PERCENT", default_value = "90", value_parser = positive, help_heading = "Health")]
-    pub connections_percent: f64,
-
-    /// Seconds without a word from the master from which the check `replication` warns
-    #[arg(long = "health.replication-seconds", value_name = "SECONDS", default_value = "30", value_parser = positive, help_heading = "Health")]
-    pub replication_seconds: f64,
-}
-
-/// A command that the server refuses costs its own families only.
+/// A command that the server refused. Only the families of that command are absent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{command} was refused: {reply}: give the user the permissions in exporters/redis/README.md, or turn this collector off"
@@ -72,7 +51,6 @@ pub struct Session {
     pub duration: Duration,
     /// `rejected_connections` at the previous scrape.
     pub rejected_before: Option<f64>,
-    pub thresholds: Thresholds,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +81,6 @@ pub struct Client {
     shown: String,
     credentials: Credentials,
     tls: Option<TlsConnector>,
-    thresholds: Thresholds,
     state: Mutex<State>,
 }
 
@@ -116,9 +93,9 @@ struct State {
 }
 
 impl Client {
-    pub fn new(address: Address, credentials: Credentials, tls: Option<TlsConnector>, thresholds: Thresholds) -> Self {
+    pub fn new(address: Address, credentials: Credentials, tls: Option<TlsConnector>) -> Self {
         let shown = address.endpoint.to_string();
-        Self { address, shown, credentials, tls, thresholds, state: Mutex::default() }
+        Self { address, shown, credentials, tls, state: Mutex::default() }
     }
 
     async fn read(&self, attempt: &Attempt<'_>) -> Result<Session, Error> {
@@ -152,7 +129,6 @@ impl Client {
             connect: state.connect,
             duration: attempt.started.elapsed(),
             rejected_before,
-            thresholds: self.thresholds,
         })
     }
 
@@ -360,12 +336,6 @@ pub(crate) fn session(info: &str) -> Session {
         connect: Duration::from_millis(2),
         duration: Duration::from_millis(3),
         rejected_before: None,
-        thresholds: Thresholds {
-            ping_seconds: 0.1,
-            memory_percent: 90.0,
-            connections_percent: 90.0,
-            replication_seconds: 30.0,
-        },
     }
 }
 

@@ -1,4 +1,4 @@
-//! `redis-exporter`: Redis and Valkey for Prometheus, under the names of the Go redis_exporter, with a verdict on the server's health.
+//! `redis-exporter`: Prometheus exporter for Redis and Valkey with the names of the Go redis_exporter, and health checks.
 //!
 //! ```text
 //! RedisExporter ── target() ──▶ Client ── open(): PING, then INFO ALL and the rest in one round trip ──▶ Session ──▶ collectors
@@ -16,11 +16,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::secret::{Secret, SecretError};
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use exporter_toolkit::{BoxError, Collector, Exporter};
 use tokio_rustls::TlsConnector;
 
 use crate::address::{Address, Endpoint};
-use crate::client::{Client, Session, Thresholds};
+use crate::client::{Client, Session};
 use crate::credentials::Credentials;
 use crate::tls::{TlsArgs, TlsError};
 
@@ -43,9 +43,6 @@ pub struct RedisArgs {
 
     #[command(flatten)]
     tls: TlsArgs,
-
-    #[command(flatten)]
-    thresholds: Thresholds,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +53,7 @@ pub enum ConfigError {
         "--redis.addr contains a password, which every user of the machine can read: use --redis.password-file, REDIS_PASSWORD or REDIS_ADDR"
     )]
     PasswordInFlag,
-    #[error("target contains a password, which ends up in logs: put it into --redis.password-file, by address")]
+    #[error("target contains a password, which appears in logs: put it into --redis.password-file, by address")]
     PasswordInTarget,
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -68,13 +65,12 @@ pub struct RedisExporter {
     address: Address,
     credentials: Credentials,
     tls: TlsArgs,
-    thresholds: Thresholds,
-    /// Another one after each reload. A scrape that runs keeps the old one to its end.
+    /// Replaced by each reload. A running scrape keeps the previous one until its end.
     target: Mutex<Arc<Client>>,
 }
 
 impl RedisExporter {
-    /// `environment` is where the peer's variables are looked up; flags and their own variables go before them.
+    /// `environment` looks up the variables of the Go redis_exporter. Flags and their own variables take precedence.
     fn configure(args: RedisArgs, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
         let address = match (&args.addr, environment("REDIS_ADDR")) {
@@ -93,8 +89,8 @@ impl RedisExporter {
             password: environment("REDIS_PASSWORD").map(Secret::new),
             password_file: args.password_file.or_else(|| environment("REDIS_PASSWORD_FILE").map(PathBuf::from)),
         };
-        let target = main_target(&address, &credentials, &args.tls, args.thresholds)?;
-        Ok(Self { address, credentials, tls: args.tls, thresholds: args.thresholds, target: Mutex::new(target) })
+        let target = main_target(&address, &credentials, &args.tls)?;
+        Ok(Self { address, credentials, tls: args.tls, target: Mutex::new(target) })
     }
 
     fn main_target(&self) -> MutexGuard<'_, Arc<Client>> {
@@ -107,20 +103,15 @@ impl RedisExporter {
             return Err(ConfigError::PasswordInTarget);
         }
         let tls = connector(&self.tls, &address)?;
-        Ok(Client::new(address, self.credentials.clone(), tls, self.thresholds))
+        Ok(Client::new(address, self.credentials.clone(), tls))
     }
 }
 
-/// Reads all files once: one that can't be read should stop the start or refuse a reload, and not fail the first scrape.
-fn main_target(
-    address: &Address,
-    credentials: &Credentials,
-    tls: &TlsArgs,
-    thresholds: Thresholds,
-) -> Result<Arc<Client>, ConfigError> {
+/// Reads all files once: a file that cannot be read stops the start or the reload, not the first scrape.
+fn main_target(address: &Address, credentials: &Credentials, tls: &TlsArgs) -> Result<Arc<Client>, ConfigError> {
     credentials.login(address)?;
     let tls = connector(tls, address)?;
-    Ok(Arc::new(Client::new(address.clone(), credentials.clone(), tls, thresholds)))
+    Ok(Arc::new(Client::new(address.clone(), credentials.clone(), tls)))
 }
 
 fn parse(name: &'static str, text: &str) -> Result<Address, ConfigError> {
@@ -151,10 +142,6 @@ impl Exporter for RedisExporter {
         collectors::all()
     }
 
-    fn checks() -> &'static [CheckDef] {
-        &collectors::CHECKS
-    }
-
     fn target(&self) -> Arc<Client> {
         Arc::clone(&self.main_target())
     }
@@ -163,10 +150,10 @@ impl Exporter for RedisExporter {
         Ok(self.probe_target(target)?)
     }
 
-    /// Passwords are read at each login, and probes log in each time; this makes the main target, whose connection stays, do it anew, with the
-    /// certificates as they are now.
+    /// Passwords are read at each login, and each probe logs in. The main target keeps its connection: a new one logs in
+    /// again, with the current certificates.
     fn reload(&self) -> Result<(), BoxError> {
-        let target = main_target(&self.address, &self.credentials, &self.tls, self.thresholds)?;
+        let target = main_target(&self.address, &self.credentials, &self.tls)?;
         *self.main_target() = target;
         Ok(())
     }
@@ -197,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_go_before_the_peers_variables() {
+    fn flags_take_precedence_over_the_go_exporters_variables() {
         let address = |flags: &[&str], environment: &[(&str, &str)]| {
             configure(flags, environment).unwrap().target().address().to_owned()
         };
@@ -208,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_configuration_names_its_key_and_no_secret() {
+    fn invalid_configuration_names_its_key_and_no_secret() {
         assert!(error(&["--redis.addr=http://x"], &[]).starts_with("--redis.addr: "));
         assert!(error(&[], &[("REDIS_ADDR", "redis://u:secret@:x")]).starts_with("REDIS_ADDR: "));
         let text = error(&["--redis.addr=redis://u:secret@cache"], &[]);
@@ -219,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_take_no_password() {
+    fn probes_with_a_password_are_refused() {
         let exporter = configure(&[], &[("REDIS_PASSWORD", "secret")]).unwrap();
         assert_eq!(exporter.probe_target("redis://me@other:1").unwrap().address(), "redis://other:1");
         assert!(exporter.probe_target("redis://me:pw@other:1").is_err());

@@ -1,4 +1,4 @@
-//! What a node of a cluster says about it: INFO's and CLUSTER INFO's fields, which keep their names.
+//! The cluster from the view of one node: fields of INFO and CLUSTER INFO, which keep their names.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
@@ -6,7 +6,7 @@ use super::fields::BY_KEY;
 use crate::client::Session;
 use crate::info::{Info, number};
 
-const HELP: &str = "Field of this name of INFO or CLUSTER INFO; a state is 1 if it is ok and 0 if it is not.";
+const HELP: &str = "The field of INFO or CLUSTER INFO with this name; for a state, whether it is ok.";
 
 pub(super) struct Cluster;
 
@@ -17,11 +17,15 @@ impl Collector<Session> for Cluster {
     }
 
     fn help(&self) -> &'static str {
-        "CLUSTER INFO of a node of a cluster."
+        "State of the cluster, on its nodes."
+    }
+
+    fn source(&self) -> &'static str {
+        "`INFO ALL` and `CLUSTER INFO`"
     }
 
     fn families(&self) -> Vec<Desc> {
-        vec![Desc::gauge("redis_cluster_<field>", HELP, &[])]
+        vec![Desc::gauge("redis_cluster_<field>", HELP, &[]).field("cluster_<field>")]
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
@@ -50,7 +54,7 @@ mod tests {
     use crate::client::session;
 
     #[test]
-    fn both_infos() {
+    fn fields_of_both_commands() {
         let mut session = session("cluster_enabled:1\ncluster_connections:0\n");
         let text =
             "cluster_state:fail\r\ncluster_slots_fail:3\r\ncluster_stats_messages_sent:7\r\ntotal_cluster_links:1\r\n";

@@ -7,22 +7,29 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, SummaryValue, async_
 use crate::client::Session;
 use crate::info::{part, parts};
 
-static CALLS: Desc = Desc::counter("redis_commands_total", "Calls of the command.", &["cmd"]);
+static CALLS: Desc = Desc::counter("redis_commands_total", "Total number of calls of the command.", &["cmd"])
+    .field("cmdstat_<cmd> calls");
 static DURATION: Desc =
-    Desc::counter("redis_commands_duration_seconds_total", "Seconds that calls of the command took.", &["cmd"]);
+    Desc::counter("redis_commands_duration_seconds_total", "Total seconds of all calls of the command.", &["cmd"])
+        .field("cmdstat_<cmd> usec");
 static REJECTED: Desc = Desc::counter(
     "redis_commands_rejected_calls_total",
-    "Calls of the command that were refused before they ran.",
+    "Total number of calls of the command that were refused before they ran.",
     &["cmd"],
-);
+)
+.field("cmdstat_<cmd> rejected_calls");
 static FAILED: Desc =
-    Desc::counter("redis_commands_failed_calls_total", "Calls of the command that failed while they ran.", &["cmd"]);
-static ERRORS: Desc = Desc::counter("redis_errors_total", "Error replies by their first word.", &["err"]);
+    Desc::counter("redis_commands_failed_calls_total", "Total number of calls of the command that failed.", &["cmd"])
+        .field("cmdstat_<cmd> failed_calls");
+static ERRORS: Desc =
+    Desc::counter("redis_errors_total", "Total number of error replies by their first word.", &["err"])
+        .field("errorstat_<err> count");
 static LATENCY: Desc = Desc::summary(
     "redis_latency_percentiles_usec",
-    "Microseconds that calls of the command took. The quantiles are percentiles: 50, 99 and 99.9 unless the server is told otherwise.",
+    "Microseconds per call of the command. The quantiles are percentiles of latency-tracking-info-percentiles.",
     &["cmd"],
-);
+)
+.field("latency_percentiles_usec_<cmd>");
 
 pub(super) struct CommandStats;
 
@@ -33,7 +40,11 @@ impl Collector<Session> for CommandStats {
     }
 
     fn help(&self) -> &'static str {
-        "Calls, time, latencies and errors by command, and errors by kind."
+        "Calls, durations, latencies and errors by command, and errors by type."
+    }
+
+    fn source(&self) -> &'static str {
+        "`INFO ALL`"
     }
 
     fn families(&self) -> Vec<Desc> {
@@ -106,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_before_6_2_say_less() {
+    fn servers_before_6_2_have_fewer_fields() {
         assert_eq!(
             page(&CommandStats, &session("cmdstat_get:calls=21,usec=175,usec_per_call=8.33\n")),
             "redis_commands_duration_seconds_total{cmd=\"get\"} 0.000175\nredis_commands_total{cmd=\"get\"} 21\n"

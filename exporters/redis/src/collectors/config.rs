@@ -1,29 +1,30 @@
-//! The settings that limits and rules are compared with.
+//! The settings that are limits for other series.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::client::Session;
 
-/// Settings that are one number.
-static NUMBERS: [(&str, Desc); 4] = [
-    ("io-threads", Desc::gauge("redis_config_io_threads", "I/O threads that the server is configured to use.", &[])),
-    ("maxclients", Desc::gauge("redis_config_maxclients", "Configured limit of simultaneous client connections.", &[])),
-    ("maxmemory", Desc::gauge("redis_config_maxmemory", "Configured limit of used memory in bytes, 0 for none.", &[])),
-    (
-        "repl-backlog-size",
-        Desc::gauge("redis_config_repl_backlog_size", "Configured size of the replication backlog in bytes.", &[]),
-    ),
+/// Numeric settings.
+static NUMBERS: [Desc; 4] = [
+    Desc::gauge("redis_config_io_threads", "Configured number of I/O threads.", &[]).field("io-threads"),
+    Desc::gauge("redis_config_maxclients", "Configured limit of client connections.", &[]).field("maxclients"),
+    Desc::gauge("redis_config_maxmemory", "Configured limit of used memory in bytes, 0 for none.", &[])
+        .field("maxmemory"),
+    Desc::gauge("redis_config_repl_backlog_size", "Configured size of the replication backlog in bytes.", &[])
+        .field("repl-backlog-size"),
 ];
 static BUFFER_LIMIT: Desc = Desc::gauge(
     "redis_config_client_output_buffer_limit_bytes",
-    "Bytes in its output buffer that cost a client of this class its connection: at once (hard), or after a while (soft); 0 for never.",
+    "Configured limit of the output buffer in bytes: a client over it is disconnected at once (hard) or after a while (soft); 0 for none.",
     &["class", "limit"],
-);
+)
+.field("client-output-buffer-limit");
 static BUFFER_LIMIT_SECONDS: Desc = Desc::gauge(
     "redis_config_client_output_buffer_limit_overcome_seconds",
-    "Seconds for which a client of this class may be over its soft limit.",
+    "Configured seconds for which a client of this class may be over its soft limit.",
     &["class", "limit"],
-);
+)
+.field("client-output-buffer-limit");
 
 pub(super) struct Config;
 
@@ -37,13 +38,17 @@ impl Collector<Session> for Config {
         "Limits from CONFIG GET."
     }
 
+    fn source(&self) -> &'static str {
+        "`CONFIG GET`"
+    }
+
     fn families(&self) -> Vec<Desc> {
-        NUMBERS.iter().map(|(_, desc)| desc).chain([&BUFFER_LIMIT, &BUFFER_LIMIT_SECONDS]).cloned().collect()
+        NUMBERS.iter().chain([&BUFFER_LIMIT, &BUFFER_LIMIT_SECONDS]).cloned().collect()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         for (name, value) in session.config.as_ref().map_err(Clone::clone)? {
-            if let Some((_, desc)) = NUMBERS.iter().find(|(setting, _)| setting == name) {
+            if let Some(desc) = NUMBERS.iter().find(|desc| desc.field == name) {
                 if let Ok(value) = value.parse() {
                     out.push(desc, &[], value);
                 }
@@ -98,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_this_collectors_error() {
+    fn a_refused_command_is_an_error_of_this_collector() {
         use futures::FutureExt as _;
 
         let mut session = session("");

@@ -1,21 +1,20 @@
-//! Which INFO field becomes which family: the peer's two tables, under the peer's names and types.
+//! The family of each INFO field, with the names and types of the Go redis_exporter.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use exporter_toolkit::{Desc, Kind};
 
-/// A field of INFO and the family that it becomes.
+/// The family of one field of INFO, which is `desc.field`.
 #[derive(Clone, Debug)]
 pub(super) struct Field {
-    pub(super) key: &'static str,
     pub(super) desc: Desc,
-    /// What the value is divided by on its way to the base unit.
+    /// The value is divided by this to get the base unit.
     pub(super) divisor: f64,
 }
 
 const fn field(kind: Kind, key: &'static str, name: &'static str, help: &'static str, divisor: f64) -> Field {
-    Field { key, desc: Desc::new(kind, name, help, &[]), divisor }
+    Field { desc: Desc::new(kind, name, help, &[]).field(key), divisor }
 }
 
 const fn gauge(key: &'static str, name: &'static str, help: &'static str) -> Field {
@@ -26,30 +25,30 @@ const fn counter(key: &'static str, name: &'static str, help: &'static str) -> F
     field(Kind::Counter, key, name, help, 1.0)
 }
 
-/// A gauge in seconds of a field in microseconds.
+/// A gauge in seconds from a field in microseconds.
 const fn microseconds(key: &'static str, name: &'static str, help: &'static str) -> Field {
     field(Kind::Gauge, key, name, help, 1e6)
 }
 
-/// A server has about 150 of them; a scan of the table for each would be 40,000 comparisons a scrape.
+/// A server has about 150 of them. A scan of the table for each would be 40,000 comparisons per scrape.
 pub(super) static BY_KEY: LazyLock<HashMap<&'static str, &'static Field>> =
-    LazyLock::new(|| FIELDS.iter().map(|field| (field.key, field)).collect());
+    LazyLock::new(|| FIELDS.iter().map(|field| (field.desc.field, field)).collect());
 
-#[rustfmt::skip] // One row a line, however long: it is a table.
+#[rustfmt::skip] // One row per line: it is a table.
 pub(super) static FIELDS: &[Field] = &[
     gauge("uptime_in_seconds", "redis_uptime_in_seconds", "Seconds since the server started."),
     gauge("process_id", "redis_process_id", "Process id of the server."),
-    gauge("io_threads_active", "redis_io_threads_active", "1 while I/O threads are at work."),
-    gauge("connected_clients", "redis_connected_clients", "Client connections, without those of replicas."),
-    gauge("blocked_clients", "redis_blocked_clients", "Clients that wait in a blocking command such as BLPOP."),
+    gauge("io_threads_active", "redis_io_threads_active", "Whether I/O threads are at work."),
+    gauge("connected_clients", "redis_connected_clients", "Current number of client connections, without replicas."),
+    gauge("blocked_clients", "redis_blocked_clients", "Current number of clients that wait in a blocking command such as BLPOP."),
     gauge("maxclients", "redis_max_clients", "Limit of simultaneous client connections."),
-    gauge("tracking_clients", "redis_tracking_clients", "Clients that use server-assisted client-side caching."),
-    gauge("clients_in_timeout_table", "redis_clients_in_timeout_table", "Clients in the table of time-outs."),
-    gauge("pubsub_clients", "redis_pubsub_clients", "Clients in publish/subscribe mode."),
-    gauge("watching_clients", "redis_watching_clients", "Clients that watch keys for a transaction."),
-    gauge("total_watched_keys", "redis_total_watched_keys", "Keys that clients watch for transactions."),
-    gauge("total_blocking_keys", "redis_total_blocking_keys", "Keys that clients wait on in blocking commands."),
-    gauge("total_blocking_keys_on_nokey", "redis_total_blocking_keys_on_nokey", "Keys that clients wait on and want to be woken at their deletion."),
+    gauge("tracking_clients", "redis_tracking_clients", "Current number of clients that use server-assisted client-side caching."),
+    gauge("clients_in_timeout_table", "redis_clients_in_timeout_table", "Current number of clients in the timeout table."),
+    gauge("pubsub_clients", "redis_pubsub_clients", "Current number of clients in publish/subscribe mode."),
+    gauge("watching_clients", "redis_watching_clients", "Current number of clients that watch keys for a transaction."),
+    gauge("total_watched_keys", "redis_total_watched_keys", "Current number of keys that clients watch for transactions."),
+    gauge("total_blocking_keys", "redis_total_blocking_keys", "Current number of keys that clients wait on in blocking commands."),
+    gauge("total_blocking_keys_on_nokey", "redis_total_blocking_keys_on_nokey", "Current number of keys whose deletion also unblocks the clients that wait on them."),
     gauge("client_longest_output_list", "redis_client_longest_output_list", "Longest output list of the current clients (before Redis 5)."),
     gauge("client_biggest_input_buf", "redis_client_biggest_input_buf", "Biggest input buffer of the current clients (before Redis 5)."),
     gauge("client_recent_max_output_buffer", "redis_client_recent_max_output_buffer_bytes", "Biggest output buffer of the recently seen clients."),
@@ -57,23 +56,23 @@ pub(super) static FIELDS: &[Field] = &[
     gauge("allocator_active", "redis_allocator_active_bytes", "Bytes in the allocator's active pages, external fragmentation included."),
     gauge("allocator_allocated", "redis_allocator_allocated_bytes", "Bytes that the server has allocated, internal fragmentation included."),
     gauge("allocator_resident", "redis_allocator_resident_bytes", "Bytes that the allocator holds resident, released pages included."),
-    gauge("allocator_frag_ratio", "redis_allocator_frag_ratio", "Active over allocated bytes of the allocator: its external fragmentation."),
-    gauge("allocator_frag_bytes", "redis_allocator_frag_bytes", "Active less allocated bytes of the allocator."),
+    gauge("allocator_frag_ratio", "redis_allocator_frag_ratio", "Ratio of active to allocated bytes of the allocator: its external fragmentation."),
+    gauge("allocator_frag_bytes", "redis_allocator_frag_bytes", "Difference of active and allocated bytes of the allocator."),
     gauge("allocator_muzzy", "redis_allocator_muzzy_bytes", "Bytes in the allocator's muzzy pages, which the kernel may take back."),
-    gauge("allocator_rss_ratio", "redis_allocator_rss_ratio", "Resident over active bytes of the allocator."),
-    gauge("allocator_rss_bytes", "redis_allocator_rss_bytes", "Resident less active bytes of the allocator."),
+    gauge("allocator_rss_ratio", "redis_allocator_rss_ratio", "Ratio of resident to active bytes of the allocator."),
+    gauge("allocator_rss_bytes", "redis_allocator_rss_bytes", "Difference of resident and active bytes of the allocator."),
     gauge("used_memory", "redis_memory_used_bytes", "Bytes that the server has allocated."),
-    gauge("used_memory_rss", "redis_memory_used_rss_bytes", "Bytes of the server that are resident in memory, as the operating system sees it."),
-    gauge("used_memory_peak", "redis_memory_used_peak_bytes", "Most bytes that the server had allocated since it started."),
+    gauge("used_memory_rss", "redis_memory_used_rss_bytes", "Bytes of the server that are resident in memory, according to the operating system."),
+    gauge("used_memory_peak", "redis_memory_used_peak_bytes", "Maximum bytes that the server had allocated since it started."),
     gauge("used_memory_lua", "redis_memory_used_lua_bytes", "Bytes that the Lua engine uses for scripts."),
     gauge("used_memory_vm_eval", "redis_memory_used_vm_eval_bytes", "Bytes that the script engines use for EVAL, which are not part of used memory."),
     gauge("used_memory_scripts_eval", "redis_memory_used_scripts_eval_bytes", "Bytes that EVAL scripts take, which are part of used memory."),
-    gauge("used_memory_overhead", "redis_memory_used_overhead_bytes", "Bytes of all that manages data: buffers, tables, start-up."),
-    gauge("used_memory_startup", "redis_memory_used_startup_bytes", "Bytes that the server had allocated when it had started."),
+    gauge("used_memory_overhead", "redis_memory_used_overhead_bytes", "Bytes of overhead: buffers, tables, memory at the start."),
+    gauge("used_memory_startup", "redis_memory_used_startup_bytes", "Bytes that the server had allocated after the start."),
     gauge("used_memory_dataset", "redis_memory_used_dataset_bytes", "Bytes of the data itself: used memory less overhead."),
-    gauge("number_of_cached_scripts", "redis_number_of_cached_scripts", "EVAL scripts in the script cache."),
-    gauge("number_of_functions", "redis_number_of_functions", "Functions that are loaded."),
-    gauge("number_of_libraries", "redis_number_of_libraries", "Libraries of functions that are loaded."),
+    gauge("number_of_cached_scripts", "redis_number_of_cached_scripts", "Current number of EVAL scripts in the script cache."),
+    gauge("number_of_functions", "redis_number_of_functions", "Current number of functions that are loaded."),
+    gauge("number_of_libraries", "redis_number_of_libraries", "Current number of libraries of functions that are loaded."),
     gauge("used_memory_vm_functions", "redis_memory_used_vm_functions_bytes", "Bytes that the script engines use for functions, which are not part of used memory."),
     gauge("used_memory_scripts", "redis_memory_used_scripts_bytes", "Bytes that EVAL scripts and functions take, which are part of used memory."),
     gauge("used_memory_functions", "redis_memory_used_functions_bytes", "Bytes that functions take, which are part of used memory."),
@@ -83,8 +82,8 @@ pub(super) static FIELDS: &[Field] = &[
     gauge("maxmemory_desired_reservation", "redis_memory_max_reservation_desired_bytes", "Bytes that should be kept free for what is not data (Azure Cache)."),
     gauge("maxfragmentationmemory_reservation", "redis_memory_max_fragmentation_reservation_bytes", "Bytes kept free for fragmentation (Azure Cache)."),
     gauge("maxfragmentationmemory_desired_reservation", "redis_memory_max_fragmentation_reservation_desired_bytes", "Bytes that should be kept free for fragmentation (Azure Cache)."),
-    gauge("mem_fragmentation_ratio", "redis_mem_fragmentation_ratio", "Resident over used memory. Well below 1 means swapping."),
-    gauge("mem_fragmentation_bytes", "redis_mem_fragmentation_bytes", "Resident less used memory, in bytes."),
+    gauge("mem_fragmentation_ratio", "redis_mem_fragmentation_ratio", "Ratio of resident to used memory; well below 1 means swapping."),
+    gauge("mem_fragmentation_bytes", "redis_mem_fragmentation_bytes", "Difference of resident and used memory in bytes."),
     gauge("mem_clients_slaves", "redis_mem_clients_slaves", "Bytes in buffers of replicas."),
     gauge("mem_clients_normal", "redis_mem_clients_normal", "Bytes in buffers of clients."),
     gauge("mem_cluster_links", "redis_mem_cluster_links_bytes", "Bytes in links to other nodes of the cluster."),
@@ -94,67 +93,67 @@ pub(super) static FIELDS: &[Field] = &[
     gauge("mem_not_counted_for_evict", "redis_mem_not_counted_for_eviction_bytes", "Bytes of used memory that don't count towards the limit: buffers of replicas and of the append-only file."),
     gauge("mem_total_replication_buffers", "redis_mem_total_replication_buffers_bytes", "Bytes in buffers of replication, the backlog included."),
     gauge("mem_overhead_db_hashtable_rehashing", "redis_mem_overhead_db_hashtable_rehashing_bytes", "Bytes that tables of keys take while they are being resized."),
-    gauge("lazyfree_pending_objects", "redis_lazyfree_pending_objects", "Objects that wait to be freed in the background."),
-    gauge("lazyfreed_objects", "redis_lazyfreed_objects", "Objects that were freed in the background."),
-    gauge("active_defrag_running", "redis_active_defrag_running", "Effort of active defragmentation in percent of a processor, 0 while it rests."),
-    gauge("migrate_cached_sockets", "redis_migrate_cached_sockets_total", "Connections that MIGRATE keeps open."),
-    gauge("active_defrag_hits", "redis_defrag_hits", "Values that active defragmentation moved."),
-    gauge("active_defrag_misses", "redis_defrag_misses", "Values that active defragmentation looked at and did not move."),
-    gauge("active_defrag_key_hits", "redis_defrag_key_hits", "Keys that active defragmentation moved something of."),
-    gauge("active_defrag_key_misses", "redis_defrag_key_misses", "Keys that active defragmentation looked at and moved nothing of."),
-    gauge("loading", "redis_loading_dump_file", "1 while the server loads its data and refuses commands."),
-    gauge("async_loading", "redis_async_loading", "1 while a replica loads new data and serves the old."),
-    gauge("rdb_changes_since_last_save", "redis_rdb_changes_since_last_save", "Changes since the last dump to disk."),
-    gauge("rdb_bgsave_in_progress", "redis_rdb_bgsave_in_progress", "1 while a dump is being written."),
+    gauge("lazyfree_pending_objects", "redis_lazyfree_pending_objects", "Current number of objects that wait to be freed in the background."),
+    gauge("lazyfreed_objects", "redis_lazyfreed_objects", "Total number of objects that were freed in the background."),
+    gauge("active_defrag_running", "redis_active_defrag_running", "Processor time of active defragmentation in percent, 0 while it is idle."),
+    gauge("migrate_cached_sockets", "redis_migrate_cached_sockets_total", "Current number of connections that MIGRATE keeps open."),
+    gauge("active_defrag_hits", "redis_defrag_hits", "Total number of values that active defragmentation moved."),
+    gauge("active_defrag_misses", "redis_defrag_misses", "Total number of values that active defragmentation examined and did not move."),
+    gauge("active_defrag_key_hits", "redis_defrag_key_hits", "Total number of keys that active defragmentation moved a part of."),
+    gauge("active_defrag_key_misses", "redis_defrag_key_misses", "Total number of keys that active defragmentation examined and did not move."),
+    gauge("loading", "redis_loading_dump_file", "Whether the server loads its data and refuses commands."),
+    gauge("async_loading", "redis_async_loading", "Whether a replica loads new data and serves the old."),
+    gauge("rdb_changes_since_last_save", "redis_rdb_changes_since_last_save", "Number of changes since the last dump to disk."),
+    gauge("rdb_bgsave_in_progress", "redis_rdb_bgsave_in_progress", "Whether a dump is being written."),
     gauge("rdb_last_save_time", "redis_rdb_last_save_timestamp_seconds", "Time of the last dump that succeeded."),
-    gauge("rdb_last_bgsave_status", "redis_rdb_last_bgsave_status", "1 if the last dump succeeded, 0 if it failed."),
+    gauge("rdb_last_bgsave_status", "redis_rdb_last_bgsave_status", "Whether the last dump succeeded."),
     gauge("rdb_last_bgsave_time_sec", "redis_rdb_last_bgsave_duration_sec", "Seconds that the last dump took, -1 if there was none."),
     gauge("rdb_current_bgsave_time_sec", "redis_rdb_current_bgsave_duration_sec", "Seconds that the current dump has taken so far, -1 if there is none."),
-    gauge("rdb_saves", "redis_rdb_saves_total", "Dumps since the server started."),
+    gauge("rdb_saves", "redis_rdb_saves_total", "Total number of dumps since the server started."),
     gauge("rdb_last_cow_size", "redis_rdb_last_cow_size_bytes", "Bytes that were copied on write during the last dump."),
-    gauge("rdb_last_load_keys_expired", "redis_rdb_last_load_expired_keys", "Keys that had expired when the last dump was loaded."),
-    gauge("rdb_last_load_keys_loaded", "redis_rdb_last_load_loaded_keys", "Keys that were loaded from the last dump."),
-    gauge("aof_enabled", "redis_aof_enabled", "1 if the append-only file is on."),
-    gauge("aof_rewrite_in_progress", "redis_aof_rewrite_in_progress", "1 while the append-only file is being rewritten."),
-    gauge("aof_rewrite_scheduled", "redis_aof_rewrite_scheduled", "1 if a rewrite of the append-only file will follow the current dump."),
+    gauge("rdb_last_load_keys_expired", "redis_rdb_last_load_expired_keys", "Number of keys that had expired when the last dump was loaded."),
+    gauge("rdb_last_load_keys_loaded", "redis_rdb_last_load_loaded_keys", "Number of keys that were loaded from the last dump."),
+    gauge("aof_enabled", "redis_aof_enabled", "Whether the append-only file is on."),
+    gauge("aof_rewrite_in_progress", "redis_aof_rewrite_in_progress", "Whether the append-only file is being rewritten."),
+    gauge("aof_rewrite_scheduled", "redis_aof_rewrite_scheduled", "Whether a rewrite of the append-only file will follow the current dump."),
     gauge("aof_last_rewrite_time_sec", "redis_aof_last_rewrite_duration_sec", "Seconds that the last rewrite of the append-only file took, -1 if there was none."),
     gauge("aof_current_rewrite_time_sec", "redis_aof_current_rewrite_duration_sec", "Seconds that the current rewrite has taken so far, -1 if there is none."),
     gauge("aof_last_cow_size", "redis_aof_last_cow_size_bytes", "Bytes that were copied on write during the last rewrite."),
     gauge("aof_current_size", "redis_aof_current_size_bytes", "Bytes of the append-only file now."),
     gauge("aof_base_size", "redis_aof_base_size_bytes", "Bytes of the append-only file at the last start or rewrite."),
-    gauge("aof_pending_rewrite", "redis_aof_pending_rewrite", "1 if a rewrite will follow the current dump."),
+    gauge("aof_pending_rewrite", "redis_aof_pending_rewrite", "Whether a rewrite will follow the current dump."),
     gauge("aof_buffer_length", "redis_aof_buffer_length", "Bytes in the buffer of the append-only file."),
     gauge("aof_rewrite_buffer_length", "redis_aof_rewrite_buffer_length", "Bytes in the buffer of the append-only file's rewrite."),
-    gauge("aof_pending_bio_fsync", "redis_aof_pending_bio_fsync", "Fsyncs of the append-only file that wait in the background."),
-    gauge("aof_delayed_fsync", "redis_aof_delayed_fsync", "Fsyncs of the append-only file that were delayed."),
-    gauge("aof_last_bgrewrite_status", "redis_aof_last_bgrewrite_status", "1 if the last rewrite of the append-only file succeeded, 0 if it failed."),
-    gauge("aof_last_write_status", "redis_aof_last_write_status", "1 if the last write to the append-only file succeeded, 0 if it failed."),
-    gauge("module_fork_in_progress", "redis_module_fork_in_progress", "1 while a child of a module runs."),
+    gauge("aof_pending_bio_fsync", "redis_aof_pending_bio_fsync", "Current number of fsyncs of the append-only file that are pending in the background."),
+    gauge("aof_delayed_fsync", "redis_aof_delayed_fsync", "Total number of delayed fsyncs of the append-only file."),
+    gauge("aof_last_bgrewrite_status", "redis_aof_last_bgrewrite_status", "Whether the last rewrite of the append-only file succeeded."),
+    gauge("aof_last_write_status", "redis_aof_last_write_status", "Whether the last write to the append-only file succeeded."),
+    gauge("module_fork_in_progress", "redis_module_fork_in_progress", "Whether a child of a module runs."),
     gauge("module_fork_last_cow_size", "redis_module_fork_last_cow_size", "Bytes that were copied on write during the last child of a module."),
     gauge("current_eviction_exceeded_time", "redis_current_eviction_exceeded_time_ms", "Milliseconds since used memory rose above its limit, 0 while it is below."),
-    gauge("pubsub_channels", "redis_pubsub_channels", "Channels with subscribers."),
-    gauge("pubsub_patterns", "redis_pubsub_patterns", "Patterns with subscribers."),
-    gauge("pubsubshard_channels", "redis_pubsubshard_channels", "Sharded channels with subscribers."),
+    gauge("pubsub_channels", "redis_pubsub_channels", "Current number of channels with subscribers."),
+    gauge("pubsub_patterns", "redis_pubsub_patterns", "Current number of patterns with subscribers."),
+    gauge("pubsubshard_channels", "redis_pubsubshard_channels", "Current number of sharded channels with subscribers."),
     microseconds("latest_fork_usec", "redis_latest_fork_seconds", "Seconds that the last fork took."),
-    gauge("tracking_total_keys", "redis_tracking_total_keys", "Keys that the server tracks for client-side caching."),
+    gauge("tracking_total_keys", "redis_tracking_total_keys", "Current number of keys that the server tracks for client-side caching."),
     gauge("tracking_total_items", "redis_tracking_total_items", "Items, clients times keys, that the server tracks for client-side caching."),
-    gauge("tracking_total_prefixes", "redis_tracking_total_prefixes", "Prefixes that the server tracks for client-side caching in broadcast mode."),
-    gauge("instantaneous_eventloop_cycles_per_sec", "redis_instantaneous_eventloop_cycles_per_sec", "Cycles of the event loop a second."),
+    gauge("tracking_total_prefixes", "redis_tracking_total_prefixes", "Current number of prefixes that the server tracks for client-side caching in broadcast mode."),
+    gauge("instantaneous_eventloop_cycles_per_sec", "redis_instantaneous_eventloop_cycles_per_sec", "Cycles of the event loop per second."),
     gauge("instantaneous_eventloop_duration_usec", "redis_instantaneous_eventloop_duration_usec", "Average microseconds of a cycle of the event loop."),
-    gauge("connected_slaves", "redis_connected_slaves", "Replicas that are connected."),
+    gauge("connected_slaves", "redis_connected_slaves", "Current number of replicas that are connected."),
     gauge("repl_backlog_size", "redis_replication_backlog_bytes", "Size of the replication backlog in bytes."),
-    gauge("repl_backlog_active", "redis_repl_backlog_is_active", "1 if there is a replication backlog."),
+    gauge("repl_backlog_active", "redis_repl_backlog_is_active", "Whether there is a replication backlog."),
     gauge("repl_backlog_first_byte_offset", "redis_repl_backlog_first_byte_offset", "Replication offset of the first byte in the backlog."),
     gauge("repl_backlog_histlen", "redis_repl_backlog_history_bytes", "Bytes of data in the replication backlog."),
     gauge("master_repl_offset", "redis_master_repl_offset", "Replication offset of this server."),
     gauge("second_repl_offset", "redis_second_repl_offset", "Offset up to which the previous replication id is accepted, -1 if there is none."),
-    gauge("slave_expires_tracked_keys", "redis_slave_expires_tracked_keys", "Keys with an expiry that a writable replica tracks."),
+    gauge("slave_expires_tracked_keys", "redis_slave_expires_tracked_keys", "Current number of keys with an expiry that a writable replica tracks."),
     gauge("slave_priority", "redis_slave_priority", "Priority of this replica in a failover; 0 never becomes a master."),
-    gauge("sync_full", "redis_replica_resyncs_full", "Full resynchronisations with replicas."),
-    gauge("sync_partial_ok", "redis_replica_partial_resync_accepted", "Partial resynchronisations that were accepted."),
-    gauge("sync_partial_err", "redis_replica_partial_resync_denied", "Partial resynchronisations that were refused."),
-    gauge("cluster_stats_messages_sent", "redis_cluster_messages_sent_total", "Messages sent over the cluster's bus."),
-    gauge("cluster_stats_messages_received", "redis_cluster_messages_received_total", "Messages received over the cluster's bus."),
+    gauge("sync_full", "redis_replica_resyncs_full", "Total number of full resynchronizations with replicas."),
+    gauge("sync_partial_ok", "redis_replica_partial_resync_accepted", "Total number of accepted partial resynchronizations."),
+    gauge("sync_partial_err", "redis_replica_partial_resync_denied", "Total number of refused partial resynchronizations."),
+    gauge("cluster_stats_messages_sent", "redis_cluster_messages_sent_total", "Total number of messages sent over the cluster bus."),
+    gauge("cluster_stats_messages_received", "redis_cluster_messages_received_total", "Total number of messages received over the cluster bus."),
     gauge("tile38_aof_size", "redis_tile38_aof_size_bytes", "INFO field tile38_aof_size."),
     gauge("tile38_avg_point_size", "redis_tile38_avg_item_size_bytes", "INFO field tile38_avg_point_size."),
     gauge("tile38_sys_cpus", "redis_tile38_cpus_total", "INFO field tile38_sys_cpus."),
@@ -205,8 +204,8 @@ pub(super) static FIELDS: &[Field] = &[
     gauge("bf_bloom_total_memory_bytes", "redis_bf_bloom_total_memory_bytes", "Bytes that Bloom filters take."),
     gauge("bf_bloom_num_objects", "redis_bf_bloom_num_objects", "Bloom filters."),
     gauge("bf_bloom_num_filters_across_objects", "redis_bf_bloom_num_filters_across_objects", "Sub-filters of all Bloom filters."),
-    gauge("bf_bloom_num_items_across_objects", "redis_bf_bloom_num_items_across_objects", "Items in all Bloom filters."),
-    gauge("bf_bloom_capacity_across_objects", "redis_bf_bloom_capacity_across_objects", "Items that all Bloom filters can hold."),
+    gauge("bf_bloom_num_items_across_objects", "redis_bf_bloom_num_items_across_objects", "Current number of items in all Bloom filters."),
+    gauge("bf_bloom_capacity_across_objects", "redis_bf_bloom_capacity_across_objects", "Current number of items that all Bloom filters can hold."),
     gauge("json_total_memory_bytes", "redis_json_total_memory_bytes", "Bytes that JSON documents take."),
     gauge("json_num_documents", "redis_json_num_documents", "JSON documents."),
     gauge("search_used_memory_bytes", "redis_search_used_memory_bytes", "INFO field search_used_memory_bytes."),
@@ -218,50 +217,50 @@ pub(super) static FIELDS: &[Field] = &[
     gauge("search_vector_externing_hash_extern_errors", "redis_search_vector_externing_hash_extern_errors", "INFO field search_vector_externing_hash_extern_errors."),
     gauge("search_vector_externing_num_lru_entries", "redis_search_vector_externing_num_lru_entries", "INFO field search_vector_externing_num_lru_entries."),
     gauge("total_system_memory", "redis_total_system_memory_bytes", "Bytes of memory that the machine has."),
-    counter("total_connections_received", "redis_connections_received_total", "Connections that were accepted."),
-    counter("total_commands_processed", "redis_commands_processed_total", "Commands that were processed."),
-    counter("rejected_connections", "redis_rejected_connections_total", "Connections that were refused because of the limit of clients."),
-    counter("total_net_input_bytes", "redis_net_input_bytes_total", "Bytes read from the network."),
-    counter("total_net_output_bytes", "redis_net_output_bytes_total", "Bytes written to the network."),
-    counter("total_net_repl_input_bytes", "redis_net_repl_input_bytes_total", "Bytes read from the network for replication."),
-    counter("total_net_repl_output_bytes", "redis_net_repl_output_bytes_total", "Bytes written to the network for replication."),
-    counter("expired_subkeys", "redis_expired_subkeys_total", "Fields of hashes that expired."),
-    counter("expired_keys", "redis_expired_keys_total", "Keys that expired."),
-    counter("expired_time_cap_reached_count", "redis_expired_time_cap_reached_total", "Cycles of active expiry that ended by their time limit."),
-    counter("expire_cycle_cpu_milliseconds", "redis_expire_cycle_cpu_time_ms_total", "Milliseconds of processor time that active expiry took."),
-    counter("evicted_keys", "redis_evicted_keys_total", "Keys that were evicted because of the limit of memory."),
-    counter("evicted_clients", "redis_evicted_clients_total", "Clients that were evicted because of the limit of clients' memory."),
-    counter("evicted_scripts", "redis_evicted_scripts_total", "EVAL scripts that were evicted from the script cache."),
-    counter("total_eviction_exceeded_time", "redis_eviction_exceeded_time_ms_total", "Milliseconds for which used memory was above its limit."),
-    counter("keyspace_hits", "redis_keyspace_hits_total", "Lookups of keys that found one."),
-    counter("keyspace_misses", "redis_keyspace_misses_total", "Lookups of keys that found none."),
-    counter("eventloop_cycles", "redis_eventloop_cycles_total", "Cycles of the event loop."),
-    counter("eventloop_duration_sum", "redis_eventloop_duration_sum_usec_total", "Microseconds that the event loop took."),
-    counter("eventloop_duration_cmd_sum", "redis_eventloop_duration_cmd_sum_usec_total", "Microseconds that the event loop spent on commands."),
-    counter("used_cpu_sys", "redis_cpu_sys_seconds_total", "Processor seconds that the server spent in the kernel."),
-    counter("used_cpu_user", "redis_cpu_user_seconds_total", "Processor seconds that the server spent in user space."),
-    counter("used_cpu_sys_children", "redis_cpu_sys_children_seconds_total", "Processor seconds that the server's children spent in the kernel."),
-    counter("used_cpu_user_children", "redis_cpu_user_children_seconds_total", "Processor seconds that the server's children spent in user space."),
-    counter("used_cpu_sys_main_thread", "redis_cpu_sys_main_thread_seconds_total", "Processor seconds that the main thread spent in the kernel."),
-    counter("used_cpu_user_main_thread", "redis_cpu_user_main_thread_seconds_total", "Processor seconds that the main thread spent in user space."),
-    counter("unexpected_error_replies", "redis_unexpected_error_replies", "Error replies that were not expected, such as those to replication commands."),
-    counter("total_error_replies", "redis_total_error_replies", "Error replies, to refused and to failed commands."),
-    counter("dump_payload_sanitizations", "redis_dump_payload_sanitizations", "Dumps that were checked for corruption as they were loaded or restored."),
-    counter("total_reads_processed", "redis_total_reads_processed", "Reads from clients."),
-    counter("total_writes_processed", "redis_total_writes_processed", "Writes to clients."),
-    counter("io_threaded_reads_processed", "redis_io_threaded_reads_processed", "Reads from clients by I/O threads."),
-    counter("io_threaded_writes_processed", "redis_io_threaded_writes_processed", "Writes to clients by I/O threads."),
-    counter("client_query_buffer_limit_disconnections", "redis_client_query_buffer_limit_disconnections_total", "Clients that were disconnected because of the limit of the query buffer."),
-    counter("client_output_buffer_limit_disconnections", "redis_client_output_buffer_limit_disconnections_total", "Clients that were disconnected because of the limit of the output buffer."),
-    counter("reply_buffer_shrinks", "redis_reply_buffer_shrinks_total", "Times that a client's reply buffer was shrunk."),
-    counter("reply_buffer_expands", "redis_reply_buffer_expands_total", "Times that a client's reply buffer was expanded."),
-    counter("acl_access_denied_auth", "redis_acl_access_denied_auth_total", "Logins that were refused."),
-    counter("acl_access_denied_cmd", "redis_acl_access_denied_cmd_total", "Commands that were refused by the access control list."),
-    counter("acl_access_denied_key", "redis_acl_access_denied_key_total", "Commands that were refused by the access control list because of their keys."),
-    counter("acl_access_denied_channel", "redis_acl_access_denied_channel_total", "Commands that were refused by the access control list because of their channels."),
-    counter("cached_keys", "redis_cached_keys_total", "Keys in memory with storage behind it (KeyDB FLASH)."),
-    counter("storage_provider_read_hits", "redis_storage_provider_read_hits", "Reads that the storage provider answered (KeyDB FLASH)."),
-    counter("storage_provider_read_misses", "redis_storage_provider_read_misses", "Reads that the storage provider had nothing for (KeyDB FLASH)."),
+    counter("total_connections_received", "redis_connections_received_total", "Total number of connections that were accepted."),
+    counter("total_commands_processed", "redis_commands_processed_total", "Total number of commands that were processed."),
+    counter("rejected_connections", "redis_rejected_connections_total", "Total number of connections that were refused because of the limit of clients."),
+    counter("total_net_input_bytes", "redis_net_input_bytes_total", "Total number of bytes read from the network."),
+    counter("total_net_output_bytes", "redis_net_output_bytes_total", "Total number of bytes written to the network."),
+    counter("total_net_repl_input_bytes", "redis_net_repl_input_bytes_total", "Total number of bytes read from the network for replication."),
+    counter("total_net_repl_output_bytes", "redis_net_repl_output_bytes_total", "Total number of bytes written to the network for replication."),
+    counter("expired_subkeys", "redis_expired_subkeys_total", "Total number of fields of hashes that expired."),
+    counter("expired_keys", "redis_expired_keys_total", "Total number of keys that expired."),
+    counter("expired_time_cap_reached_count", "redis_expired_time_cap_reached_total", "Total number of cycles of active expiry that ended by their time limit."),
+    counter("expire_cycle_cpu_milliseconds", "redis_expire_cycle_cpu_time_ms_total", "Total milliseconds of processor time that active expiry took."),
+    counter("evicted_keys", "redis_evicted_keys_total", "Total number of keys that were evicted because of the limit of memory."),
+    counter("evicted_clients", "redis_evicted_clients_total", "Total number of clients that were evicted because of the limit of clients' memory."),
+    counter("evicted_scripts", "redis_evicted_scripts_total", "Total number of EVAL scripts that were evicted from the script cache."),
+    counter("total_eviction_exceeded_time", "redis_eviction_exceeded_time_ms_total", "Total milliseconds for which used memory was above its limit."),
+    counter("keyspace_hits", "redis_keyspace_hits_total", "Total number of lookups of keys that found one."),
+    counter("keyspace_misses", "redis_keyspace_misses_total", "Total number of lookups of keys that found none."),
+    counter("eventloop_cycles", "redis_eventloop_cycles_total", "Total number of cycles of the event loop."),
+    counter("eventloop_duration_sum", "redis_eventloop_duration_sum_usec_total", "Total microseconds that the event loop took."),
+    counter("eventloop_duration_cmd_sum", "redis_eventloop_duration_cmd_sum_usec_total", "Total microseconds that the event loop spent on commands."),
+    counter("used_cpu_sys", "redis_cpu_sys_seconds_total", "Total processor seconds that the server spent in the kernel."),
+    counter("used_cpu_user", "redis_cpu_user_seconds_total", "Total processor seconds that the server spent in user space."),
+    counter("used_cpu_sys_children", "redis_cpu_sys_children_seconds_total", "Total processor seconds that the server's children spent in the kernel."),
+    counter("used_cpu_user_children", "redis_cpu_user_children_seconds_total", "Total processor seconds that the server's children spent in user space."),
+    counter("used_cpu_sys_main_thread", "redis_cpu_sys_main_thread_seconds_total", "Total processor seconds that the main thread spent in the kernel."),
+    counter("used_cpu_user_main_thread", "redis_cpu_user_main_thread_seconds_total", "Total processor seconds that the main thread spent in user space."),
+    counter("unexpected_error_replies", "redis_unexpected_error_replies", "Total number of error replies that were not expected, such as those to replication commands."),
+    counter("total_error_replies", "redis_total_error_replies", "Total number of error replies, to refused and to failed commands."),
+    counter("dump_payload_sanitizations", "redis_dump_payload_sanitizations", "Total number of dumps that were checked for corruption as they were loaded or restored."),
+    counter("total_reads_processed", "redis_total_reads_processed", "Total number of reads from clients."),
+    counter("total_writes_processed", "redis_total_writes_processed", "Total number of writes to clients."),
+    counter("io_threaded_reads_processed", "redis_io_threaded_reads_processed", "Total number of reads from clients by I/O threads."),
+    counter("io_threaded_writes_processed", "redis_io_threaded_writes_processed", "Total number of writes to clients by I/O threads."),
+    counter("client_query_buffer_limit_disconnections", "redis_client_query_buffer_limit_disconnections_total", "Total number of clients that were disconnected because of the limit of the query buffer."),
+    counter("client_output_buffer_limit_disconnections", "redis_client_output_buffer_limit_disconnections_total", "Total number of clients that were disconnected because of the limit of the output buffer."),
+    counter("reply_buffer_shrinks", "redis_reply_buffer_shrinks_total", "Total number of times that a client's reply buffer was shrunk."),
+    counter("reply_buffer_expands", "redis_reply_buffer_expands_total", "Total number of times that a client's reply buffer was expanded."),
+    counter("acl_access_denied_auth", "redis_acl_access_denied_auth_total", "Total number of logins that were refused."),
+    counter("acl_access_denied_cmd", "redis_acl_access_denied_cmd_total", "Total number of commands that were refused by the access control list."),
+    counter("acl_access_denied_key", "redis_acl_access_denied_key_total", "Total number of commands that were refused by the access control list because of their keys."),
+    counter("acl_access_denied_channel", "redis_acl_access_denied_channel_total", "Total number of commands that were refused by the access control list because of their channels."),
+    counter("cached_keys", "redis_cached_keys_total", "Total number of keys in memory with storage behind it (KeyDB FLASH)."),
+    counter("storage_provider_read_hits", "redis_storage_provider_read_hits", "Total number of reads that the storage provider answered (KeyDB FLASH)."),
+    counter("storage_provider_read_misses", "redis_storage_provider_read_misses", "Total number of reads that the storage provider had nothing for (KeyDB FLASH)."),
     counter("search_total_indexing_time", "redis_search_indexing_time_ms_total", "INFO field search_total_indexing_time."),
     counter("search_total_cycles", "redis_search_cycles_total", "INFO field search_total_cycles."),
     counter("search_total_ms_run", "redis_search_run_ms_total", "INFO field search_total_ms_run."),
@@ -271,8 +270,8 @@ pub(super) static FIELDS: &[Field] = &[
     counter("search_total_query_commands", "redis_search_query_commands_total", "INFO field search_total_query_commands."),
     counter("search_total_query_execution_time_ms", "redis_search_query_execution_time_ms_total", "INFO field search_total_query_execution_time_ms."),
     counter("search_total_active_queries", "redis_search_active_queries_total", "INFO field search_total_active_queries."),
-    counter("bf_bloom_defrag_hits", "redis_bf_bloom_defrag_hits_total", "Parts of Bloom filters that defragmentation moved."),
-    counter("bf_bloom_defrag_misses", "redis_bf_bloom_defrag_misses_total", "Parts of Bloom filters that defragmentation did not move."),
+    counter("bf_bloom_defrag_hits", "redis_bf_bloom_defrag_hits_total", "Total number of parts of Bloom filters that defragmentation moved."),
+    counter("bf_bloom_defrag_misses", "redis_bf_bloom_defrag_misses_total", "Total number of parts of Bloom filters that defragmentation did not move."),
     counter("search_worker_pool_suspend_cnt", "redis_search_worker_pool_suspend_count", "INFO field search_worker_pool_suspend_cnt."),
     counter("search_writer_resumed_cnt", "redis_search_writer_resumed_count", "INFO field search_writer_resumed_cnt."),
     counter("search_reader_resumed_cnt", "redis_search_reader_resumed_count", "INFO field search_reader_resumed_cnt."),
@@ -294,7 +293,7 @@ pub(super) static FIELDS: &[Field] = &[
     counter("search_vector_externing_generated_value_cnt", "redis_search_vector_externing_generated_value_count", "INFO field search_vector_externing_generated_value_cnt."),
     counter("search_vector_externing_lru_promote_cnt", "redis_search_vector_externing_lru_promote_count", "INFO field search_vector_externing_lru_promote_cnt."),
     counter("search_vector_externing_deferred_entry_cnt", "redis_search_vector_externing_deferred_entry_count", "INFO field search_vector_externing_deferred_entry_cnt."),
-    counter("used_active_time_main_thread", "redis_active_time_main_thread_seconds_total", "Seconds for which the main thread was at work."),
+    counter("used_active_time_main_thread", "redis_active_time_main_thread_seconds_total", "Total seconds for which the main thread was at work."),
 ];
 
 #[cfg(test)]
@@ -304,17 +303,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_and_every_family_stands_once() {
+    fn every_field_and_every_family_is_unique() {
         assert_eq!(BY_KEY.len(), FIELDS.len());
         let names: HashSet<_> = FIELDS.iter().map(|field| field.desc.name.as_ref()).collect();
         assert_eq!(names.len(), FIELDS.len());
     }
 
     #[test]
-    fn names_begin_with_the_namespace_and_helps_are_sentences() {
+    fn names_have_the_namespace_and_helps_are_sentences() {
         for field in FIELDS {
             assert!(field.desc.name.starts_with("redis_"), "{}", field.desc.name);
-            assert!(field.desc.help.ends_with('.') && field.desc.help.len() > 10, "{}: {}", field.key, field.desc.help);
+            assert!(
+                field.desc.help.ends_with('.') && field.desc.help.len() > 10,
+                "{}: {}",
+                field.desc.field,
+                field.desc.help
+            );
         }
     }
 }

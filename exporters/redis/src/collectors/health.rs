@@ -1,90 +1,94 @@
-//! Is the server well, and if not, why.
+//! The health of the server: limits, persistence, replication.
 
 use exporter_toolkit::CheckStatus::{Fail, Ok as Good, Warn};
-use exporter_toolkit::{BoxError, CheckDef, Collector, Desc, Families, Finding, async_trait};
+use exporter_toolkit::flags::positive;
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Families, Finding, HealthChecks, async_trait};
 
 use crate::client::Session;
 
-pub(crate) static CHECKS: [CheckDef; 6] = [
-    CheckDef { name: "ping", help: "Whether the server serves commands, and answers a PING quickly.", essential: true },
-    CheckDef {
-        name: "memory",
-        help: "Whether used memory keeps clear of maxmemory, where there is one and nothing may be evicted to keep below it.",
-        essential: false,
-    },
-    CheckDef {
-        name: "persistence",
-        help: "Whether the last dump and the last write to the append-only file succeeded.",
-        essential: false,
-    },
-    CheckDef { name: "replication", help: "On a replica: whether it hears from its master.", essential: false },
-    CheckDef {
-        name: "connections",
-        help: "Whether the number of clients keeps clear of maxclients.",
-        essential: false,
-    },
-    CheckDef {
-        name: "rejected_connections",
-        help: "Whether clients were refused since the previous scrape.",
-        essential: false,
-    },
-];
-static PING: &CheckDef = &CHECKS[0];
-static MEMORY: &CheckDef = &CHECKS[1];
-static PERSISTENCE: &CheckDef = &CHECKS[2];
-static REPLICATION: &CheckDef = &CHECKS[3];
-static CONNECTIONS: &CheckDef = &CHECKS[4];
-static REJECTED: &CheckDef = &CHECKS[5];
+static PING: CheckDef =
+    CheckDef { name: "ping", help: "Whether the server executes commands, and answers PING in time.", essential: true };
+static MEMORY: CheckDef = CheckDef {
+    name: "memory",
+    help: "Whether used memory is well below maxmemory. A policy that may evict any key is always ok.",
+    essential: false,
+};
+static PERSISTENCE: CheckDef = CheckDef {
+    name: "persistence",
+    help: "Whether the last dump and the last write to the append-only file succeeded.",
+    essential: false,
+};
+static REPLICATION: CheckDef = CheckDef {
+    name: "replication",
+    help: "Whether a replica receives data from its master; absent on a master.",
+    essential: false,
+};
+static CONNECTIONS: CheckDef =
+    CheckDef { name: "connections", help: "Whether the number of clients is well below maxclients.", essential: false };
+static REJECTED_CONNECTIONS: CheckDef = CheckDef {
+    name: "rejected_connections",
+    help: "Whether the server refused clients since the previous scrape.",
+    essential: false,
+};
+
+// Not a doc comment: clap would make it the program's description.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(super) struct Thresholds {
+    /// Warn (check `ping`) when the round trip of PING takes this long, in seconds
+    #[arg(long = "health.ping-seconds", value_name = "SECONDS", default_value = "0.1", value_parser = positive, help_heading = "Health")]
+    ping_seconds: f64,
+
+    /// Warn (check `memory`) when used memory reaches this percentage of maxmemory
+    #[arg(long = "health.memory-percent", value_name = "PERCENT", default_value = "90", value_parser = positive, help_heading = "Health")]
+    memory_percent: f64,
+
+    /// Warn (check `connections`) when the number of clients reaches this percentage of maxclients
+    #[arg(long = "health.connections-percent", value_name = "PERCENT", default_value = "90", value_parser = positive, help_heading = "Health")]
+    connections_percent: f64,
+
+    /// Warn (check `replication`) when the master has sent nothing for this many seconds
+    #[arg(long = "health.replication-seconds", value_name = "SECONDS", default_value = "30", value_parser = positive, help_heading = "Health")]
+    replication_seconds: f64,
+}
 
 pub(super) struct Health;
 
 #[async_trait]
-impl Collector<Session> for Health {
-    fn name(&self) -> &'static str {
-        "health"
-    }
+impl HealthChecks for Health {
+    type Session = Session;
+    type Thresholds = Thresholds;
 
-    fn help(&self) -> &'static str {
-        "Health checks: ping, memory, persistence, replication, connections."
-    }
+    const HELP: &'static str = "Health checks: ping, memory, persistence, replication, connections.";
+    const SOURCE: &'static str = "`PING`, `INFO ALL`, `CONFIG GET`";
+    const CHECKS: &'static [&'static CheckDef] =
+        &[&PING, &MEMORY, &PERSISTENCE, &REPLICATION, &CONNECTIONS, &REJECTED_CONNECTIONS];
 
-    fn families(&self) -> Vec<Desc> {
-        Vec::new()
-    }
-
-    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let findings = [
-            (PING, Some(ping(session))),
-            (MEMORY, memory(session)),
-            (PERSISTENCE, persistence(session)),
-            (REPLICATION, replication(session)),
-            (CONNECTIONS, connections(session)),
-            (REJECTED, rejected(session)),
-        ];
-        for (check, finding) in findings {
-            out.finding(check, finding);
-        }
+    async fn report(session: &Session, thresholds: &Thresholds, out: &mut Families) -> Result<(), BoxError> {
+        out.finding(&PING, Some(ping(session, thresholds.ping_seconds)));
+        out.finding(&MEMORY, memory(session, thresholds.memory_percent));
+        out.finding(&PERSISTENCE, persistence(session));
+        out.finding(&REPLICATION, replication(session, thresholds.replication_seconds));
+        out.finding(&CONNECTIONS, connections(session, thresholds.connections_percent));
+        out.finding(&REJECTED_CONNECTIONS, rejected_connections(session));
         Ok(())
     }
 }
 
-fn ping(session: &Session) -> Finding {
+fn ping(session: &Session, warn: f64) -> Finding {
     if let Some(refusal) = &session.ping.refusal {
         return (Fail, format!("PING was refused: {refusal}"));
     }
     let seconds = session.ping.round_trip.as_secs_f64();
-    let slow = seconds >= session.thresholds.ping_seconds;
-    let milliseconds = seconds * 1e3;
-    let reason = format!("answered in {milliseconds:.1} ms");
-    if !slow {
-        return (Good, reason);
+    let reason = format!("answered in {:.1} ms", seconds * 1e3);
+    match CheckStatus::grade(seconds, warn, f64::INFINITY) {
+        Good => (Good, reason),
+        slow => (slow, format!("{reason}, the limit is {:.0} ms: see SLOWLOG GET", warn * 1e3)),
     }
-    (Warn, format!("{reason}, from {:.0} ms on it is slow: see SLOWLOG GET", session.thresholds.ping_seconds * 1e3))
 }
 
-fn memory(session: &Session) -> Option<Finding> {
+fn memory(session: &Session, warn: f64) -> Option<Finding> {
     let limit = session.info.number("maxmemory")?;
-    // Buffers of replicas and of the append-only file don't count towards the limit.
+    // Buffers of replicas and of the append-only file do not count towards the limit.
     let used = session.info.number("used_memory")? - session.info.number("mem_not_counted_for_evict").unwrap_or(0.0);
     if limit <= 0.0 {
         return Some((Good, format!("{} used, no maxmemory", mebibytes(used))));
@@ -93,8 +97,8 @@ fn memory(session: &Session) -> Option<Finding> {
     let reason = format!("{percent:.0} % of maxmemory: {} of {}", mebibytes(used), mebibytes(limit));
     let policy = session.info.get("maxmemory_policy").unwrap_or("noeviction");
     let status = match policy {
-        // A cache that may evict any key lives at its limit.
-        _ if policy.starts_with("allkeys-") || percent < session.thresholds.memory_percent => Good,
+        // A cache that may evict any key is normally at its limit.
+        _ if policy.starts_with("allkeys-") || percent < warn => Good,
         "noeviction" if percent >= 100.0 => Fail,
         _ => Warn,
     };
@@ -143,7 +147,7 @@ fn persistence(session: &Session) -> Option<Finding> {
     })
 }
 
-fn replication(session: &Session) -> Option<Finding> {
+fn replication(session: &Session, warn: f64) -> Option<Finding> {
     let info = &session.info;
     if info.get("role") != Some("slave") {
         return None;
@@ -151,7 +155,7 @@ fn replication(session: &Session) -> Option<Finding> {
     let master = format!("{}:{}", info.get("master_host").unwrap_or("?"), info.get("master_port").unwrap_or("?"));
     let status = info.get("master_link_status")?;
     if info.get("master_sync_in_progress") == Some("1") {
-        return Some((Warn, format!("all data is being fetched from {master}")));
+        return Some((Warn, format!("full synchronization from {master} is in progress")));
     }
     if status != "up" {
         let since = match info.get("master_link_down_since_seconds") {
@@ -161,30 +165,26 @@ fn replication(session: &Session) -> Option<Finding> {
         return Some((Fail, format!("the link to {master} is {status}{since}")));
     }
     let seconds = info.number("master_last_io_seconds_ago")?;
-    let reason = format!("heard from {master} {seconds:.0} s ago");
-    Some((if seconds >= session.thresholds.replication_seconds { Warn } else { Good }, reason))
+    Some((CheckStatus::grade(seconds, warn, f64::INFINITY), format!("last data from {master} {seconds:.0} s ago")))
 }
 
-fn connections(session: &Session) -> Option<Finding> {
+fn connections(session: &Session, warn: f64) -> Option<Finding> {
     let clients = session.info.number("connected_clients")?;
     // In INFO since 6.0.
     let limit = session.info.number("maxclients").or_else(|| session.setting("maxclients")?.parse().ok());
     let limit = limit.filter(|limit| *limit > 0.0)?;
     let percent = clients / limit * 100.0;
     let reason = format!("{percent:.0} % of maxclients: {clients:.0} of {limit:.0}");
-    Some((if percent >= session.thresholds.connections_percent { Warn } else { Good }, reason))
+    Some((CheckStatus::grade(percent, warn, f64::INFINITY), reason))
 }
 
-fn rejected(session: &Session) -> Option<Finding> {
+fn rejected_connections(session: &Session) -> Option<Finding> {
     let now = session.info.number("rejected_connections")?;
-    // Absent in the first scrape; less than before means that the server was restarted and counts from 0 again.
+    // Absent in the first scrape. A lower number means that the server was restarted.
     let before = session.rejected_before?;
     let new = if now < before { now } else { now - before };
     if new > 0.0 {
-        return Some((
-            Warn,
-            format!("{new:.0} since the previous scrape: the server was out of connections (maxclients)"),
-        ));
+        return Some((Warn, format!("{new:.0} since the previous scrape: the server reached maxclients")));
     }
     Some((Good, "none since the previous scrape".to_owned()))
 }
@@ -192,8 +192,6 @@ fn rejected(session: &Session) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use exporter_toolkit::CheckStatus;
 
     use super::*;
     use crate::client::session;
@@ -206,33 +204,33 @@ mod tests {
     }
 
     #[test]
-    fn ping_is_quick_slow_or_refused() {
+    fn ping_is_fast_slow_or_refused() {
         let mut session = session("");
-        assert_finding(Some(ping(&session)), Good, "1.0 ms");
+        assert_finding(Some(ping(&session, 0.1)), Good, "1.0 ms");
         session.ping.round_trip = Duration::from_millis(100);
-        assert_finding(Some(ping(&session)), Warn, "100.0 ms");
+        assert_finding(Some(ping(&session, 0.1)), Warn, "100.0 ms");
         session.ping.refusal = Some("LOADING Redis is loading the dataset in memory".to_owned());
-        assert_finding(Some(ping(&session)), Fail, "LOADING");
+        assert_finding(Some(ping(&session, 0.1)), Fail, "LOADING");
     }
 
     #[test]
     fn memory_against_its_limit() {
         let of = |used: u32, policy: &str| {
-            memory(&session(&format!("used_memory:{used}\nmaxmemory:1000\nmaxmemory_policy:{policy}\n")))
+            memory(&session(&format!("used_memory:{used}\nmaxmemory:1000\nmaxmemory_policy:{policy}\n")), 90.0)
         };
         assert_finding(of(899, "noeviction"), Good, "90 %");
         assert_finding(of(900, "noeviction"), Warn, "90 %");
         assert_finding(of(1000, "noeviction"), Fail, "writes are refused");
         assert_finding(of(1000, "volatile-lru"), Warn, "100 %");
         assert_finding(of(1000, "allkeys-lru"), Good, "allkeys-lru");
-        assert_finding(memory(&session("used_memory:1048576\nmaxmemory:0\n")), Good, "1.0 MiB used");
+        assert_finding(memory(&session("used_memory:1048576\nmaxmemory:0\n"), 90.0), Good, "1.0 MiB used");
         let buffers = session("used_memory:950\nmem_not_counted_for_evict:100\nmaxmemory:1000\n");
-        assert_finding(memory(&buffers), Good, "85 %");
-        assert_eq!(memory(&session("used_memory:1\n")), None);
+        assert_finding(memory(&buffers, 90.0), Good, "85 %");
+        assert_eq!(memory(&session("used_memory:1\n"), 90.0), None);
     }
 
     #[test]
-    fn persistence_says_what_failed() {
+    fn persistence_names_what_failed() {
         let of = |text: &str| persistence(&session(&format!("rdb_last_bgsave_status:ok\n{text}\n")));
         assert_finding(of("aof_last_write_status:ok\naof_enabled:1\nrdb_changes_since_last_save:3"), Good, "3 changes");
         assert_finding(of("aof_last_write_status:err"), Fail, "append-only");
@@ -244,34 +242,35 @@ mod tests {
 
     #[test]
     fn replication_is_for_replicas() {
-        let of = |text: &str| replication(&session(&format!("role:slave\nmaster_host:m\nmaster_port:6379\n{text}\n")));
+        let of =
+            |text: &str| replication(&session(&format!("role:slave\nmaster_host:m\nmaster_port:6379\n{text}\n")), 30.0);
         assert_finding(of("master_link_status:up\nmaster_last_io_seconds_ago:1"), Good, "m:6379 1 s ago");
         assert_finding(of("master_link_status:up\nmaster_last_io_seconds_ago:30"), Warn, "30 s ago");
         assert_finding(of("master_link_status:down\nmaster_link_down_since_seconds:7"), Fail, "down for 7 s");
         assert_finding(of("master_link_status:down\nmaster_link_down_since_seconds:-1"), Fail, "m:6379 is down");
-        assert_finding(of("master_link_status:down\nmaster_sync_in_progress:1"), Warn, "fetched");
-        assert_eq!(replication(&session("role:master\n")), None);
+        assert_finding(of("master_link_status:down\nmaster_sync_in_progress:1"), Warn, "full synchronization");
+        assert_eq!(replication(&session("role:master\n"), 30.0), None);
     }
 
     #[test]
     fn connections_against_their_limit() {
         let mut session = session("connected_clients:90\n");
-        assert_eq!(connections(&session), None);
+        assert_eq!(connections(&session, 90.0), None);
         session.config = Ok(vec![("maxclients".to_owned(), "100".to_owned())]);
-        assert_finding(connections(&session), Warn, "90 of 100");
+        assert_finding(connections(&session, 90.0), Warn, "90 of 100");
         let quiet = crate::client::session("connected_clients:1\nmaxclients:10000\n");
-        assert_finding(connections(&quiet), Good, "1 of 10000");
+        assert_finding(connections(&quiet, 90.0), Good, "1 of 10000");
     }
 
     #[test]
     fn rejections_since_the_previous_scrape() {
         let mut session = session("rejected_connections:5\n");
-        assert_eq!(rejected(&session), None);
+        assert_eq!(rejected_connections(&session), None);
         session.rejected_before = Some(5.0);
-        assert_finding(rejected(&session), Good, "none");
+        assert_finding(rejected_connections(&session), Good, "none");
         session.rejected_before = Some(2.0);
-        assert_finding(rejected(&session), Warn, "3 since");
+        assert_finding(rejected_connections(&session), Warn, "3 since");
         session.rejected_before = Some(9.0);
-        assert_finding(rejected(&session), Warn, "5 since");
+        assert_finding(rejected_connections(&session), Warn, "5 since");
     }
 }

@@ -1,4 +1,4 @@
-//! The fields of INFO that are one number each, and what kind of server this is.
+//! The numeric fields of INFO, and the server's version and role.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -10,8 +10,9 @@ use crate::client::Session;
 use crate::info::{Info, number};
 
 const INSTANCE_INFO: &str = "redis_instance_info";
-const INSTANCE_INFO_HELP: &str = "What kind of server this is; Valkey adds valkey_version and valkey_release_stage.";
-/// Labels, which are INFO's keys, that the family always has.
+const INSTANCE_INFO_HELP: &str =
+    "Version, role and identity of the server; on Valkey with valkey_version and valkey_release_stage.";
+/// Labels that the family always has. They are keys of INFO.
 const INSTANCE_LABELS: [&str; 10] = [
     "role",
     "redis_version",
@@ -24,19 +25,26 @@ const INSTANCE_LABELS: [&str; 10] = [
     "process_id",
     "master_replid",
 ];
-/// Labels that it has where INFO has the key.
+/// Labels that it has if INFO has the key.
 const VALKEY_LABELS: [&str; 2] = ["valkey_version", "valkey_release_stage"];
 
-static START_TIME: Desc =
-    Desc::gauge("redis_start_time_seconds", "When the server started, from its uptime and the exporter's clock.", &[]);
+static START_TIME: Desc = Desc::gauge(
+    "redis_start_time_seconds",
+    "Unix time of the server's start, from its uptime and the exporter's clock.",
+    &[],
+)
+.field("uptime_in_seconds");
 static IO_THREAD_TIME: Desc = Desc::counter(
     "redis_active_time_io_thread_seconds_total",
-    "Seconds for which this I/O thread was at work.",
+    "Total seconds for which this I/O thread was active.",
     &["thread"],
-);
-static HZ: Desc = Desc::gauge("redis_hz", "How often a second the server does its background work now.", &[]);
+)
+.field("used_active_time_io_thread_<thread>");
+static HZ: Desc =
+    Desc::gauge("redis_hz", "Current frequency of the server's background tasks, per second.", &[]).field("hz");
 static CONFIGURED_HZ: Desc =
-    Desc::gauge("redis_configured_hz", "How often a second the server is configured to do its background work.", &[]);
+    Desc::gauge("redis_configured_hz", "Configured frequency of the server's background tasks, per second.", &[])
+        .field("configured_hz");
 
 pub(super) struct InfoFields;
 
@@ -47,7 +55,11 @@ impl Collector<Session> for InfoFields {
     }
 
     fn help(&self) -> &'static str {
-        "The numbers of INFO, and what kind of server this is."
+        "Numeric fields of INFO, and version and role of the server."
+    }
+
+    fn source(&self) -> &'static str {
+        "`INFO ALL`"
     }
 
     fn families(&self) -> Vec<Desc> {
@@ -78,7 +90,7 @@ impl Collector<Session> for InfoFields {
             }
         }
         if let Some(uptime) = session.info.number("uptime_in_seconds") {
-            // Whole seconds, as the uptime is: a fraction would only pretend to know more.
+            // Whole seconds, like the uptime.
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
             out.push(&START_TIME, &[], now as f64 - uptime);
         }
@@ -102,7 +114,7 @@ mod tests {
     use crate::client::session;
 
     #[test]
-    fn fields_become_families_of_the_peers_names() {
+    fn fields_become_families_with_the_names_of_the_go_exporter() {
         let session = session(
             "# Memory\r\nused_memory:1048576\r\nused_memory_human:1.00M\r\nmaxmemory:0\r\nlatest_fork_usec:1500\r\n\
              aof_last_write_status:ok\r\nrdb_last_bgsave_status:err\r\nhz:10\r\nused_active_time_io_thread_1:2.5\r\n\
@@ -124,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn valkey_has_two_labels_more() {
+    fn valkey_has_two_more_labels() {
         let session = session("role:master\nredis_version:7.2.4\nvalkey_version:8.1.1\nvalkey_release_stage:ga\n");
         let page = page(&InfoFields, &session);
         assert!(page.contains("redis_version=\"7.2.4\"") && page.contains("valkey_version=\"8.1.1\""), "{page}");

@@ -5,20 +5,25 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 use crate::client::Session;
 use crate::info::{is_numbered, part};
 
-static KEYS: Desc = Desc::gauge("redis_db_keys", "Keys in the database.", &["db"]);
-static EXPIRING: Desc = Desc::gauge("redis_db_keys_expiring", "Keys in the database that expire some time.", &["db"]);
+static KEYS: Desc =
+    Desc::gauge("redis_db_keys", "Current number of keys in the database.", &["db"]).field("db<n> keys");
+static EXPIRING: Desc =
+    Desc::gauge("redis_db_keys_expiring", "Current number of keys in the database with an expiry.", &["db"])
+        .field("db<n> expires");
 static CACHED: Desc = Desc::gauge(
     "redis_db_keys_cached",
-    "Keys of the database in memory, with storage behind it (KeyDB FLASH).",
+    "Current number of keys of the database in memory, with storage behind it (KeyDB FLASH).",
     &["db"],
-);
+)
+.field("db<n> cached_keys");
 static AVERAGE_TTL: Desc = Desc::gauge(
     "redis_db_avg_ttl_seconds",
-    "Average time to live of the keys that expire, as the server estimates it.",
+    "Average time to live of the keys with an expiry, estimated by the server.",
     &["db"],
-);
+)
+.field("db<n> avg_ttl");
 
-/// What Redis has unless it is told otherwise, and so what to assume where CONFIG GET is refused.
+/// The default of Redis, for servers that refuse CONFIG GET.
 const DEFAULT_DATABASES: usize = 16;
 
 pub(super) struct Keyspace;
@@ -31,6 +36,10 @@ impl Collector<Session> for Keyspace {
 
     fn help(&self) -> &'static str {
         "Keys of each database; empty databases have 0."
+    }
+
+    fn source(&self) -> &'static str {
+        "`INFO ALL`"
     }
 
     fn families(&self) -> Vec<Desc> {

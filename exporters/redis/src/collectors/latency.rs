@@ -1,15 +1,15 @@
-//! Spikes that the latency monitor has seen (`latency-monitor-threshold`).
+//! Spikes from the latency monitor (`latency-monitor-threshold`).
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::client::Session;
 
-static LAST: Desc = Desc::gauge("redis_latency_spike_last", "When the event last took long.", &["event_name"]);
-static DURATION: Desc = Desc::gauge(
-    "redis_latency_spike_duration_seconds",
-    "Seconds that the event took when it last took long.",
-    &["event_name"],
-);
+static LAST: Desc =
+    Desc::gauge("redis_latency_spike_last", "Unix time of the latest spike of the event.", &["event_name"])
+        .field("time of the latest spike");
+static DURATION: Desc =
+    Desc::gauge("redis_latency_spike_duration_seconds", "Duration of the latest spike of the event.", &["event_name"])
+        .field("latency of the latest spike");
 
 pub(super) struct Latency;
 
@@ -20,7 +20,11 @@ impl Collector<Session> for Latency {
     }
 
     fn help(&self) -> &'static str {
-        "The last spike of each event of the latency monitor."
+        "The latest spike of each event of the latency monitor."
+    }
+
+    fn source(&self) -> &'static str {
+        "`LATENCY LATEST`"
     }
 
     fn families(&self) -> Vec<Desc> {

@@ -1,4 +1,4 @@
-//! One file a collector: its families in a table at the top, what it makes of the session below.
+//! One file per collector: its families and checks in a table at the top, its reading of the session below.
 
 mod cluster;
 mod commandstats;
@@ -13,11 +13,9 @@ mod scrape;
 mod sentinel;
 mod slowlog;
 
-use exporter_toolkit::Collector;
+use exporter_toolkit::{Collector, HealthCollector};
 
 use crate::client::Session;
-
-pub(crate) use health::CHECKS;
 
 pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
     vec![
@@ -31,16 +29,16 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(cluster::Cluster),
         Box::new(sentinel::Sentinel),
         Box::new(scrape::Scrape),
-        Box::new(health::Health),
+        Box::new(HealthCollector::<health::Health>::default()),
     ]
 }
 
-/// For collectors' tests: the page of one collector.
+/// For tests of collectors: the samples of one collector.
 #[cfg(test)]
 fn page(collector: &dyn Collector<Session>, session: &Session) -> String {
     use futures::FutureExt as _;
 
-    let mut families = exporter_toolkit::Families::default();
-    collector.collect(session, &mut families).now_or_never().expect("collectors don't wait").unwrap();
+    let families =
+        exporter_toolkit::testing::collect(collector, session).now_or_never().expect("collectors don't wait");
     exporter_toolkit::testing::samples(families).into_iter().map(|line| line + "\n").collect()
 }

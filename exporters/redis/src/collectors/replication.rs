@@ -1,4 +1,4 @@
-//! The link to the master, seen from a replica, and the replicas, seen from their master.
+//! On a replica the link to its master, on a master its replicas.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
@@ -8,35 +8,34 @@ use crate::info::{is_numbered, part, parts};
 const MASTER: &[&str] = &["master_host", "master_port"];
 const SLAVE: &[&str] = &["slave_ip", "slave_port", "slave_state"];
 
-static LINK_UP: Desc =
-    Desc::gauge("redis_master_link_up", "1 if the replica's link to its master is up, 0 if not.", MASTER);
+static LINK_UP: Desc = Desc::gauge("redis_master_link_up", "Whether the replica's link to its master is up.", MASTER)
+    .field("master_link_status");
 static LAST_IO: Desc = Desc::gauge(
     "redis_master_last_io_seconds_ago",
-    "Seconds since the replica last heard from its master, -1 while the link is down.",
+    "Seconds since the replica last received data from its master, -1 while the link is down.",
     MASTER,
-);
+)
+.field("master_last_io_seconds_ago");
 static SYNC_IN_PROGRESS: Desc = Desc::gauge(
     "redis_master_sync_in_progress",
-    "1 while the replica fetches all data from its master, 0 otherwise.",
+    "Whether a full synchronization from the master is in progress.",
     MASTER,
-);
+)
+.field("master_sync_in_progress");
 static REPLICA_OFFSET: Desc =
-    Desc::gauge("redis_slave_repl_offset", "Replication offset that the replica has reached.", MASTER);
-static SLAVE_OFFSET: Desc = Desc::gauge(
-    "redis_connected_slave_offset_bytes",
-    "Replication offset that this replica has acknowledged to its master.",
-    SLAVE,
-);
-static SLAVE_LAG: Desc = Desc::gauge(
-    "redis_connected_slave_lag_seconds",
-    "Seconds since this replica last acknowledged its offset to its master.",
-    SLAVE,
-);
+    Desc::gauge("redis_slave_repl_offset", "Replication offset of the replica.", MASTER).field("slave_repl_offset");
+static SLAVE_OFFSET: Desc =
+    Desc::gauge("redis_connected_slave_offset_bytes", "Replication offset that this replica has acknowledged.", SLAVE)
+        .field("slave<n> offset");
+static SLAVE_LAG: Desc =
+    Desc::gauge("redis_connected_slave_lag_seconds", "Seconds since this replica last acknowledged its offset.", SLAVE)
+        .field("slave<n> lag");
 static SLAVE_INFO: Desc = Desc::info(
     "redis_slave_info",
-    "That this server is a replica, and of which master.",
+    "Address of the master; on replicas only.",
     &["master_host", "master_port", "read_only"],
-);
+)
+.field("master_host");
 
 pub(super) struct Replication;
 
@@ -48,6 +47,10 @@ impl Collector<Session> for Replication {
 
     fn help(&self) -> &'static str {
         "The link to the master, or the connected replicas."
+    }
+
+    fn source(&self) -> &'static str {
+        "`INFO ALL`"
     }
 
     fn families(&self) -> Vec<Desc> {

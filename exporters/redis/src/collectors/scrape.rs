@@ -1,4 +1,4 @@
-//! The peer's series about its own scrape. Where the server does not answer they are absent and `redis_up` is 0.
+//! Series of the Go redis_exporter about its own scrape. Without an answer they are absent and `redis_up` is 0.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
@@ -6,19 +6,19 @@ use crate::client::Session;
 
 static DURATION: Desc = Desc::gauge(
     "redis_exporter_last_scrape_duration_seconds",
-    "Seconds that connecting, where it was necessary, and reading took in this scrape.",
+    "Duration of this scrape in seconds, with the connection if it was made in this scrape.",
     &[],
 );
 static CONNECT: Desc = Desc::gauge(
     "redis_exporter_last_scrape_connect_time_seconds",
-    "Seconds that connecting and logging in took when it was last necessary; the connection is kept.",
+    "Seconds to connect and log in, at the latest connection; the connection is kept.",
     &[],
 );
 static PING: Desc =
-    Desc::gauge("redis_exporter_last_scrape_ping_time_seconds", "Seconds that the round trip of a PING took.", &[]);
+    Desc::gauge("redis_exporter_last_scrape_ping_time_seconds", "Round-trip time of PING in seconds.", &[]);
 static ERROR: Desc = Desc::gauge(
     "redis_exporter_last_scrape_error",
-    "0, as this scrape succeeded; absent while redis_up is 0.",
+    "Whether the last scrape failed (always 0; absent while redis_up is 0).",
     &["err"],
 );
 
@@ -31,7 +31,11 @@ impl Collector<Session> for Scrape {
     }
 
     fn help(&self) -> &'static str {
-        "How long connecting and reading took."
+        "Durations of the exporter's own scrape."
+    }
+
+    fn source(&self) -> &'static str {
+        "The exporter's clock"
     }
 
     fn families(&self) -> Vec<Desc> {

@@ -1,42 +1,39 @@
-//! The masters that a Sentinel watches.
+//! The masters that a Sentinel monitors.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::client::Session;
 use crate::info::{is_numbered, part, parts};
 
-/// Fields that are one number, under their own names.
-static NUMBERS: [(&str, Desc); 5] = [
-    ("sentinel_masters", Desc::gauge("redis_sentinel_masters", "Masters that this Sentinel watches.", &[])),
-    (
-        "sentinel_tilt",
-        Desc::gauge("redis_sentinel_tilt", "1 while the Sentinel distrusts its clock and acts on nothing.", &[]),
-    ),
-    (
-        "sentinel_running_scripts",
-        Desc::gauge("redis_sentinel_running_scripts", "Scripts of the Sentinel that run.", &[]),
-    ),
-    (
-        "sentinel_scripts_queue_length",
-        Desc::gauge("redis_sentinel_scripts_queue_length", "Scripts of the Sentinel that wait to run.", &[]),
-    ),
-    (
-        "sentinel_simulate_failure_flags",
-        Desc::gauge("redis_sentinel_simulate_failure_flags", "Flags of the failures that the Sentinel simulates.", &[]),
-    ),
+/// Numeric fields.
+static NUMBERS: [Desc; 5] = [
+    Desc::gauge("redis_sentinel_masters", "Current number of masters that this Sentinel monitors.", &[])
+        .field("sentinel_masters"),
+    Desc::gauge(
+        "redis_sentinel_tilt",
+        "Whether the Sentinel is in TILT mode: its clock is unreliable, and it only monitors.",
+        &[],
+    )
+    .field("sentinel_tilt"),
+    Desc::gauge("redis_sentinel_running_scripts", "Current number of scripts of the Sentinel that run.", &[])
+        .field("sentinel_running_scripts"),
+    Desc::gauge("redis_sentinel_scripts_queue_length", "Current number of queued scripts of the Sentinel.", &[])
+        .field("sentinel_scripts_queue_length"),
+    Desc::gauge("redis_sentinel_simulate_failure_flags", "Flags of the failures that the Sentinel simulates.", &[])
+        .field("sentinel_simulate_failure_flags"),
 ];
+const MASTER: &[&str] = &["master_name", "master_address"];
 static STATUS: Desc = Desc::gauge(
     "redis_sentinel_master_status",
-    "1 if the Sentinel sees this master as ok, 0 in any other status.",
+    "Whether the Sentinel reports this master as ok.",
     &["master_name", "master_address", "master_status"],
-);
-static SLAVES: Desc =
-    Desc::gauge("redis_sentinel_master_slaves", "Replicas of this master.", &["master_name", "master_address"]);
-static SENTINELS: Desc = Desc::gauge(
-    "redis_sentinel_master_sentinels",
-    "Sentinels that watch this master.",
-    &["master_name", "master_address"],
-);
+)
+.field("master<n> status");
+static SLAVES: Desc = Desc::gauge("redis_sentinel_master_slaves", "Current number of replicas of this master.", MASTER)
+    .field("master<n> slaves");
+static SENTINELS: Desc =
+    Desc::gauge("redis_sentinel_master_sentinels", "Current number of Sentinels that monitor this master.", MASTER)
+        .field("master<n> sentinels");
 
 pub(super) struct Sentinel;
 
@@ -47,16 +44,20 @@ impl Collector<Session> for Sentinel {
     }
 
     fn help(&self) -> &'static str {
-        "The masters that a Sentinel watches."
+        "The masters that a Sentinel monitors."
+    }
+
+    fn source(&self) -> &'static str {
+        "`INFO ALL`"
     }
 
     fn families(&self) -> Vec<Desc> {
-        NUMBERS.iter().map(|(_, desc)| desc).chain([&STATUS, &SLAVES, &SENTINELS]).cloned().collect()
+        NUMBERS.iter().chain([&STATUS, &SLAVES, &SENTINELS]).cloned().collect()
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         for (key, value) in session.info.fields() {
-            if let Some((_, desc)) = NUMBERS.iter().find(|(name, _)| *name == key) {
+            if let Some(desc) = NUMBERS.iter().find(|desc| desc.field == key) {
                 if let Ok(value) = value.parse() {
                     out.push(desc, &[], value);
                 }

@@ -1,17 +1,20 @@
-//! How long the slow log is, and its newest entry.
+//! Length and newest entry of the slow log.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::client::Session;
 
-static LENGTH: Desc = Desc::gauge("redis_slowlog_length", "Entries in the slow log.", &[]);
+static LENGTH: Desc =
+    Desc::gauge("redis_slowlog_length", "Current number of entries in the slow log.", &[]).field("SLOWLOG LEN");
 static LAST_ID: Desc =
-    Desc::gauge("redis_slowlog_last_id", "Id of the newest entry in the slow log, 0 while it is empty.", &[]);
+    Desc::gauge("redis_slowlog_last_id", "Id of the newest entry in the slow log, 0 while it is empty.", &[])
+        .field("SLOWLOG GET id");
 static LAST_DURATION: Desc = Desc::gauge(
     "redis_last_slow_execution_duration_seconds",
-    "Seconds that the newest command in the slow log took, 0 while the log is empty.",
+    "Duration of the newest command in the slow log, 0 while the log is empty.",
     &[],
-);
+)
+.field("SLOWLOG GET duration");
 
 pub(super) struct SlowLog;
 
@@ -22,7 +25,11 @@ impl Collector<Session> for SlowLog {
     }
 
     fn help(&self) -> &'static str {
-        "The slow log's length and its newest entry."
+        "Length and newest entry of the slow log."
+    }
+
+    fn source(&self) -> &'static str {
+        "`SLOWLOG LEN` and `SLOWLOG GET`"
     }
 
     fn families(&self) -> Vec<Desc> {
