@@ -1,4 +1,4 @@
-//! HAProxy as Prometheus series: the runtime socket or the stats page, read once a scrape.
+//! Prometheus exporter for HAProxy: it reads the runtime socket or the statistics page once per scrape.
 
 mod collectors;
 mod columns;
@@ -18,7 +18,7 @@ use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, Target, async_tr
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-pub use crate::columns::Names;
+pub use crate::columns::Naming;
 pub use crate::source::UriError;
 pub use crate::state::ServerState;
 
@@ -30,7 +30,7 @@ use crate::stat::{Row, Stat};
 #[derive(clap::Args)]
 #[command(next_help_heading = "HAProxy")]
 pub struct Args {
-    /// Where HAProxy's statistics are: unix:/path, tcp://host:port, http://host:port/path;csv or https://
+    /// Address of HAProxy's statistics: unix:/path, tcp://host:port, http://host:port/path;csv or https://
     #[arg(long = "haproxy.scrape-uri", value_name = "URI", default_value = "http://localhost/;csv")]
     scrape_uri: String,
 
@@ -38,23 +38,19 @@ pub struct Args {
     #[arg(long = "haproxy.password-file", value_name = "FILE")]
     password_file: Option<PathBuf>,
 
-    /// Whose names and labels the series have
-    #[arg(long = "haproxy.names", value_enum, default_value_t)]
-    names: Names,
+    /// Names and labels of the series: those of HAProxy's own endpoint or of the retired haproxy_exporter
+    #[arg(long = "haproxy.names", value_name = "NAMES", value_enum, default_value_t)]
+    naming: Naming,
 
-    /// Usable servers that each backend should have; without it, half of those that are not in maintenance
-    #[arg(long = "haproxy.min-servers", value_name = "SERVERS")]
-    min_servers: Option<usize>,
-
-    /// States whose servers have no series: DOWN, UP, MAINT, DRAIN, NOLB
+    /// Exclude servers in these states: DOWN, UP, MAINT, DRAIN, NOLB
     #[arg(long = "haproxy.server-exclude-states", value_name = "STATE", value_delimiter = ',', value_parser = server_state)]
     exclude_states: Vec<ServerState>,
 
-    /// Timeout of HAProxy's response, if it is shorter than the scrape's
+    /// Timeout for HAProxy's response (default: the scrape timeout)
     #[arg(long = "haproxy.timeout", value_name = "DURATION", value_parser = positive_duration)]
     timeout: Option<Duration>,
 
-    /// Take any certificate of an https URI
+    /// Skip verification of the TLS certificate
     #[arg(long = "no-haproxy.ssl-verify")]
     no_ssl_verify: bool,
 }
@@ -64,34 +60,32 @@ fn server_state(name: &str) -> Result<ServerState, String> {
     known.ok_or_else(|| format!("one of {} is expected", ServerState::NAMES.join(", ")))
 }
 
-/// What the flags say about every target.
+/// The options of every target.
 pub(crate) struct Options {
-    names: Names,
-    min_servers: Option<usize>,
+    naming: Naming,
     exclude_states: Vec<ServerState>,
     timeout: Option<Duration>,
 }
 
 pub struct HaproxyExporter {
     options: Arc<Options>,
-    /// Keeps no connection: there is no bound on the targets that somebody may ask for.
+    /// Keeps no connections: the number of probed targets has no bound.
     probe_http: Arc<HttpClients>,
     password_file: Option<PathBuf>,
-    /// Another one after each reload. A scrape that runs keeps the old one to its end.
+    /// Replaced by each reload. A running scrape keeps the previous one until its end.
     target: Mutex<Arc<HaproxyTarget>>,
-    /// Probes under way, by target, so that two of one target take turns.
-    turns: Mutex<HashMap<String, Weak<Semaphore>>>,
+    /// The connection slots of running probes, by target.
+    slots: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 impl Exporter for HaproxyExporter {
     const PROGRAM: &'static str = "haproxy-exporter";
     const NAMESPACE: &'static str = "haproxy";
-    const ABOUT: &'static str =
-        "HAProxy's frontends, backends and servers as Prometheus series, and a verdict on its health.";
+    const ABOUT: &'static str = "Prometheus exporter for HAProxy: frontends, backends, servers and health checks.";
     const DEFAULT_PORT: u16 = 9101;
     const OPEN_CHECK: &'static CheckDef = &CheckDef {
         name: "connect",
-        help: "Whether HAProxy takes the connection and answers with its statistics.",
+        help: "Whether HAProxy accepts the connection and returns its statistics.",
         essential: true,
     };
 
@@ -100,12 +94,8 @@ impl Exporter for HaproxyExporter {
 
     fn new(args: Args) -> Result<Self, BoxError> {
         let verify = !args.no_ssl_verify;
-        let options = Arc::new(Options {
-            names: args.names,
-            min_servers: args.min_servers,
-            exclude_states: args.exclude_states,
-            timeout: args.timeout,
-        });
+        let options =
+            Arc::new(Options { naming: args.naming, exclude_states: args.exclude_states, timeout: args.timeout });
         let mut source = Source::parse(&args.scrape_uri, Arc::new(HttpClients::new(verify, 1)))
             .map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
         if let Some(file) = &args.password_file {
@@ -118,16 +108,12 @@ impl Exporter for HaproxyExporter {
             probe_http,
             password_file: args.password_file,
             target: Mutex::new(target),
-            turns: Mutex::default(),
+            slots: Mutex::default(),
         })
     }
 
     fn collectors() -> Vec<Box<dyn Collector<Session>>> {
         collectors::all()
-    }
-
-    fn checks() -> &'static [CheckDef] {
-        collectors::health::CHECKS
     }
 
     fn target(&self) -> Arc<HaproxyTarget> {
@@ -136,8 +122,8 @@ impl Exporter for HaproxyExporter {
 
     fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<HaproxyTarget, BoxError> {
         let source = Source::parse(target, Arc::clone(&self.probe_http)).map_err(|error| format!("target: {error}"))?;
-        let turn = self.turn(source.address());
-        Ok(HaproxyTarget::new(source, turn, Arc::clone(&self.options)))
+        let slot = self.slot(source.address());
+        Ok(HaproxyTarget::new(source, slot, Arc::clone(&self.options)))
     }
 
     /// Reads the password file.
@@ -156,41 +142,41 @@ impl HaproxyExporter {
         self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one connection that a target may have at a time.
-    fn turn(&self, address: &str) -> Arc<Semaphore> {
+    /// The slot for the only connection to a target.
+    fn slot(&self, address: &str) -> Arc<Semaphore> {
         let main = self.target();
         if address == main.source.address() {
-            return Arc::clone(&main.turn);
+            return Arc::clone(&main.slot);
         }
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        if let Some(turn) = turns.get(address).and_then(Weak::upgrade) {
-            return turn;
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|_, slot| slot.strong_count() > 0);
+        if let Some(slot) = slots.get(address).and_then(Weak::upgrade) {
+            return slot;
         }
-        let turn = Arc::new(Semaphore::new(1));
-        turns.insert(address.to_owned(), Arc::downgrade(&turn));
-        turn
+        let slot = Arc::new(Semaphore::new(1));
+        slots.insert(address.to_owned(), Arc::downgrade(&slot));
+        slot
     }
 }
 
 /// One HAProxy.
 pub struct HaproxyTarget {
     source: Source,
-    turn: Arc<Semaphore>,
+    slot: Arc<Semaphore>,
     options: Arc<Options>,
     failures: Arc<Failures>,
 }
 
 impl HaproxyTarget {
-    fn new(source: Source, turn: Arc<Semaphore>, options: Arc<Options>) -> Self {
-        Self { source, turn, options, failures: Arc::default() }
+    fn new(source: Source, slot: Arc<Semaphore>, options: Arc<Options>) -> Self {
+        Self { source, slot, options, failures: Arc::default() }
     }
 
-    /// The same one by another password: its turn and its counters go on.
+    /// The same target with another password. It keeps its slot and its counters.
     fn with(&self, source: Source) -> Self {
         Self {
             source,
-            turn: Arc::clone(&self.turn),
+            slot: Arc::clone(&self.slot),
             options: Arc::clone(&self.options),
             failures: Arc::clone(&self.failures),
         }
@@ -207,8 +193,8 @@ impl Target for HaproxyTarget {
 
     async fn open(&self, deadline: Instant) -> Result<Session, BoxError> {
         let deadline = self.options.timeout.map_or(deadline, |timeout| deadline.min(Instant::now() + timeout));
-        let turn = timeout_at(deadline, self.turn.acquire()).await;
-        let _turn = turn.map_err(|_| ReadError::Busy(self.source.address().to_owned()))??;
+        let slot = timeout_at(deadline, self.slot.acquire()).await;
+        let _slot = slot.map_err(|_| ReadError::Busy(self.source.address().to_owned()))??;
         let answer = self.source.read(deadline).await?;
         self.failures.add(answer.stat.broken);
         Ok(Session {
@@ -220,7 +206,7 @@ impl Target for HaproxyTarget {
     }
 }
 
-/// Rows and fields that could not be read, since the start.
+/// Total number of rows and fields that could not be read.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(AtomicU64);
 
@@ -234,7 +220,7 @@ impl Failures {
     }
 }
 
-/// HAProxy's one answer, which all collectors of a scrape read. No connection is open any more.
+/// HAProxy's response, which all collectors of a scrape read. The connection is already closed.
 pub struct Session {
     stat: Stat,
     info: Option<Info>,
@@ -243,7 +229,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The state of a server; a word that isn't known counts as a failure to read.
+    /// The state of a server. An unknown word counts as a parse failure.
     fn server_state(&self, row: Row<'_>) -> Option<ServerState> {
         self.known(row.get("status"), ServerState::parse)
     }

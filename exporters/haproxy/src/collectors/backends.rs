@@ -6,38 +6,108 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use super::write_numbers;
 use crate::Session;
-use crate::columns::{Names, Scope, documented};
+use crate::columns::{Column, Naming, Scope, Table};
 use crate::stat::Row;
 use crate::state::{CHECK_STATES, PROXY_STATES, ServerState, backend_state, check_state};
 
+/// One row per line: it is a table, in the order of HAProxy's fields.
+#[rustfmt::skip]
+static NUMBERS: Table = Table::new(Scope::Backend, &[
+    Column::gauge("qcur", "haproxy_backend_current_queue", "Current number of queued requests.").retired(),
+    Column::gauge("qmax", "haproxy_backend_max_queue", "Maximum number of queued requests since the start.").retired(),
+    Column::gauge("scur", "haproxy_backend_current_sessions", "Current number of sessions.").retired(),
+    Column::gauge("smax", "haproxy_backend_max_sessions", "Maximum number of concurrent sessions since the start.").retired(),
+    Column::gauge("slim", "haproxy_backend_limit_sessions", "Limit of sessions (fullconn).").retired(),
+    Column::counter("stot", "haproxy_backend_sessions_total", "Total number of sessions.").retired(),
+    Column::counter("bin", "haproxy_backend_bytes_in_total", "Total number of bytes of requests.").retired(),
+    Column::counter("bout", "haproxy_backend_bytes_out_total", "Total number of bytes of responses.").retired(),
+    Column::counter("dreq", "haproxy_backend_requests_denied_total", "Total number of requests denied by a rule."),
+    Column::counter("dresp", "haproxy_backend_responses_denied_total", "Total number of responses denied by a rule."),
+    Column::counter("econ", "haproxy_backend_connection_errors_total", "Total number of failed connections to servers.").retired(),
+    Column::counter("eresp", "haproxy_backend_response_errors_total", "Total number of invalid responses.").retired(),
+    Column::counter("wretr", "haproxy_backend_retry_warnings_total", "Total number of retried connections to servers.").retired(),
+    Column::counter("wredis", "haproxy_backend_redispatch_warnings_total", "Total number of requests sent to another server after a failed connection.").retired(),
+    Column::gauge("weight", "haproxy_backend_weight", "Sum of the effective weights of the active servers.").retired(),
+    Column::gauge("act", "haproxy_backend_active_servers", "Current number of active servers that are up and have a weight.").retired_as("haproxy_backend_current_server"),
+    Column::gauge("bck", "haproxy_backend_backup_servers", "Current number of backup servers that are up and have a weight."),
+    Column::counter("chkdown", "haproxy_backend_check_up_down_total", "Total number of changes from up to down."),
+    Column::gauge("lastchg", "haproxy_backend_check_last_change_seconds", "Seconds since the last change between up and down."),
+    Column::counter("downtime", "haproxy_backend_downtime_seconds_total", "Total seconds of downtime."),
+    Column::counter("lbtot", "haproxy_backend_loadbalanced_total", "Total number of requests assigned by load balancing.").retired_as("haproxy_backend_server_selected_total"),
+    Column::gauge("rate", "haproxy_backend_current_session_rate", "New sessions in the last second.").retired(),
+    Column::gauge("rate_max", "haproxy_backend_max_session_rate", "Maximum number of new sessions per second since the start.").retired(),
+    Column::responses("hrsp_1xx", "1xx", "haproxy_backend_http_responses_total").retired(),
+    Column::responses("hrsp_2xx", "2xx", "haproxy_backend_http_responses_total").retired(),
+    Column::responses("hrsp_3xx", "3xx", "haproxy_backend_http_responses_total").retired(),
+    Column::responses("hrsp_4xx", "4xx", "haproxy_backend_http_responses_total").retired(),
+    Column::responses("hrsp_5xx", "5xx", "haproxy_backend_http_responses_total").retired(),
+    Column::responses("hrsp_other", "other", "haproxy_backend_http_responses_total").retired(),
+    Column::counter("req_tot", "haproxy_backend_http_requests_total", "Total number of HTTP requests."),
+    Column::counter("cli_abrt", "haproxy_backend_client_aborts_total", "Total number of transfers aborted by the client.").retired(),
+    Column::counter("srv_abrt", "haproxy_backend_server_aborts_total", "Total number of transfers aborted by the server.").retired(),
+    Column::counter("comp_in", "haproxy_backend_http_comp_bytes_in_total", "Total number of bytes of responses before compression.").retired_as("haproxy_backend_compressor_bytes_in_total"),
+    Column::counter("comp_out", "haproxy_backend_http_comp_bytes_out_total", "Total number of bytes of responses after compression.").retired_as("haproxy_backend_compressor_bytes_out_total"),
+    Column::counter("comp_byp", "haproxy_backend_http_comp_bytes_bypassed_total", "Total number of bytes of responses that were not compressed because of a limit.").retired_as("haproxy_backend_compressor_bytes_bypassed_total"),
+    Column::counter("comp_rsp", "haproxy_backend_http_comp_responses_total", "Total number of compressed responses.").retired_as("haproxy_backend_http_responses_compressed_total"),
+    Column::gauge("lastsess", "haproxy_backend_last_session_seconds", "Seconds since the last session; -1 without any."),
+    Column::millis("qtime", "haproxy_backend_queue_time_average_seconds", "Average time in the queue, over the last 1024 connections.").retired_as("haproxy_backend_http_queue_time_average_seconds"),
+    Column::millis("ctime", "haproxy_backend_connect_time_average_seconds", "Average time to connect, over the last 1024 connections.").retired_as("haproxy_backend_http_connect_time_average_seconds"),
+    Column::millis("rtime", "haproxy_backend_response_time_average_seconds", "Average time to the response, over the last 1024 connections; 0 for TCP.").retired_as("haproxy_backend_http_response_time_average_seconds"),
+    Column::millis("ttime", "haproxy_backend_total_time_average_seconds", "Average total time of a session, over the last 1024.").retired_as("haproxy_backend_http_total_time_average_seconds"),
+    Column::counter("wrew", "haproxy_backend_failed_header_rewriting_total", "Total number of headers that could not be rewritten."),
+    Column::counter("connect", "haproxy_backend_connection_attempts_total", "Total number of attempts to connect to a server."),
+    Column::counter("reuse", "haproxy_backend_connection_reuses_total", "Total number of requests over a reused connection."),
+    Column::counter("cache_lookups", "haproxy_backend_http_cache_lookups_total", "Total number of cache lookups."),
+    Column::counter("cache_hits", "haproxy_backend_http_cache_hits_total", "Total number of cache hits."),
+    Column::millis("qtime_max", "haproxy_backend_max_queue_time_seconds", "Maximum time in the queue."),
+    Column::millis("ctime_max", "haproxy_backend_max_connect_time_seconds", "Maximum time to connect."),
+    Column::millis("rtime_max", "haproxy_backend_max_response_time_seconds", "Maximum time to the response."),
+    Column::millis("ttime_max", "haproxy_backend_max_total_time_seconds", "Maximum total time of a session."),
+    Column::counter("eint", "haproxy_backend_internal_errors_total", "Total number of internal errors."),
+    Column::gauge("uweight", "haproxy_backend_uweight", "Sum of the configured weights of the active servers."),
+    Column::counter("reqbin", "haproxy_backend_req_bytes_in_total", "Total number of bytes of requests received."),
+    Column::counter("reqbout", "haproxy_backend_req_bytes_out_total", "Total number of bytes of requests sent."),
+    Column::counter("resbin", "haproxy_backend_res_bytes_in_total", "Total number of bytes of responses received."),
+    Column::counter("resbout", "haproxy_backend_res_bytes_out_total", "Total number of bytes of responses sent."),
+    Column::counter("cache_hint_hits", "haproxy_backend_http_cache_hint_hits_total", "Total number of cache lookups that found a hint."),
+]);
+
 const STATUS: Desc = Desc::state_set(
     "haproxy_backend_status",
-    "Whether the backend has a usable server, or needs none.",
+    "Current state of the backend; UP with a usable server or without servers.",
     &["proxy", "state"],
-);
+)
+.field("status");
 
-const AGG_SERVER_STATUS: Desc =
-    Desc::gauge("haproxy_backend_agg_server_status", "The backend's servers by state.", &["proxy", "state"]);
+const AGG_SERVER_STATUS: Desc = Desc::gauge(
+    "haproxy_backend_agg_server_status",
+    "Current number of the backend's servers by state.",
+    &["proxy", "state"],
+)
+.field("status");
 const AGG_SERVER_CHECK_STATUS: Desc = Desc::gauge(
     "haproxy_backend_agg_server_check_status",
-    "The backend's servers by state; HAProxy's older name for haproxy_backend_agg_server_status.",
+    "Current number of the backend's servers by state; older name of haproxy_backend_agg_server_status.",
     &["proxy", "state"],
-);
+)
+.field("status");
 const AGG_CHECK_STATUS: Desc = Desc::gauge(
     "haproxy_backend_agg_check_status",
-    "The backend's servers by the result of their last health check.",
+    "Current number of the backend's servers by the result of their last health check.",
     &["proxy", "state"],
-);
+)
+.field("check_status");
 
-/// Ours: HAProxy's own endpoint doesn't tell.
+/// Not in HAProxy's own endpoint.
 const INFO: Desc = Desc::info(
     "haproxy_backend_info",
-    "The backend's mode and the algorithm that it balances with; HAProxy tells it over sockets of `level operator` and `admin` only.",
+    "Mode and balancing algorithm of the backend; over sockets of `level operator` and `admin` only.",
     &["proxy", "mode", "algorithm"],
-);
+)
+.field("algo");
 
-/// Of the retired exporter alone.
-const UP: Desc = Desc::gauge("haproxy_backend_up", "1 if the backend is up, 0 if not.", &["backend"]);
+/// Of the retired exporter only.
+const UP: Desc = Desc::gauge("haproxy_backend_up", "Whether the backend is up.", &["backend"]).field("status");
 
 pub(super) struct Backends;
 
@@ -51,25 +121,25 @@ impl Collector<Session> for Backends {
         "Backends: sessions, bytes, responses, queue, times, servers by state."
     }
 
+    fn source(&self) -> &'static str {
+        "`show stat`"
+    }
+
     fn families(&self) -> Vec<Desc> {
-        documented(
-            Scope::Backend,
-            &[&STATUS, &AGG_SERVER_STATUS, &AGG_SERVER_CHECK_STATUS, &AGG_CHECK_STATUS, &INFO],
-            &[&UP],
-        )
+        NUMBERS.documented(&[&STATUS, &AGG_SERVER_STATUS, &AGG_SERVER_CHECK_STATUS, &AGG_CHECK_STATUS, &INFO], &[&UP])
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         let rows: Vec<Row<'_>> = session.stat.rows(Scope::Backend).collect();
-        write_numbers(session, Scope::Backend, &rows, out);
+        write_numbers(session, &NUMBERS, &rows, out);
         for row in &rows {
             let Some(state) = session.known(row.get("status"), backend_state) else { continue };
-            match session.options.names {
-                Names::Native => out.family(&STATUS).push_states(&[row.proxy()], &PROXY_STATES, state),
-                Names::Exporter => out.push(&UP, &[row.proxy()], f64::from(state == "UP")),
+            match session.options.naming {
+                Naming::Native => out.family(&STATUS).push_states(&[row.proxy()], &PROXY_STATES, state),
+                Naming::Exporter => out.push(&UP, &[row.proxy()], f64::from(state == "UP")),
             }
         }
-        if session.options.names == Names::Native {
+        if session.options.naming == Naming::Native {
             write_aggregates(session, out);
             let family = out.family(&INFO);
             for row in &rows {
@@ -83,7 +153,7 @@ impl Collector<Session> for Backends {
     }
 }
 
-/// `show stat` has columns for them, but HAProxy leaves them at 0: they are counted from the servers.
+/// `show stat` has columns for them that are always 0, so they are counted from the servers.
 fn write_aggregates(session: &Session, out: &mut Families) {
     #[derive(Default)]
     struct Counts {
@@ -93,7 +163,7 @@ fn write_aggregates(session: &Session, out: &mut Families) {
     let mut backends: BTreeMap<&str, Counts> = BTreeMap::new();
     for row in session.stat.rows(Scope::Server) {
         let counts = backends.entry(row.proxy()).or_default();
-        // A word that isn't known is counted as a failure by the collector of the servers.
+        // The collector of the servers counts an unknown word as a failure.
         if let Some(state) = ServerState::parse(row.get("status")) {
             counts.servers[state as usize] += 1;
         }
@@ -125,7 +195,7 @@ mod tests {
         let csv = "# pxname,svname,status,check_status,mode,algo,type,\n\
                    be,a,UP,L7OK,http,,2,\nbe,b,no check,,http,,2,\nbe,c,DOWN 1/2,L4CON,http,,2,\n\
                    be,BACKEND,UP,,http,roundrobin,1,\nempty,BACKEND,UP (0/0),,tcp,,1,\n";
-        let lines = lines(&Backends, &session(csv, Names::Native)).await;
+        let lines = lines(&Backends, &session(csv, Naming::Native)).await;
         for line in [
             r#"haproxy_backend_agg_server_status{proxy="be",state="UP"} 2"#,
             r#"haproxy_backend_agg_server_check_status{proxy="be",state="DOWN"} 1"#,
@@ -136,7 +206,7 @@ mod tests {
         ] {
             assert!(lines.iter().any(|found| found == line), "{line}");
         }
-        // A backend without servers has nothing to count.
+        // A backend without servers has no such samples.
         assert!(!lines.iter().any(|line| line.contains("agg_") && line.contains("empty")));
     }
 }

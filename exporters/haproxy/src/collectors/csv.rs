@@ -1,4 +1,4 @@
-//! How well HAProxy's CSV could be read.
+//! Parse failures of HAProxy's CSV.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
@@ -6,7 +6,7 @@ use crate::Session;
 
 const PARSE_FAILURES: Desc = Desc::counter(
     "haproxy_exporter_csv_parse_failures_total",
-    "Rows and fields of HAProxy's CSV that could not be read and were left out; on /probe, of that one answer.",
+    "Total number of rows and fields of HAProxy's CSV that could not be read; on `/probe`, of this scrape.",
     &[],
 );
 
@@ -19,7 +19,11 @@ impl Collector<Session> for Csv {
     }
 
     fn help(&self) -> &'static str {
-        "How well HAProxy's CSV could be read."
+        "Parse failures of HAProxy's CSV."
+    }
+
+    fn source(&self) -> &'static str {
+        "`show stat`"
     }
 
     fn families(&self) -> Vec<Desc> {

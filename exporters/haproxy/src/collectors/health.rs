@@ -1,100 +1,92 @@
-//! Is HAProxy well, and if not, which backend and which server is it.
+//! The health of HAProxy: servers of the backends, limits of frontends and process.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use exporter_toolkit::check::CheckResult;
-use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Families, HealthChecks, async_trait};
 
 use crate::Session;
 use crate::columns::Scope;
 use crate::state::{ServerState, backend_state};
 
-pub(crate) const CHECKS: &[CheckDef] = &[SERVING, BACKENDS, SERVERS, FRONTENDS, CONNECTIONS, PROCESS];
-
-const SERVING: CheckDef =
+static SERVING: CheckDef =
     CheckDef { name: "serving", help: "Fails when no backend that has servers has a usable one.", essential: true };
-const BACKENDS: CheckDef = CheckDef {
+static BACKENDS: CheckDef = CheckDef {
     name: "backends",
-    help: "Fails when a backend with servers has no usable one; warns when it has fewer than `--haproxy.min-servers`, or by default \
-           fewer than half of those that are not in maintenance or drained.",
+    help: "Fails when a backend with servers has no usable one. Warns when it has fewer than `--haproxy.min-servers`, \
+           by default half of those that are not in maintenance or drained.",
     essential: false,
 };
-const SERVERS: CheckDef = CheckDef {
+static SERVERS: CheckDef = CheckDef {
     name: "servers",
-    help: "Warns when a server is DOWN. MAINT, DRAIN and NOLB are somebody's intention.",
+    help: "Warns when a server is DOWN. MAINT, DRAIN and NOLB are intentional.",
     essential: false,
 };
-const FRONTENDS: CheckDef = CheckDef {
+static FRONTENDS: CheckDef = CheckDef {
     name: "frontends",
-    help: "Warns when a frontend is stopped or has 90 % of the sessions that it may have.",
+    help: "Warns when a frontend is stopped, or at 90 % of its limit of sessions.",
     essential: false,
 };
-const CONNECTIONS: CheckDef = CheckDef {
+static CONNECTIONS: CheckDef = CheckDef {
     name: "connections",
-    help: "Warns when the process has 90 % of the connections that it may have. Over the runtime socket only.",
+    help: "Warns when the process is at 90 % of its limit of connections. Over the runtime socket only.",
     essential: false,
 };
-const PROCESS: CheckDef = CheckDef {
+static PROCESS: CheckDef = CheckDef {
     name: "process",
     help: "Warns when the process is stopping. Over the runtime socket only.",
     essential: false,
 };
 
-/// From this share of a limit on it is nearly reached.
+/// The share of a limit at which a check warns.
 const NEARLY: f64 = 0.9;
 
-/// Names in one list of a reason; the rest is a number, so that a reason stays a line to read.
+/// Maximum names in one list of a reason. The others are counted, so that a reason is one line.
 const MAX_NAMES: usize = 5;
-/// Characters of a name in a reason.
+/// Maximum characters of a name in a reason.
 const MAX_NAME: usize = 64;
+
+// Not a doc comment: clap would make it the program's description.
+#[derive(clap::Args)]
+pub(super) struct Thresholds {
+    /// Warn (check `backends`) when a backend has fewer usable servers than this. A backend with fewer servers needs all of
+    /// them [default: half of the servers that are not in maintenance or drained]
+    #[arg(long = "haproxy.min-servers", value_name = "SERVERS", help_heading = "HAProxy")]
+    min_servers: Option<usize>,
+}
 
 pub(super) struct Health;
 
 #[async_trait]
-impl Collector<Session> for Health {
-    fn name(&self) -> &'static str {
-        "health"
-    }
+impl HealthChecks for Health {
+    type Session = Session;
+    type Thresholds = Thresholds;
 
-    fn help(&self) -> &'static str {
-        "Health checks: usable servers, full frontends, the process."
-    }
+    const HELP: &'static str = "Health checks: usable servers, full frontends, the process.";
+    const SOURCE: &'static str = "`show stat`, `show info`";
+    const CHECKS: &'static [&'static CheckDef] = &[&SERVING, &BACKENDS, &SERVERS, &FRONTENDS, &CONNECTIONS, &PROCESS];
 
-    fn families(&self) -> Vec<Desc> {
-        Vec::new()
-    }
-
-    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        for result in checks(session) {
-            out.check(result.check, result.status, result.reason);
-        }
+    async fn report(session: &Session, thresholds: &Thresholds, out: &mut Families) -> Result<(), BoxError> {
+        check_backends(&Backend::all(session), thresholds.min_servers, out);
+        check_frontends(session, out);
+        check_process(session, out);
         Ok(())
     }
-}
-
-fn checks(session: &Session) -> Vec<CheckResult> {
-    let mut results = Vec::new();
-    let mut report = |check, status, reason: String| results.push(CheckResult { check, status, reason });
-    check_backends(&Backend::all(session), session.options.min_servers, &mut report);
-    check_frontends(session, &mut report);
-    check_process(session, &mut report);
-    results
 }
 
 #[derive(Debug, Default)]
 struct Backend<'a> {
     name: &'a str,
-    /// Servers that get requests, backups included.
+    /// Servers that receive requests, including backups.
     usable: usize,
     servers: usize,
-    /// Servers that the operator took out.
-    out: usize,
+    /// Servers in maintenance or drained.
+    disabled: usize,
     down: Vec<&'a str>,
 }
 
 impl<'a> Backend<'a> {
-    /// The backends that have servers: one without serves statistics, redirects or errors.
+    /// The backends with servers. A backend without servers serves statistics, redirects or errors.
     fn all(session: &'a Session) -> Vec<Self> {
         let mut by_name: HashMap<&str, usize> = HashMap::new();
         let mut all: Vec<Self> = Vec::new();
@@ -108,11 +100,11 @@ impl<'a> Backend<'a> {
             match ServerState::parse(row.get("status")) {
                 Some(ServerState::Up) => backend.usable += 1,
                 Some(ServerState::Down) => backend.down.push(row.name()),
-                Some(ServerState::Maint | ServerState::Drain) => backend.out += 1,
+                Some(ServerState::Maint | ServerState::Drain) => backend.disabled += 1,
                 Some(ServerState::Nolb) | None => {}
             }
         }
-        // HAProxy's own count knows about weights of 0.
+        // HAProxy's own count excludes servers with a weight of 0.
         for row in session.stat.rows(Scope::Backend) {
             let Some(&index) = by_name.get(row.proxy()) else { continue };
             if let (Some(active), Some(backup)) = (row.number("act"), row.number("bck")) {
@@ -125,11 +117,10 @@ impl<'a> Backend<'a> {
         all
     }
 
-    fn wanted(&self, min_servers: Option<usize>) -> usize {
+    fn required(&self, min_servers: Option<usize>) -> usize {
         match min_servers {
-            // Who has fewer servers needs them all.
             Some(minimum) => minimum.min(self.servers),
-            None => (self.servers - self.out).div_ceil(2),
+            None => (self.servers - self.disabled).div_ceil(2),
         }
     }
 
@@ -138,35 +129,31 @@ impl<'a> Backend<'a> {
         if !self.down.is_empty() {
             let _ = write!(text, "; down: {}", listed(self.down.iter().copied()));
         }
-        if self.out > 0 {
-            let _ = write!(text, "; in maintenance or drained: {}", self.out);
+        if self.disabled > 0 {
+            let _ = write!(text, "; in maintenance or drained: {}", self.disabled);
         }
         text
     }
 }
 
-fn check_backends(
-    backends: &[Backend<'_>],
-    min_servers: Option<usize>,
-    report: &mut impl FnMut(&'static CheckDef, CheckStatus, String),
-) {
+fn check_backends(backends: &[Backend<'_>], min_servers: Option<usize>, out: &mut Families) {
     if backends.is_empty() {
         return;
     }
     let (dead, alive): (Vec<&Backend<'_>>, Vec<_>) = backends.iter().partition(|backend| backend.usable == 0);
     if alive.is_empty() {
         let names = listed(dead.iter().map(|backend| backend.name));
-        report(&SERVING, CheckStatus::Fail, format!("no backend has a usable server: {names}"));
+        out.check(&SERVING, CheckStatus::Fail, format!("no backend has a usable server: {names}"));
     } else {
-        report(
+        out.check(
             &SERVING,
             CheckStatus::Ok,
             format!("{} of {} backends have usable servers", alive.len(), backends.len()),
         );
     }
 
-    let few: Vec<_> = alive.iter().filter(|backend| backend.usable < backend.wanted(min_servers)).collect();
-    // The worst first; they share the places in the list.
+    let few: Vec<_> = alive.iter().filter(|backend| backend.usable < backend.required(min_servers)).collect();
+    // The worst first.
     let descriptions = dead.iter().chain(few.iter().copied()).map(|backend| backend.describe());
     let status = match (dead.is_empty(), few.is_empty()) {
         (false, _) => CheckStatus::Fail,
@@ -177,21 +164,21 @@ fn check_backends(
         CheckStatus::Ok => "all backends have enough usable servers".to_owned(),
         _ => joined(descriptions, " / "),
     };
-    report(&BACKENDS, status, reason);
+    out.check(&BACKENDS, status, reason);
 
     let down: Vec<(&str, &str)> =
         backends.iter().flat_map(|backend| backend.down.iter().map(|server| (backend.name, *server))).collect();
     if down.is_empty() {
-        report(&SERVERS, CheckStatus::Ok, "no server is down".to_owned());
+        out.check(&SERVERS, CheckStatus::Ok, "no server is down".to_owned());
     } else {
         let names =
             joined(down.iter().map(|(backend, server)| format!("{}/{}", shortened(backend), shortened(server))), ", ");
         let reason = format!("{} down: {names}", counted(down.len(), "server is", "servers are"));
-        report(&SERVERS, CheckStatus::Warn, reason);
+        out.check(&SERVERS, CheckStatus::Warn, reason);
     }
 }
 
-fn check_frontends(session: &Session, report: &mut impl FnMut(&'static CheckDef, CheckStatus, String)) {
+fn check_frontends(session: &Session, out: &mut Families) {
     let mut any = false;
     let mut reasons = Vec::new();
     for row in session.stat.rows(Scope::Frontend) {
@@ -207,28 +194,28 @@ fn check_frontends(session: &Session, report: &mut impl FnMut(&'static CheckDef,
     }
     match (any, reasons.is_empty()) {
         (false, _) => {}
-        (true, true) => report(&FRONTENDS, CheckStatus::Ok, "no frontend is stopped or nearly full".to_owned()),
-        (true, false) => report(&FRONTENDS, CheckStatus::Warn, joined(reasons.into_iter(), ", ")),
+        (true, true) => out.check(&FRONTENDS, CheckStatus::Ok, "no frontend is stopped or nearly full".to_owned()),
+        (true, false) => out.check(&FRONTENDS, CheckStatus::Warn, joined(reasons.into_iter(), ", ")),
     }
 }
 
-fn check_process(session: &Session, report: &mut impl FnMut(&'static CheckDef, CheckStatus, String)) {
+fn check_process(session: &Session, out: &mut Families) {
     let Some(info) = &session.info else { return };
     match info.number("Stopping") {
         None => {}
-        Some(0.0) => report(&PROCESS, CheckStatus::Ok, "the process is not stopping".to_owned()),
+        Some(0.0) => out.check(&PROCESS, CheckStatus::Ok, "the process is not stopping".to_owned()),
         Some(_) => {
-            let reason = "the process is stopping: it takes no new connections and ends with the last one it has";
-            report(&PROCESS, CheckStatus::Warn, reason.to_owned());
+            let reason = "the process is stopping: it accepts no new connections and ends with its last one";
+            out.check(&PROCESS, CheckStatus::Warn, reason.to_owned());
         }
     }
     if let (Some(connections), Some(limit)) = (info.number("CurrConns"), info.number("Maxconn")) {
         let status = if nearly(connections, limit) { CheckStatus::Warn } else { CheckStatus::Ok };
-        report(&CONNECTIONS, status, format!("the process has {connections} of {limit} connections (maxconn)"));
+        out.check(&CONNECTIONS, status, format!("the process has {connections} of {limit} connections (maxconn)"));
     }
 }
 
-/// A limit of 0 is none.
+/// A limit of 0 means no limit.
 fn nearly(value: f64, limit: f64) -> bool {
     limit > 0.0 && value >= NEARLY * limit
 }
@@ -269,19 +256,28 @@ fn joined(items: impl Iterator<Item = String>, separator: &str) -> String {
 mod tests {
     use std::collections::HashMap;
 
-    use super::super::test_kit::{session, with_info, with_options};
+    use exporter_toolkit::testing;
+    use futures::FutureExt as _;
+
+    use super::super::test_kit::{session, with_info};
     use super::*;
-    use crate::columns::Names;
+    use crate::columns::Naming;
 
     const HEADER: &str = "# pxname,svname,scur,slim,status,act,bck,type,\n";
 
     /// Status and reason by check.
     fn checks(session: &Session) -> HashMap<&'static str, (CheckStatus, String)> {
-        super::checks(session).into_iter().map(|result| (result.check.name, (result.status, result.reason))).collect()
+        checks_with(session, None)
+    }
+
+    fn checks_with(session: &Session, min_servers: Option<usize>) -> HashMap<&'static str, (CheckStatus, String)> {
+        let mut out = Families::default();
+        Health::report(session, &Thresholds { min_servers }, &mut out).now_or_never().unwrap().unwrap();
+        testing::checks(out).into_iter().map(|(name, status, reason)| (name, (status, reason))).collect()
     }
 
     fn checks_of(rows: &str) -> HashMap<&'static str, (CheckStatus, String)> {
-        checks(&session(&format!("{HEADER}{rows}"), Names::Native))
+        checks(&session(&format!("{HEADER}{rows}"), Naming::Native))
     }
 
     #[test]
@@ -302,19 +298,18 @@ mod tests {
     }
 
     #[test]
-    fn the_minimum_is_the_operators() {
+    fn the_minimum_is_a_flag() {
         let rows = "be,one,,,UP,1,0,2,\nbe,two,,,UP,1,0,2,\nbe,three,,,MAINT,1,0,2,\nbe,BACKEND,,,UP,2,0,1,\n\
                     single,s,,,UP,1,0,2,\nsingle,BACKEND,,,UP,1,0,1,\n";
-        let session = session(&format!("{HEADER}{rows}"), Names::Native);
+        let session = session(&format!("{HEADER}{rows}"), Naming::Native);
         assert_eq!(checks(&session)["backends"].0, CheckStatus::Ok);
-        // The backend with a single server is content with it.
-        let session = with_options(session, Some(3), &[]);
+        // A backend with a single server does not need three.
         let reason = "be has 2 of 3 servers usable; in maintenance or drained: 1";
-        assert_eq!(checks(&session)["backends"], (CheckStatus::Warn, reason.to_owned()));
+        assert_eq!(checks_with(&session, Some(3))["backends"], (CheckStatus::Warn, reason.to_owned()));
     }
 
     #[test]
-    fn a_backend_without_a_usable_server_fails_and_only_when_all_do_is_haproxy_down() {
+    fn haproxy_is_down_when_no_backend_has_a_usable_server() {
         let dead = "dead,one,,,DOWN,1,0,2,\ndead,BACKEND,,,DOWN,0,0,1,\n";
         let alive = "alive,one,,,no check,1,0,2,\nalive,BACKEND,,,UP,1,0,1,\n";
         let checks = checks_of(&format!("{dead}{alive}"));
@@ -326,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn maintenance_and_drain_are_not_down_but_a_backend_of_them_serves_nobody() {
+    fn servers_in_maintenance_or_drained_are_not_down() {
         let checks = checks_of("be,one,,,MAINT (via x/y),1,0,2,\nbe,two,,,DRAIN,1,0,2,\nbe,BACKEND,,,DOWN,0,0,1,\n");
         assert_eq!(checks["servers"].0, CheckStatus::Ok);
         let reason = "be has 0 of 2 servers usable; in maintenance or drained: 2";
@@ -334,13 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn backups_serve() {
+    fn backup_servers_are_usable() {
         let checks = checks_of("be,one,,,DOWN,1,0,2,\nbe,two,,,UP,0,1,2,\nbe,BACKEND,,,UP,0,1,1,\n");
         assert_eq!(checks["backends"].0, CheckStatus::Ok);
     }
 
     #[test]
-    fn backends_without_servers_need_none() {
+    fn backends_without_servers_have_no_checks() {
         let checks = checks_of("stats,BACKEND,,,UP,0,0,1,\n");
         assert!(!checks.contains_key("serving") && !checks.contains_key("backends"), "{checks:?}");
     }
@@ -355,9 +350,9 @@ mod tests {
     }
 
     #[test]
-    fn the_process_is_checked_where_it_is_known() {
+    fn the_process_has_checks_over_the_runtime_socket() {
         assert!(!checks_of("").contains_key("process"));
-        let stopping = with_info(session(HEADER, Names::Native), "Stopping: 1\nCurrConns: 95\nMaxconn: 100\n");
+        let stopping = with_info(session(HEADER, Naming::Native), "Stopping: 1\nCurrConns: 95\nMaxconn: 100\n");
         let checks = checks(&stopping);
         assert_eq!(checks["process"].0, CheckStatus::Warn);
         let reason = "the process has 95 of 100 connections (maxconn)";
@@ -365,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_stay_short_whatever_the_number_and_length_of_names() {
+    fn reasons_are_short_whatever_the_number_and_length_of_names() {
         let name = "n".repeat(500);
         let rows: String = (0..2000)
             .map(|i| format!("{name}{i},s{i}{name},,,DOWN,1,0,2,\n{name}{i},BACKEND,,,DOWN,0,0,1,\n"))
@@ -378,10 +373,10 @@ mod tests {
     }
 
     #[test]
-    fn all_names_are_distinct() {
-        let mut names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+    fn all_check_names_are_unique() {
+        let mut names: Vec<_> = Health::CHECKS.iter().map(|check| check.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), CHECKS.len());
+        assert_eq!(names.len(), Health::CHECKS.len());
     }
 }

@@ -1,17 +1,17 @@
-//! One file a collector. All of them read the session's one answer; none waits for anything.
+//! One file per collector. All of them read the response in the session, and none waits for anything.
 
 mod backends;
 mod csv;
 mod frontends;
-pub(crate) mod health;
+mod health;
 mod listeners;
 mod process;
 mod servers;
 
-use exporter_toolkit::{Collector, Families};
+use exporter_toolkit::{Collector, Families, HealthCollector};
 
 use crate::Session;
-use crate::columns::{self, Scope};
+use crate::columns::{Scope, Table};
 use crate::stat::{Row, number};
 
 pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
@@ -21,19 +21,19 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(backends::Backends),
         Box::new(servers::Servers),
         Box::new(listeners::Listeners),
-        Box::new(health::Health),
+        Box::new(HealthCollector::<health::Health>::default()),
         Box::new(csv::Csv),
     ]
 }
 
 /// Writes the numbers of these rows, family by family.
-fn write_numbers(session: &Session, scope: Scope, rows: &[Row<'_>], out: &mut Families) {
-    for (desc, column) in columns::families(scope, session.options.names) {
+fn write_numbers(session: &Session, table: &Table, rows: &[Row<'_>], out: &mut Families) {
+    for (desc, column) in table.families(session.options.naming) {
         let Some(index) = session.stat.column(column.field) else { continue };
         let family = out.family(desc);
         for row in rows {
             let text = row.field(index);
-            // Empty is what HAProxy leaves out: the HTTP responses of a TCP proxy, the limit of an unlimited server.
+            // HAProxy leaves some fields empty: the HTTP responses of a TCP proxy, the limit of an unlimited server.
             if text.is_empty() {
                 continue;
             }
@@ -41,7 +41,7 @@ fn write_numbers(session: &Session, scope: Scope, rows: &[Row<'_>], out: &mut Fa
                 session.failures.add(1);
                 continue;
             };
-            let (labels, count) = labels(scope, row, column.code);
+            let (labels, count) = labels(table.scope, row, column.code);
             family.push(&labels[..count], value / column.divisor);
         }
     }
@@ -59,19 +59,19 @@ fn labels<'a>(scope: Scope, row: &Row<'a>, code: Option<&'a str>) -> ([&'a str; 
 mod test_kit {
     use std::sync::Arc;
 
-    use exporter_toolkit::{Collector, Families};
+    use exporter_toolkit::Collector;
 
-    use crate::columns::Names;
+    use crate::columns::Naming;
     use crate::info::Info;
     use crate::stat::Stat;
     use crate::{Options, ServerState, Session};
 
-    /// A session with this answer of `show stat`.
-    pub(super) fn session(csv: &str, names: Names) -> Session {
+    /// A session with this response to `show stat`.
+    pub(super) fn session(csv: &str, naming: Naming) -> Session {
         Session {
             stat: Stat::parse(csv).unwrap(),
             info: None,
-            options: Arc::new(Options { names, min_servers: None, exclude_states: Vec::new(), timeout: None }),
+            options: Arc::new(Options { naming, exclude_states: Vec::new(), timeout: None }),
             failures: Arc::default(),
         }
     }
@@ -81,22 +81,15 @@ mod test_kit {
         session
     }
 
-    pub(super) fn with_options(
-        mut session: Session,
-        min_servers: Option<usize>,
-        exclude_states: &[ServerState],
-    ) -> Session {
-        let names = session.options.names;
-        session.options =
-            Arc::new(Options { names, min_servers, exclude_states: exclude_states.to_vec(), timeout: None });
+    pub(super) fn without_states(mut session: Session, exclude_states: &[ServerState]) -> Session {
+        let naming = session.options.naming;
+        session.options = Arc::new(Options { naming, exclude_states: exclude_states.to_vec(), timeout: None });
         session
     }
 
-    /// What the collector writes, as lines of the text format without comments.
+    /// The samples of the collector in the text format.
     pub(super) async fn lines(collector: &dyn Collector<Session>, session: &Session) -> Vec<String> {
-        let mut out = Families::default();
-        collector.collect(session, &mut out).await.unwrap();
-        exporter_toolkit::testing::samples(out)
+        exporter_toolkit::testing::samples(exporter_toolkit::testing::collect(collector, session).await)
     }
 }
 
@@ -104,9 +97,9 @@ mod test_kit {
 mod tests {
     use super::test_kit::{lines, session};
     use super::*;
-    use crate::columns::Names;
+    use crate::columns::Naming;
 
-    /// A column that this program has never heard of, one that it misses, times, empty fields, and the trailing comma.
+    /// An unknown column, missing columns, times, empty fields, and the trailing comma.
     const CSV: &str = "# pxname,svname,brand_new,scur,slim,hrsp_2xx,qtime,status,type,\n\
                        fe,FRONTEND,7,1,100,5,,OPEN,0,\n\
                        be,one,7,2,,6,1500,UP 3/5,2,\n\
@@ -114,8 +107,8 @@ mod tests {
                        fe,sock-1,7,1,100,,,OPEN,3,\n\n";
 
     #[tokio::test]
-    async fn the_same_answer_under_both_names() {
-        let native = session(CSV, Names::Native);
+    async fn the_same_response_with_both_namings() {
+        let native = session(CSV, Naming::Native);
         assert_eq!(
             lines(&servers::Servers, &native).await,
             [
@@ -129,7 +122,7 @@ mod tests {
                 r#"haproxy_server_status{proxy="be",server="one",state="UP"} 1"#,
             ]
         );
-        let exporter = session(CSV, Names::Exporter);
+        let exporter = session(CSV, Naming::Exporter);
         assert_eq!(
             lines(&servers::Servers, &exporter).await,
             [
@@ -159,9 +152,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_absent_and_counted() {
+    async fn an_unreadable_value_is_absent_and_counted() {
         let csv = "# pxname,svname,scur,smax,status,type,\nbe,one,many,4,ASLEEP,2,\nbe,torn\n";
-        let session = session(csv, Names::Native);
+        let session = session(csv, Naming::Native);
         assert_eq!(
             lines(&servers::Servers, &session).await,
             [r#"haproxy_server_max_sessions{proxy="be",server="one"} 4"#]
@@ -171,11 +164,30 @@ mod tests {
     }
 
     #[test]
-    fn every_family_that_is_declared_is_distinct_within_one_naming() {
+    fn every_declared_family_is_unique_within_one_naming() {
         for collector in all() {
             let mut seen = std::collections::HashSet::new();
             for desc in collector.families() {
                 assert!(seen.insert((desc.name.clone(), desc.labels)), "{} of {}", desc.name, collector.name());
+            }
+        }
+    }
+
+    #[test]
+    fn counters_end_in_total() {
+        for collector in [
+            &servers::Servers as &dyn Collector<Session>,
+            &backends::Backends,
+            &frontends::Frontends,
+            &listeners::Listeners,
+        ] {
+            for desc in collector.families().iter().filter(|desc| !desc.field.is_empty()) {
+                assert_eq!(
+                    desc.kind == exporter_toolkit::Kind::Counter,
+                    desc.name.ends_with("_total"),
+                    "{}",
+                    desc.name
+                );
             }
         }
     }

@@ -1,102 +1,101 @@
 //! The HAProxy process, from `show info`: over the runtime socket only.
 
-use std::sync::LazyLock;
-
-use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
+use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::Session;
-use crate::columns::Names;
+use crate::columns::Naming;
 
-const COUNTER: Kind = Kind::Counter;
-const GAUGE: Kind = Kind::Gauge;
+const fn gauge(field: &'static str, name: &'static str, help: &'static str) -> Desc {
+    Desc::gauge(name, help, &[]).field(field)
+}
 
-/// Fields of `show info` and what HAProxy's own endpoint calls them. Where versions spell a field differently, the first that is there counts.
-#[rustfmt::skip]
-const FIELDS: &[(&str, Kind, &str, &str)] = &[
-    ("Nbthread", GAUGE, "nbthread", "Threads."),
-    ("Nbproc", GAUGE, "nbproc", "Worker processes; 1 since HAProxy 2.5."),
-    ("Process_num", GAUGE, "relative_process_id", "Number of the worker process; 1 since HAProxy 2.5."),
-    ("Uptime_sec", GAUGE, "uptime_seconds", "Time since the worker process started."),
-    ("Start_time_sec", GAUGE, "start_time_seconds", "When the worker process started, in seconds since 1970."),
-    ("Memmax_bytes", GAUGE, "max_memory_bytes", "Limit of memory (-m); 0 is none."),
-    ("PoolAlloc_bytes", GAUGE, "pool_allocated_bytes", "Memory allocated in pools."),
-    ("PoolUsed_bytes", GAUGE, "pool_used_bytes", "Memory in use in pools."),
-    ("PoolFailed", COUNTER, "pool_failures_total", "Failed allocations in pools."),
-    ("Ulimit-n", GAUGE, "max_fds", "Limit of file descriptors."),
-    ("Maxsock", GAUGE, "max_sockets", "Limit of sockets."),
-    ("Maxconn", GAUGE, "max_connections", "Limit of connections; it can be changed at run time."),
-    ("Hard_maxconn", GAUGE, "hard_max_connections", "Limit of connections that can't be changed at run time."),
-    ("CurrConns", GAUGE, "current_connections", "Connections."),
-    ("CumConns", COUNTER, "connections_total", "Connections."),
-    ("CumReq", COUNTER, "requests_total", "Requests."),
-    ("MaxSslConns", GAUGE, "max_ssl_connections", "Limit of TLS connections; 0 is none."),
-    ("CurrSslConns", GAUGE, "current_ssl_connections", "TLS connections."),
-    ("CumSslConns", COUNTER, "ssl_connections_total", "TLS connections."),
-    ("Maxpipes", GAUGE, "max_pipes", "Limit of pipes for splicing; 0 is none."),
-    // These two are gauges by nature; HAProxy's own endpoint says counter.
-    ("PipesUsed", COUNTER, "pipes_used_total", "Pipes in use."),
-    ("PipesFree", COUNTER, "pipes_free_total", "Pipes allocated and free."),
-    ("ConnRate", GAUGE, "current_connection_rate", "New connections in the last second."),
-    ("ConnRateLimit", GAUGE, "limit_connection_rate", "Limit of new connections per second (maxconnrate); 0 is none."),
-    ("MaxConnRate", GAUGE, "max_connection_rate", "Most new connections in a second since the start."),
-    ("SessRate", GAUGE, "current_session_rate", "New sessions in the last second."),
-    ("SessRateLimit", GAUGE, "limit_session_rate", "Limit of new sessions per second (maxsessrate); 0 is none."),
-    ("MaxSessRate", GAUGE, "max_session_rate", "Most new sessions in a second since the start."),
-    ("SslRate", GAUGE, "current_ssl_rate", "New TLS connections in the last second."),
-    ("SslRateLimit", GAUGE, "limit_ssl_rate", "Limit of new TLS connections per second (maxsslrate); 0 is none."),
-    ("MaxSslRate", GAUGE, "max_ssl_rate", "Most new TLS connections in a second since the start."),
-    ("SslFrontendKeyRate", GAUGE, "current_frontend_ssl_key_rate", "TLS keys computed for clients in the last second."),
-    ("SslFrontendMaxKeyRate", GAUGE, "max_frontend_ssl_key_rate", "Most TLS keys computed for clients in a second since the start."),
-    ("SslFrontendSessionReuse_pct", GAUGE, "frontend_ssl_reuse", "Percentage of TLS connections of clients that needed no new key."),
-    ("SslBackendKeyRate", GAUGE, "current_backend_ssl_key_rate", "TLS keys computed for servers in the last second."),
-    ("SslBackendMaxKeyRate", GAUGE, "max_backend_ssl_key_rate", "Most TLS keys computed for servers in a second since the start."),
-    ("SslCacheLookups", COUNTER, "ssl_cache_lookups_total", "Look-ups in the TLS session cache."),
-    ("SslCacheMisses", COUNTER, "ssl_cache_misses_total", "Look-ups in the TLS session cache that found nothing."),
-    // Rates by nature; HAProxy's own endpoint says counter.
-    ("CompressBpsIn", COUNTER, "http_comp_bytes_in_total", "Bytes that went into compression in the last second."),
-    ("CompressBpsOut", COUNTER, "http_comp_bytes_out_total", "Bytes that came out of compression in the last second."),
-    ("CompressBpsRateLim", GAUGE, "limit_http_comp", "Limit of bytes out of compression per second; 0 is none."),
-    ("ZlibMemUsage", GAUGE, "current_zlib_memory", "Memory that compression uses, in bytes."),
-    ("MaxZlibMemUsage", GAUGE, "max_zlib_memory", "Limit of memory for compression, in bytes; 0 is none."),
-    ("Tasks", GAUGE, "current_tasks", "Tasks, running and sleeping."),
-    ("Run_queue", GAUGE, "current_run_queue", "Tasks that want to run."),
-    ("Idle_pct", GAUGE, "idle_time_percent", "Percentage of the last second that HAProxy spent waiting."),
-    ("Stopping", GAUGE, "stopping", "1 if the process finishes its connections and then ends."),
-    ("Jobs", GAUGE, "jobs", "Jobs: connections of clients, listeners, peers."),
-    ("Unstoppable Jobs", GAUGE, "unstoppable_jobs", "Jobs that don't hinder the process from ending."),
-    ("Listeners", GAUGE, "listeners", "Active listeners."),
-    ("ActivePeers", GAUGE, "active_peers", "Peers with a verified connection."),
-    ("ConnectedPeers", GAUGE, "connected_peers", "Peers with a connection."),
-    ("DroppedLogs", COUNTER, "dropped_logs_total", "Log messages that were dropped."),
-    ("BusyPolling", GAUGE, "busy_polling_enabled", "1 if busy-polling is on."),
-    ("FailedResolutions", COUNTER, "failed_resolutions", "DNS resolutions that failed."),
-    ("TotalBytesOut", COUNTER, "bytes_out_total", "Bytes sent."),
-    ("TotalSplicedBytesOut", COUNTER, "spliced_bytes_out_total", "Bytes sent through a pipe in the kernel."),
-    // So spelled before HAProxy 2.9.
-    ("TotalSplicdedBytesOut", COUNTER, "spliced_bytes_out_total", "Bytes sent through a pipe in the kernel."),
-    ("BytesOutRate", GAUGE, "bytes_out_rate", "Bytes sent in the last second."),
-    ("CumRecvLogs", COUNTER, "recv_logs_total", "Log messages received."),
-    ("TotalWarnings", COUNTER, "total_warnings", "Warnings since the start."),
-    ("PatternsAdded", COUNTER, "patterns_added_total", "Patterns added to maps and ACLs."),
-    ("PatternsFreed", COUNTER, "patterns_freed_total", "Patterns freed from maps and ACLs."),
-    ("NbThreadGroups", GAUGE, "nb_thread_groups", "Thread groups."),
+const fn counter(field: &'static str, name: &'static str, help: &'static str) -> Desc {
+    Desc::counter(name, help, &[]).field(field)
+}
+
+/// Fields of `show info`, with the names of HAProxy's own endpoint. If versions spell a field differently, the first
+/// spelling that is there counts.
+#[rustfmt::skip] // One row per line: it is a table.
+static NUMBERS: &[Desc] = &[
+    gauge("Nbthread", "haproxy_process_nbthread", "Current number of threads."),
+    gauge("Nbproc", "haproxy_process_nbproc", "Current number of worker processes; 1 since HAProxy 2.5."),
+    gauge("Process_num", "haproxy_process_relative_process_id", "Number of the worker process; 1 since HAProxy 2.5."),
+    gauge("Uptime_sec", "haproxy_process_uptime_seconds", "Seconds since the start of the worker process."),
+    gauge("Start_time_sec", "haproxy_process_start_time_seconds", "Unix time of the start of the worker process."),
+    gauge("Memmax_bytes", "haproxy_process_max_memory_bytes", "Limit of memory (-m); 0 for none."),
+    gauge("PoolAlloc_bytes", "haproxy_process_pool_allocated_bytes", "Memory allocated in pools."),
+    gauge("PoolUsed_bytes", "haproxy_process_pool_used_bytes", "Memory in use in pools."),
+    counter("PoolFailed", "haproxy_process_pool_failures_total", "Total number of failed allocations in pools."),
+    gauge("Ulimit-n", "haproxy_process_max_fds", "Limit of file descriptors."),
+    gauge("Maxsock", "haproxy_process_max_sockets", "Limit of sockets."),
+    gauge("Maxconn", "haproxy_process_max_connections", "Limit of connections; it can be changed at run time."),
+    gauge("Hard_maxconn", "haproxy_process_hard_max_connections", "Limit of connections that cannot be changed at run time."),
+    gauge("CurrConns", "haproxy_process_current_connections", "Current number of connections."),
+    counter("CumConns", "haproxy_process_connections_total", "Total number of connections."),
+    counter("CumReq", "haproxy_process_requests_total", "Total number of requests."),
+    gauge("MaxSslConns", "haproxy_process_max_ssl_connections", "Limit of TLS connections; 0 for none."),
+    gauge("CurrSslConns", "haproxy_process_current_ssl_connections", "Current number of TLS connections."),
+    counter("CumSslConns", "haproxy_process_ssl_connections_total", "Total number of TLS connections."),
+    gauge("Maxpipes", "haproxy_process_max_pipes", "Limit of pipes for splicing; 0 for none."),
+    // Both are gauges in fact. HAProxy's own endpoint declares counters.
+    counter("PipesUsed", "haproxy_process_pipes_used_total", "Current number of pipes in use."),
+    counter("PipesFree", "haproxy_process_pipes_free_total", "Current number of allocated and free pipes."),
+    gauge("ConnRate", "haproxy_process_current_connection_rate", "New connections in the last second."),
+    gauge("ConnRateLimit", "haproxy_process_limit_connection_rate", "Limit of new connections per second (maxconnrate); 0 for none."),
+    gauge("MaxConnRate", "haproxy_process_max_connection_rate", "Maximum number of new connections per second since the start."),
+    gauge("SessRate", "haproxy_process_current_session_rate", "New sessions in the last second."),
+    gauge("SessRateLimit", "haproxy_process_limit_session_rate", "Limit of new sessions per second (maxsessrate); 0 for none."),
+    gauge("MaxSessRate", "haproxy_process_max_session_rate", "Maximum number of new sessions per second since the start."),
+    gauge("SslRate", "haproxy_process_current_ssl_rate", "New TLS connections in the last second."),
+    gauge("SslRateLimit", "haproxy_process_limit_ssl_rate", "Limit of new TLS connections per second (maxsslrate); 0 for none."),
+    gauge("MaxSslRate", "haproxy_process_max_ssl_rate", "Maximum number of new TLS connections per second since the start."),
+    gauge("SslFrontendKeyRate", "haproxy_process_current_frontend_ssl_key_rate", "TLS keys computed for clients in the last second."),
+    gauge("SslFrontendMaxKeyRate", "haproxy_process_max_frontend_ssl_key_rate", "Maximum number of TLS keys computed for clients per second since the start."),
+    gauge("SslFrontendSessionReuse_pct", "haproxy_process_frontend_ssl_reuse", "Percentage of TLS connections of clients that reused a session."),
+    gauge("SslBackendKeyRate", "haproxy_process_current_backend_ssl_key_rate", "TLS keys computed for servers in the last second."),
+    gauge("SslBackendMaxKeyRate", "haproxy_process_max_backend_ssl_key_rate", "Maximum number of TLS keys computed for servers per second since the start."),
+    counter("SslCacheLookups", "haproxy_process_ssl_cache_lookups_total", "Total number of lookups in the TLS session cache."),
+    counter("SslCacheMisses", "haproxy_process_ssl_cache_misses_total", "Total number of misses in the TLS session cache."),
+    // Both are rates in fact. HAProxy's own endpoint declares counters.
+    counter("CompressBpsIn", "haproxy_process_http_comp_bytes_in_total", "Bytes before compression in the last second."),
+    counter("CompressBpsOut", "haproxy_process_http_comp_bytes_out_total", "Bytes after compression in the last second."),
+    gauge("CompressBpsRateLim", "haproxy_process_limit_http_comp", "Limit of compressed bytes per second; 0 for none."),
+    gauge("ZlibMemUsage", "haproxy_process_current_zlib_memory", "Memory in use by compression, in bytes."),
+    gauge("MaxZlibMemUsage", "haproxy_process_max_zlib_memory", "Limit of memory for compression, in bytes; 0 for none."),
+    gauge("Tasks", "haproxy_process_current_tasks", "Current number of tasks."),
+    gauge("Run_queue", "haproxy_process_current_run_queue", "Current number of runnable tasks."),
+    gauge("Idle_pct", "haproxy_process_idle_time_percent", "Percentage of idle time in the last second."),
+    gauge("Stopping", "haproxy_process_stopping", "Whether the process is stopping."),
+    gauge("Jobs", "haproxy_process_jobs", "Current number of jobs: connections of clients, listeners, peers."),
+    gauge("Unstoppable Jobs", "haproxy_process_unstoppable_jobs", "Current number of jobs that do not delay the end of the process."),
+    gauge("Listeners", "haproxy_process_listeners", "Current number of active listeners."),
+    gauge("ActivePeers", "haproxy_process_active_peers", "Current number of peers with a verified connection."),
+    gauge("ConnectedPeers", "haproxy_process_connected_peers", "Current number of connected peers."),
+    counter("DroppedLogs", "haproxy_process_dropped_logs_total", "Total number of dropped log messages."),
+    gauge("BusyPolling", "haproxy_process_busy_polling_enabled", "Whether busy polling is on."),
+    counter("FailedResolutions", "haproxy_process_failed_resolutions", "Total number of failed DNS resolutions."),
+    counter("TotalBytesOut", "haproxy_process_bytes_out_total", "Total number of bytes sent."),
+    counter("TotalSplicedBytesOut", "haproxy_process_spliced_bytes_out_total", "Total number of bytes sent through a pipe in the kernel."),
+    // The spelling before HAProxy 2.9.
+    counter("TotalSplicdedBytesOut", "haproxy_process_spliced_bytes_out_total", "Total number of bytes sent through a pipe in the kernel."),
+    gauge("BytesOutRate", "haproxy_process_bytes_out_rate", "Bytes sent in the last second."),
+    counter("CumRecvLogs", "haproxy_process_recv_logs_total", "Total number of received log messages."),
+    counter("TotalWarnings", "haproxy_process_total_warnings", "Total number of warnings."),
+    counter("PatternsAdded", "haproxy_process_patterns_added_total", "Total number of patterns added to maps and ACLs."),
+    counter("PatternsFreed", "haproxy_process_patterns_freed_total", "Total number of patterns removed from maps and ACLs."),
+    gauge("NbThreadGroups", "haproxy_process_nb_thread_groups", "Current number of thread groups."),
 ];
 
-const BUILD_INFO: Desc = Desc::info("haproxy_process_build_info", "HAProxy's version.", &["version"]);
-const NODE: Desc = Desc::gauge("haproxy_process_node", "HAProxy's name for itself: node in haproxy.cfg.", &["node"]);
-const DESCRIPTION: Desc = Desc::gauge("haproxy_process_description", "description in haproxy.cfg.", &["desc"]);
+const BUILD_INFO: Desc =
+    Desc::info("haproxy_process_build_info", "Version of HAProxy.", &["version"]).field("Build info");
+const NODE: Desc = Desc::gauge("haproxy_process_node", "Name of the node in haproxy.cfg.", &["node"]).field("node");
+const DESCRIPTION: Desc =
+    Desc::gauge("haproxy_process_description", "Description in haproxy.cfg.", &["desc"]).field("description");
 
-/// Of the retired exporter alone.
+/// Of the retired exporter only.
 const VERSION_INFO: Desc =
-    Desc::info("haproxy_version_info", "HAProxy's version and the day of its release.", &["release_date", "version"]);
-
-fn descs() -> &'static [(&'static str, Desc)] {
-    static DESCS: LazyLock<Vec<(&'static str, Desc)>> = LazyLock::new(|| {
-        let desc = |kind, name, help| Desc::dynamic(kind, format!("haproxy_process_{name}"), help, &[]);
-        FIELDS.iter().map(|&(field, kind, name, help)| (field, desc(kind, name, help))).collect()
-    });
-    &DESCS
-}
+    Desc::info("haproxy_version_info", "Version and release date of HAProxy.", &["release_date", "version"])
+        .field("Version");
 
 pub(super) struct Process;
 
@@ -107,11 +106,15 @@ impl Collector<Session> for Process {
     }
 
     fn help(&self) -> &'static str {
-        "The HAProxy process, from `show info`: over the runtime socket only."
+        "The HAProxy process; over the runtime socket only."
+    }
+
+    fn source(&self) -> &'static str {
+        "`show info`"
     }
 
     fn families(&self) -> Vec<Desc> {
-        let mut all: Vec<Desc> = descs().iter().map(|(_, desc)| desc.clone()).collect();
+        let mut all = NUMBERS.to_vec();
         all.dedup_by(|a, b| a.name == b.name);
         let version = format!("With `--haproxy.names=exporter`: {}", VERSION_INFO.help);
         all.extend([BUILD_INFO, NODE, DESCRIPTION, Desc { help: version.into(), ..VERSION_INFO }]);
@@ -121,22 +124,22 @@ impl Collector<Session> for Process {
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         let Some(info) = &session.info else { return Ok(()) };
         let mut last = None;
-        for (field, desc) in descs() {
-            // Two spellings of one field stand side by side.
+        for desc in NUMBERS {
+            // The two spellings of one field follow each other.
             if last == Some(&desc.name) {
                 continue;
             }
-            if let Some(value) = info.number(field) {
+            if let Some(value) = info.number(desc.field) {
                 out.push(desc, &[], value);
                 last = Some(&desc.name);
             }
         }
-        for (field, desc) in [("Build info", &BUILD_INFO), ("node", &NODE), ("description", &DESCRIPTION)] {
-            if let Some(value) = info.get(field) {
+        for desc in [&BUILD_INFO, &NODE, &DESCRIPTION] {
+            if let Some(value) = info.get(desc.field) {
                 out.push(desc, &[value], 1.0);
             }
         }
-        if let (Names::Exporter, Some(version)) = (session.options.names, info.get("Version")) {
+        if let (Naming::Exporter, Some(version)) = (session.options.naming, info.get("Version")) {
             out.push(&VERSION_INFO, &[info.get("Release_date").unwrap_or_default(), version], 1.0);
         }
         Ok(())
