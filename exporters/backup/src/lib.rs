@@ -1,6 +1,5 @@
-//! Prometheus exporter for backup files: the newest complete one, its recovery point, its size, and how the runs went.
+//! Prometheus exporter for backup files: the newest complete one, its recovery point, its size, and the results of the runs.
 
-mod checks;
 mod collectors;
 mod config;
 mod magic;
@@ -28,18 +27,18 @@ pub struct BackupExporter {
     target: Arc<Directories>,
 }
 
-/// The directories that one scrape looks at.
+/// The directories that one scrape reads.
 pub struct Directories {
     scanners: Vec<Arc<Scanner>>,
     address: String,
 }
 
-/// What the scans gave, job by job.
+/// The results of the scans, by job.
 pub struct Session {
-    looks: Vec<Look>,
+    scans: Vec<JobScan>,
 }
 
-struct Look {
+struct JobScan {
     scanner: Arc<Scanner>,
     outcome: Result<Arc<Scan>, Arc<ScanError>>,
 }
@@ -56,15 +55,13 @@ impl Directories {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "target={0}: only the names and directories of --backup.job and --backup.pattern may be probed; this one is none of them"
-)]
+#[error("target={0}: unknown; probe a name or directory of --backup.job or --backup.pattern")]
 struct UnknownTarget(String);
 
 impl Exporter for BackupExporter {
     const PROGRAM: &'static str = "backup-exporter";
     const NAMESPACE: &'static str = "backup";
-    const ABOUT: &'static str = "Prometheus exporter for backup files: the newest complete one, its recovery point and size, and how the runs went.";
+    const ABOUT: &'static str = "Prometheus exporter for backup files: the newest complete one, its recovery point and size, and the results of the runs.";
     const DEFAULT_PORT: u16 = 10150;
     const OPEN_CHECK: &'static CheckDef =
         &CheckDef { name: "connect", help: "Whether at least one backup directory can be read.", essential: true };
@@ -81,22 +78,18 @@ impl Exporter for BackupExporter {
         collectors::all()
     }
 
-    fn checks() -> &'static [CheckDef] {
-        checks::ALL
-    }
-
     fn target(&self) -> Arc<Directories> {
         Arc::clone(&self.target)
     }
 
-    /// Compares with what was configured and touches no file, so that no request can explore the file system.
+    /// Compares with the configuration and opens no file, so that no request can explore the file system.
     fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<Directories, BoxError> {
-        let asked = |scanner: &&Arc<Scanner>| {
+        let is_requested = |scanner: &&Arc<Scanner>| {
             scanner.job.name.as_str() == target || scanner.job.directory.as_os_str() == Path::new(target).as_os_str()
         };
-        let scanners: Vec<_> = self.target.scanners.iter().filter(asked).cloned().collect();
+        let scanners: Vec<_> = self.target.scanners.iter().filter(is_requested).cloned().collect();
         if scanners.is_empty() {
-            // Whatever was sent, the error is one line of bounded length.
+            // One line of bounded length, for any input.
             return Err(UnknownTarget(target.chars().take(200).collect::<String>().escape_debug().collect()).into());
         }
         Ok(Directories::new(scanners))
@@ -112,15 +105,14 @@ impl Target for Directories {
     }
 
     async fn open(&self, deadline: Instant) -> Result<Session, BoxError> {
-        // A directory that hangs must not cost the series of the others: what is left after its wait is theirs, and plenty.
+        // A hung directory must not cost the series of the others: its wait ends before the deadline.
         let left = deadline.saturating_duration_since(Instant::now());
         let until = deadline - (left / 5).min(Duration::from_millis(500));
-        let looks =
-            join_all(self.scanners.iter().map(|scanner| async move {
-                Look { scanner: Arc::clone(scanner), outcome: scanner.scan(until).await }
-            }));
-        let session = Session { looks: looks.await };
-        if session.looks.iter().all(|look| look.outcome.is_err()) {
+        let scans = join_all(self.scanners.iter().map(|scanner| async move {
+            JobScan { scanner: Arc::clone(scanner), outcome: scanner.scan(until).await }
+        }));
+        let session = Session { scans: scans.await };
+        if session.scans.iter().all(|scan| scan.outcome.is_err()) {
             return Err(session.errors().into());
         }
         Ok(session)
@@ -129,9 +121,9 @@ impl Target for Directories {
 
 impl Session {
     fn errors(&self) -> String {
-        let errors = self.looks.iter().filter_map(|look| {
-            let error = look.outcome.as_ref().err()?;
-            Some(format!("{}: {error}", look.scanner.job.name))
+        let errors = self.scans.iter().filter_map(|scan| {
+            let error = scan.outcome.as_ref().err()?;
+            Some(format!("{}: {error}", scan.scanner.job.name))
         });
         errors.collect::<Vec<_>>().join("; ")
     }

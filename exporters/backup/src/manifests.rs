@@ -8,7 +8,7 @@ use mysql_backup::manifest::{Manifest, Outcome, ReadError};
 use mysql_backup::name::{FileKind, RunName};
 use tracing::warn;
 
-use crate::scan::{Backup, Identity, LastRun, Remembered, Runs, ScanError, View};
+use crate::scan::{Backup, Identity, LastRun, Remembered, Runs, ScanError, ScanInProgress};
 
 /// A message is for one line on a page; a manifest may be 4 MiB.
 const MAX_MESSAGE_CHARS: usize = 300;
@@ -40,7 +40,7 @@ impl From<Manifest> for Record {
     }
 }
 
-pub(crate) fn scan(view: &mut View<'_>, remembered: &mut Remembered<Record>) -> Result<(), ScanError> {
+pub(crate) fn scan(view: &mut ScanInProgress<'_>, remembered: &mut Remembered<Record>) -> Result<(), ScanError> {
     // The names of one backup sort by time.
     let mut has_manifest: BTreeMap<RunName, bool> = BTreeMap::new();
     let job = view.job;
@@ -59,7 +59,7 @@ pub(crate) fn scan(view: &mut View<'_>, remembered: &mut Remembered<Record>) -> 
     let mut runs = Runs::default();
     let mut unreadable = Vec::new();
     for (count, (run, has_manifest)) in has_manifest.into_iter().rev().enumerate() {
-        if !view.proceeds(count) {
+        if !view.should_continue(count) {
             break;
         }
         if !has_manifest {
@@ -81,7 +81,7 @@ pub(crate) fn scan(view: &mut View<'_>, remembered: &mut Remembered<Record>) -> 
                 }
             },
         };
-        judge(view, &run, &record, &mut runs)?;
+        evaluate(view, &run, &record, &mut runs)?;
         remembered.insert(name.into(), (identity, record));
     }
     view.found.runs = Some(runs);
@@ -92,7 +92,7 @@ pub(crate) fn scan(view: &mut View<'_>, remembered: &mut Remembered<Record>) -> 
     Ok(())
 }
 
-fn judge(view: &mut View<'_>, run: &RunName, record: &Record, runs: &mut Runs) -> Result<(), ScanError> {
+fn evaluate(view: &mut ScanInProgress<'_>, run: &RunName, record: &Record, runs: &mut Runs) -> Result<(), ScanError> {
     let last_run = match record {
         // An unreadable one says nothing about its time but in its name.
         Record::Ok(Backup { finished_at, .. }) | Record::Failed { finished_at, .. } if view.is_future(*finished_at) => {
@@ -101,7 +101,7 @@ fn judge(view: &mut View<'_>, run: &RunName, record: &Record, runs: &mut Runs) -
         _ if run.started_at().is_none_or(|started_at| view.is_future(started_at)) => None,
         Record::Ok(backup) => {
             let finished_at = backup.finished_at;
-            let defect = defect(view, run, backup)?;
+            let defect = validate(view, run, backup)?;
             // Pruning takes the manifest first: this one was pruned while it was looked at.
             if defect.is_some() && view.metadata(&run.manifest_file())?.is_none() {
                 return Ok(());
@@ -138,7 +138,7 @@ fn judge(view: &mut View<'_>, run: &RunName, record: &Record, runs: &mut Runs) -
 }
 
 /// What is wrong with the file that the manifest calls good. Its checksum is not verified: that would read every byte.
-fn defect(view: &View<'_>, run: &RunName, backup: &Backup) -> Result<Option<String>, ScanError> {
+fn validate(view: &ScanInProgress<'_>, run: &RunName, backup: &Backup) -> Result<Option<String>, ScanError> {
     let file = run.backup_file();
     Ok(match view.metadata(&file)? {
         None => Some(format!("the manifest says that it is good, but {file} is gone")),
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::config::Source;
     use crate::scan::Files;
-    use crate::scan::testing::{Site, at};
+    use crate::scanner::testing::{Site, at};
 
     const OK: &str = include_str!("../../../backup/fixtures/ok.good.json");
     const FAILED: &str = include_str!("../../../backup/fixtures/failed.good.json");

@@ -11,14 +11,14 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use wildmatch::WildMatch;
 
-use crate::scan::{Backup, Identity, Remembered, ScanError, View};
+use crate::scan::{Backup, Identity, Remembered, ScanError, ScanInProgress};
 use crate::{magic, stamp};
 
 /// How programs call a file that they have not finished.
 const UNFINISHED: [&str; 3] = [".partial", ".tmp", ".part"];
 
 pub(crate) fn scan(
-    view: &mut View<'_>,
+    view: &mut ScanInProgress<'_>,
     glob: &WildMatch,
     stable_for: Duration,
     remembered: &mut Remembered<bool>,
@@ -39,7 +39,7 @@ pub(crate) fn scan(
 
     let mut files = Vec::with_capacity(names.len());
     for name in names {
-        if !view.proceeds(0) {
+        if !view.should_continue(0) {
             break;
         }
         // A symbolic link such as `latest` would count a backup twice.
@@ -55,7 +55,7 @@ pub(crate) fn scan(
     let mut before = std::mem::take(remembered);
     let mut unreadable = Vec::new();
     for (count, (modified, bytes, identity, name)) in files.into_iter().enumerate() {
-        if !view.proceeds(count) {
+        if !view.should_continue(count) {
             break;
         }
         if view.is_future(modified) {
@@ -120,8 +120,8 @@ mod tests {
 
     use super::*;
     use crate::config::Source;
-    use crate::scan::testing::{Site, at};
     use crate::scan::{Files, MAX_FILES};
+    use crate::scanner::testing::{Site, at};
 
     const NOW: &str = "2026-11-22T18:20:00Z";
     const GZIP: &[u8] = b"\x1f\x8b\x08 and so on";

@@ -1,4 +1,4 @@
-//! One look at a backup's directory, and what it found.
+//! The result of one scan of a backup's directory, and the scan in progress.
 //!
 //! The state is in the files, never in the exporter: a restart changes no series. Names are filtered before anything is opened, content that
 //! did not change is not read again, and directory entries, files and time are bounded.
@@ -12,26 +12,26 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::{Job, Source};
-use crate::{manifests, pattern};
+use crate::config::Job;
 
-/// Directory entries read at the most. Reading 200,000 names takes 0.1 s on a local disk.
+/// Maximum directory entries. Reading 200,000 names takes 0.1 s on a local disk.
 const MAX_ENTRIES: usize = 200_000;
-/// Runs or files looked at, the newest first: at one in 15 min that is more than a year. Each takes about 600 bytes while a scan runs.
+/// Maximum runs or files, the newest first: with one per 15 min that is more than a year. Each takes about 600 bytes
+/// during a scan.
 pub(crate) const MAX_FILES: usize = 50_000;
-/// A scan ends itself after this time; what it has read by then is remembered, and the next one gets further.
+/// A scan ends after this time. Its results so far are kept, so that the next scan gets further.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// Clocks of two machines may differ by so much; a file from further in the future is not believed.
+/// Maximum difference between the clocks of two machines. A file from further in the future is ignored.
 const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
-/// So many complete backups make the usual size: a median over more would follow growth too slowly.
+/// Number of backups in the median of sizes. A median of more backups follows growth too slowly.
 const MEDIAN_OF: usize = 30;
 
-/// What one look found.
+/// The result of one scan.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     pub began: Timestamp,
     pub took: Duration,
-    /// There was more than the bounds allow to look at; what was looked at are the newest.
+    /// There were more files than the limits allow. Only the newest were read.
     pub truncated: bool,
     pub files: Files,
     /// What the manifests say, where there are any.
@@ -52,7 +52,7 @@ pub(crate) struct Files {
     pub failed: u64,
     /// The manifest can't be read, or the content isn't what the file's name says.
     pub unreadable: u64,
-    /// The manifest says that it is good, but its file is gone or has another size.
+    /// The manifest reports success, but the file is gone or has another size.
     pub missing: u64,
     /// From the future: some clock was wrong.
     pub future: u64,
@@ -120,18 +120,18 @@ impl Complete {
     }
 }
 
-/// Why a directory could not be looked at.
+/// Why a directory could not be scanned.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScanError {
     #[error("cannot read the directory {}: {source}: {}", directory.display(), advice(source))]
     Directory { directory: PathBuf, source: io::Error },
-    #[error("cannot look at the files in {}: {source}: {}", directory.display(), advice(source))]
+    #[error("cannot read the files in {}: {source}: {}", directory.display(), advice(source))]
     Files { directory: PathBuf, source: io::Error },
     #[error("reading the names in {} took longer than {} s: keep fewer files in it", directory.display(), TIME_LIMIT.as_secs())]
     TooSlow { directory: PathBuf },
     #[error("{} has not answered for {seconds:.1} s: is its file system hung?", directory.display())]
     NoAnswer { directory: PathBuf, seconds: f64 },
-    #[error("cannot start a thread to look at {}: {source}", directory.display())]
+    #[error("cannot start a thread to read {}: {source}", directory.display())]
     Thread { directory: PathBuf, source: io::Error },
 }
 
@@ -144,13 +144,6 @@ fn advice(error: &io::Error) -> &'static str {
         }
         _ => "see the kernel's log for its file system",
     }
-}
-
-/// What reading the files of one job gave, as long as they stay the same. It holds what the last scan saw and nothing else.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    pub(crate) manifests: Remembered<manifests::Record>,
-    pub(crate) contents: Remembered<bool>,
 }
 
 pub(crate) type Remembered<T> = HashMap<Box<str>, (Identity, T)>;
@@ -175,18 +168,8 @@ impl Identity {
     }
 }
 
-/// Looks at the job's directory. It blocks for as long as the file system does.
-pub(crate) fn scan(job: &Job, now: Timestamp, memory: &mut Memory) -> Result<Scan, ScanError> {
-    let mut view = View::new(job, now);
-    match &job.source {
-        Source::Manifests => manifests::scan(&mut view, &mut memory.manifests)?,
-        Source::Pattern { glob, stable_for } => pattern::scan(&mut view, glob, *stable_for, &mut memory.contents)?,
-    }
-    Ok(view.finish())
-}
-
-/// A scan under way.
-pub(crate) struct View<'a> {
+/// A running scan.
+pub(crate) struct ScanInProgress<'a> {
     pub(crate) job: &'a Job,
     pub(crate) now: Timestamp,
     pub(crate) found: Scan,
@@ -194,8 +177,8 @@ pub(crate) struct View<'a> {
     started: Instant,
 }
 
-impl<'a> View<'a> {
-    fn new(job: &'a Job, now: Timestamp) -> Self {
+impl<'a> ScanInProgress<'a> {
+    pub(crate) fn new(job: &'a Job, now: Timestamp) -> Self {
         let found = Scan { began: now, ..Scan::default() };
         Self { job, now, found, backups: Vec::new(), started: Instant::now() }
     }
@@ -208,7 +191,7 @@ impl<'a> View<'a> {
         &self.job.directory
     }
 
-    /// Calls `keep` with each name in the directory; a name that is not UTF-8 is nobody's.
+    /// Calls `keep` with each name in the directory. A name that is not UTF-8 is ignored.
     pub(crate) fn names(&mut self, mut keep: impl FnMut(&str)) -> Result<(), ScanError> {
         let directory = self.directory();
         let failed = |source| ScanError::Directory { directory: directory.to_owned(), source };
@@ -228,11 +211,11 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// Whether one more file may be looked at, after so many.
-    pub(crate) fn proceeds(&mut self, files: usize) -> bool {
-        let proceeds = files < MAX_FILES && !self.out_of_time();
-        self.found.truncated |= !proceeds;
-        proceeds
+    /// Whether the scan may read another file, after this number of files.
+    pub(crate) fn should_continue(&mut self, files: usize) -> bool {
+        let should_continue = files < MAX_FILES && !self.out_of_time();
+        self.found.truncated |= !should_continue;
+        should_continue
     }
 
     /// The file of that name, itself and not what a symbolic link leads to; `None` if it is gone by now.
@@ -256,55 +239,13 @@ impl<'a> View<'a> {
         self.backups.push(backup);
     }
 
-    fn finish(mut self) -> Scan {
+    pub(crate) fn finish(mut self) -> Scan {
         self.found.available_bytes = rustix::fs::statvfs(self.directory())
             .ok()
             .map(|file_system| file_system.f_bavail.saturating_mul(file_system.f_frsize));
         self.found.complete = Complete::of(self.backups);
         self.found.took = self.started.elapsed();
         self.found
-    }
-}
-
-/// A directory with real files, and a clock that the test sets.
-#[cfg(test)]
-pub(crate) mod testing {
-    use super::*;
-
-    pub(crate) struct Site {
-        directory: tempfile::TempDir,
-        pub(crate) job: Job,
-        pub(crate) memory: Memory,
-        pub(crate) now: Timestamp,
-    }
-
-    impl Site {
-        pub(crate) fn new(source: Source, now: &str) -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let job = Job {
-                name: "medassist".parse().unwrap(),
-                directory: directory.path().to_owned(),
-                source,
-                rpo: Duration::from_secs(1800),
-            };
-            Self { directory, job, memory: Memory::default(), now: at(now) }
-        }
-
-        pub(crate) fn path(&self) -> &Path {
-            self.directory.path()
-        }
-
-        pub(crate) fn write(&self, name: &str, content: &[u8]) {
-            fs::write(self.path().join(name), content).unwrap();
-        }
-
-        pub(crate) fn scan(&mut self) -> Scan {
-            scan(&self.job, self.now, &mut self.memory).unwrap()
-        }
-    }
-
-    pub(crate) fn at(time: &str) -> Timestamp {
-        time.parse().unwrap()
     }
 }
 
@@ -334,21 +275,5 @@ mod tests {
         let copied_late = Backup { finished_at: Timestamp::from_second(900).unwrap(), ..backup(1, 1) };
         let complete = Complete::of(vec![backup(5, 5), copied_late, backup(3, 3)]).unwrap();
         assert_eq!((complete.newest, complete.oldest), (backup(5, 5), copied_late));
-    }
-
-    #[test]
-    fn a_directory_that_vanishes_is_an_error_until_it_is_back() {
-        let mut site = testing::Site::new(Source::Manifests, "2026-11-22T18:20:00Z");
-        assert_eq!(site.scan().files, Files::default());
-        let (path, aside) = (site.path().to_owned(), site.path().with_extension("aside"));
-        fs::rename(&path, &aside).unwrap();
-        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
-        assert!(error.contains("No such file or directory") && error.ends_with("create or mount it"), "{error}");
-        fs::write(&path, b"").unwrap();
-        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
-        assert!(error.contains("Not a directory"), "{error}");
-        fs::remove_file(&path).unwrap();
-        fs::rename(&aside, &path).unwrap();
-        assert_eq!(site.scan().files, Files::default());
     }
 }

@@ -1,4 +1,4 @@
-//! One scan at a time for each job, shared by all who wait for it.
+//! One scan at a time for each job, shared by all scrapes that wait for it.
 //!
 //! A hung file system holds the thread that reads from it in the kernel, where nothing can cancel it. So each scan has a thread of its own:
 //! in the runtime's pool four of them would be all there are, and the program could not stop before they return. While one is stuck no second
@@ -12,18 +12,36 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::Job;
-use crate::scan::{Memory, Scan, ScanError, scan};
+use crate::config::{Job, Source};
+use crate::scan::{Remembered, Scan, ScanError, ScanInProgress};
+use crate::{manifests, pattern};
 
-/// A scan that takes longer than a scrape waits is of use to the next scrape, if that isn't too late: twice the usual interval of scrapes.
+/// Maximum age of a scan for a later scrape, if it ended after the deadline of its own: twice the usual scrape interval.
 const MAX_AGE: Duration = Duration::from_secs(120);
 
 type Outcome = Result<Arc<Scan>, Arc<ScanError>>;
-type Look = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
+type ScanFunction = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
+
+/// What is known of the files of one job, for as long as they do not change. It has the files of the last scan only.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) manifests: Remembered<manifests::Record>,
+    pub(crate) contents: Remembered<bool>,
+}
+
+/// Reads the job's directory. It blocks for as long as the file system does.
+fn scan(job: &Job, now: Timestamp, memory: &mut Memory) -> Result<Scan, ScanError> {
+    let mut view = ScanInProgress::new(job, now);
+    match &job.source {
+        Source::Manifests => manifests::scan(&mut view, &mut memory.manifests)?,
+        Source::Pattern { glob, stable_for } => pattern::scan(&mut view, glob, *stable_for, &mut memory.contents)?,
+    }
+    Ok(view.finish())
+}
 
 pub(crate) struct Scanner {
     pub job: Arc<Job>,
-    look: Look,
+    scan_directory: ScanFunction,
     /// When the scan under way began.
     running: Mutex<Option<Instant>>,
     latest: watch::Sender<Option<Outcome>>,
@@ -35,13 +53,13 @@ impl Scanner {
     pub(crate) fn new(job: Job) -> Self {
         let job = Arc::new(job);
         let memory = Mutex::new(Memory::default());
-        let looked_at = Arc::clone(&job);
-        Self::with_look(job, Box::new(move || scan(&looked_at, Timestamp::now(), &mut lock(&memory))))
+        let scanned = Arc::clone(&job);
+        Self::with_function(job, Box::new(move || scan(&scanned, Timestamp::now(), &mut lock(&memory))))
     }
 
-    fn with_look(job: Arc<Job>, look: Look) -> Self {
+    fn with_function(job: Arc<Job>, scan_directory: ScanFunction) -> Self {
         let (latest, _) = watch::channel(None);
-        Self { job, look, running: Mutex::default(), latest, last_success: Mutex::default() }
+        Self { job, scan_directory, running: Mutex::default(), latest, last_success: Mutex::default() }
     }
 
     /// Scans, or waits for the scan under way, until then at the latest.
@@ -83,7 +101,7 @@ impl Scanner {
 
     fn run(&self, began: Instant) {
         let running = Running(self);
-        let outcome = (self.look)().map(Arc::new).map_err(Arc::new);
+        let outcome = (self.scan_directory)().map(Arc::new).map_err(Arc::new);
         if let Ok(scan) = &outcome {
             *lock(&self.last_success) = Some((began, Arc::clone(scan)));
         }
@@ -106,13 +124,59 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A directory with real files, and a clock that the test sets.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    pub(crate) struct Site {
+        directory: tempfile::TempDir,
+        pub(crate) job: Job,
+        pub(crate) memory: Memory,
+        pub(crate) now: Timestamp,
+    }
+
+    impl Site {
+        pub(crate) fn new(source: Source, now: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let job = Job {
+                name: "medassist".parse().unwrap(),
+                directory: directory.path().to_owned(),
+                source,
+                rpo: Duration::from_secs(1800),
+            };
+            Self { directory, job, memory: Memory::default(), now: at(now) }
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            self.directory.path()
+        }
+
+        pub(crate) fn write(&self, name: &str, content: &[u8]) {
+            fs::write(self.path().join(name), content).unwrap();
+        }
+
+        pub(crate) fn scan(&mut self) -> Scan {
+            scan(&self.job, self.now, &mut self.memory).unwrap()
+        }
+    }
+
+    pub(crate) fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use super::*;
-    use crate::config::Source;
+    use crate::scan::Files;
 
     /// A directory that answers when it is told what, and hangs until then.
     struct Disk {
@@ -136,7 +200,7 @@ mod tests {
             counted.fetch_add(1, Ordering::SeqCst);
             lock(&inbox).recv().unwrap()
         };
-        Disk { scanner: Arc::new(Scanner::with_look(Arc::new(job), Box::new(look))), answers, looks }
+        Disk { scanner: Arc::new(Scanner::with_function(Arc::new(job), Box::new(look))), answers, looks }
     }
 
     fn soon() -> Instant {
@@ -207,5 +271,21 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), again).await.expect("a second scan");
+    }
+
+    #[test]
+    fn a_directory_that_vanishes_is_an_error_until_it_is_back() {
+        let mut site = testing::Site::new(Source::Manifests, "2026-11-22T18:20:00Z");
+        assert_eq!(site.scan().files, Files::default());
+        let (path, aside) = (site.path().to_owned(), site.path().with_extension("aside"));
+        fs::rename(&path, &aside).unwrap();
+        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
+        assert!(error.contains("No such file or directory") && error.ends_with("create or mount it"), "{error}");
+        fs::write(&path, b"").unwrap();
+        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
+        assert!(error.contains("Not a directory"), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(site.scan().files, Files::default());
     }
 }

@@ -13,10 +13,6 @@ pub(crate) enum Scope {
     Listener = 3,
 }
 
-impl Scope {
-    pub(crate) const ALL: [Self; 4] = [Self::Frontend, Self::Backend, Self::Server, Self::Listener];
-}
-
 /// The names and labels of the series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Naming {
@@ -166,6 +162,7 @@ mod tests {
 
     #[test]
     fn the_scopes_are_haproxys_numbers() {
-        assert_eq!(Scope::ALL.map(|scope| scope as u8), [0, 1, 2, 3]);
+        let scopes = [Scope::Frontend, Scope::Backend, Scope::Server, Scope::Listener];
+        assert_eq!(scopes.map(|scope| scope as u8), [0, 1, 2, 3]);
     }
 }

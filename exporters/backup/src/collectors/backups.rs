@@ -1,69 +1,76 @@
-//! What is there to restore from, and how the runs went.
+//! The backups that can be restored, and the results of the runs.
 
 use async_trait::async_trait;
-use exporter_toolkit::{BoxError, Collector, Desc, Families};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Desc, Families};
 use jiff::Timestamp;
 
-use super::scans::seconds;
+use super::backup_checks;
+use super::unix_time::unix_seconds;
+use crate::Session;
 use crate::scan::{LastRun, Scan};
-use crate::{Session, checks};
 
 const LAST_RUN_SUCCESS: Desc = Desc::gauge(
     "backup_last_run_success",
-    "1 if the newest run ended well and its backup is still whole, 0 if not. Absent without manifests, and while the newest can't be read.",
+    "Whether the newest run succeeded and its backup is still complete. Absent without manifests, and while the newest manifest is unreadable.",
     &["backup"],
-);
+)
+.field("outcome");
 const LAST_RUN: Desc = Desc::gauge(
     "backup_last_run_timestamp_seconds",
-    "When the newest run ended, well or not. Absent without manifests, and while the newest can't be read.",
+    "Unix time of the end of the newest run, successful or not. Absent without manifests, and while the newest manifest is unreadable.",
     &["backup"],
-);
+)
+.field("finished_at");
 const LAST_COMPLETE: Desc = Desc::gauge(
     "backup_last_complete_timestamp_seconds",
-    "When the newest complete backup was finished; what it holds is older, see its recovery point.",
+    "Unix time of the end of the newest complete backup; its recovery point is earlier.",
     &["backup"],
-);
+)
+.field("finished_at");
 const LAST_RECOVERY_POINT: Desc = Desc::gauge(
     "backup_last_recovery_point_timestamp_seconds",
-    "Everything up to this time can be restored from the newest complete backup.",
+    "Unix time up to which the newest complete backup can be restored.",
     &["backup"],
-);
+)
+.field("recovery_point");
 const LAST_SIZE: Desc =
-    Desc::gauge("backup_last_size_bytes", "Size of the newest complete backup's file.", &["backup"]);
+    Desc::gauge("backup_last_size_bytes", "Size of the file of the newest complete backup.", &["backup"])
+        .field("stored_bytes");
 const LAST_UNCOMPRESSED_SIZE: Desc = Desc::gauge(
     "backup_last_uncompressed_size_bytes",
-    "Size of what the newest complete backup holds. Absent without manifests.",
+    "Uncompressed size of the newest complete backup. Absent without manifests.",
     &["backup"],
-);
+)
+.field("uncompressed_bytes");
 const LAST_DURATION: Desc = Desc::gauge(
     "backup_last_duration_seconds",
-    "How long the newest complete backup took. Absent without manifests.",
+    "Duration of the run of the newest complete backup. Absent without manifests.",
     &["backup"],
-);
-const SIZE_MEDIAN: Desc = Desc::gauge(
-    "backup_size_median_bytes",
-    "Median size of the newest complete backups' files, of 30 at the most.",
-    &["backup"],
-);
+)
+.field("finished_at");
+const SIZE_MEDIAN: Desc =
+    Desc::gauge("backup_size_median_bytes", "Median file size of the newest 30 complete backups.", &["backup"])
+        .field("stored_bytes");
 const OLDEST_COMPLETE: Desc = Desc::gauge(
     "backup_oldest_complete_timestamp_seconds",
-    "When the oldest complete backup that is still there was finished.",
+    "Unix time of the end of the oldest complete backup.",
     &["backup"],
-);
-const COMPLETE_FILES: Desc = Desc::gauge("backup_complete_files", "Complete backups that are there.", &["backup"]);
+)
+.field("finished_at");
+const COMPLETE_FILES: Desc = Desc::gauge("backup_complete_files", "Current number of complete backups.", &["backup"]);
 const FILES: Desc = Desc::gauge(
     "backup_files",
-    "Backups by state: complete; partial, without its manifest or still written to; failed; unreadable, where manifest or content is \
-     not what it should be; missing, where the manifest's file is gone or of another size; future, with a time that has not come.",
+    "Current number of backups by state: complete; partial (no manifest, or still being written); failed; unreadable (manifest or content is invalid); missing (file is gone or has another size); future (its time is in the future).",
     &["backup", "state"],
 );
 const RUNS: Desc = Desc::gauge(
     "backup_runs",
-    "Runs by result, of which the manifests are still there. Absent without manifests.",
+    "Current number of runs by result, of those with a manifest. Absent without manifests.",
     &["backup", "result"],
-);
+)
+.field("outcome");
 const RPO_TARGET: Desc =
-    Desc::gauge("backup_rpo_target_seconds", "How old the recovery point may get, by --backup.rpo.", &["backup"]);
+    Desc::gauge("backup_rpo_target_seconds", "Maximum age of the recovery point (`--backup.rpo`).", &["backup"]);
 
 pub(crate) struct Backups;
 
@@ -74,7 +81,11 @@ impl Collector<Session> for Backups {
     }
 
     fn help(&self) -> &'static str {
-        "The newest complete backup, its recovery point and size, and how the runs went."
+        "The newest complete backup, its recovery point and size, and the results of the runs."
+    }
+
+    fn source(&self) -> &'static str {
+        "the directory's files, and the manifests of mysql-backup"
     }
 
     fn families(&self) -> Vec<Desc> {
@@ -95,16 +106,20 @@ impl Collector<Session> for Backups {
         ]
     }
 
+    fn checks(&self) -> &'static [&'static CheckDef] {
+        backup_checks::ALL
+    }
+
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        for look in &session.looks {
-            let job = &look.scanner.job;
+        for job_scan in &session.scans {
+            let job = &job_scan.scanner.job;
             out.push(&RPO_TARGET, &[job.name.as_str()], job.rpo.as_secs_f64());
-            // The collector of scans says why there is none.
-            if let Ok(scan) = &look.outcome {
+            // The collector `scans` reports the error.
+            if let Ok(scan) = &job_scan.outcome {
                 write(job.name.as_str(), scan, out);
             }
         }
-        checks::report_backups(session, Timestamp::now(), out);
+        backup_checks::report(session, Timestamp::now(), out);
         Ok(())
     }
 }
@@ -113,11 +128,11 @@ fn write(backup: &str, scan: &Scan, out: &mut Families) {
     match &scan.last_run {
         Some(LastRun::Ok { finished_at }) => {
             out.push(&LAST_RUN_SUCCESS, &[backup], 1.0);
-            out.push(&LAST_RUN, &[backup], seconds(*finished_at));
+            out.push(&LAST_RUN, &[backup], unix_seconds(*finished_at));
         }
         Some(LastRun::Failed { finished_at, .. }) => {
             out.push(&LAST_RUN_SUCCESS, &[backup], 0.0);
-            out.push(&LAST_RUN, &[backup], seconds(*finished_at));
+            out.push(&LAST_RUN, &[backup], unix_seconds(*finished_at));
         }
         Some(LastRun::Unknown { .. }) | None => {}
     }
@@ -127,8 +142,8 @@ fn write(backup: &str, scan: &Scan, out: &mut Families) {
     }
     if let Some(complete) = &scan.complete {
         let newest = &complete.newest;
-        out.push(&LAST_COMPLETE, &[backup], seconds(newest.finished_at));
-        out.push(&LAST_RECOVERY_POINT, &[backup], seconds(newest.recovery_point));
+        out.push(&LAST_COMPLETE, &[backup], unix_seconds(newest.finished_at));
+        out.push(&LAST_RECOVERY_POINT, &[backup], unix_seconds(newest.recovery_point));
         out.push(&LAST_SIZE, &[backup], newest.stored_bytes as f64);
         if let Some(bytes) = newest.uncompressed_bytes {
             out.push(&LAST_UNCOMPRESSED_SIZE, &[backup], bytes as f64);
@@ -137,7 +152,7 @@ fn write(backup: &str, scan: &Scan, out: &mut Families) {
             out.push(&LAST_DURATION, &[backup], duration.as_secs_f64());
         }
         out.push(&SIZE_MEDIAN, &[backup], complete.median_bytes);
-        out.push(&OLDEST_COMPLETE, &[backup], seconds(complete.oldest.finished_at));
+        out.push(&OLDEST_COMPLETE, &[backup], unix_seconds(complete.oldest.finished_at));
     }
     out.push(&COMPLETE_FILES, &[backup], scan.files.complete as f64);
     for (state, count) in scan.files.by_state() {

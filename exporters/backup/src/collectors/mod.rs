@@ -1,5 +1,8 @@
+mod backup_checks;
 mod backups;
 mod scans;
+mod unix_time;
+mod worst;
 
 use exporter_toolkit::Collector;
 

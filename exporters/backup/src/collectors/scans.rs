@@ -1,31 +1,35 @@
-//! Whether, when and how far the directories were read.
+//! The results of reading the directories.
 
 use async_trait::async_trait;
-use exporter_toolkit::{BoxError, Collector, Desc, Families};
-use jiff::Timestamp;
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families};
 
-use crate::{Session, checks};
+use super::unix_time::unix_seconds;
+use super::worst;
+use crate::Session;
 
 const SUCCESS: Desc =
-    Desc::gauge("backup_scan_success", "1 if the directory of this backup could be read, 0 if not.", &["backup"]);
+    Desc::gauge("backup_scan_success", "Whether the directory of this backup is readable.", &["backup"]);
 const DURATION: Desc =
-    Desc::gauge("backup_scan_duration_seconds", "How long reading the directory of this backup took.", &["backup"]);
+    Desc::gauge("backup_scan_duration_seconds", "Duration of the last scan of this backup's directory.", &["backup"]);
 const LAST_SUCCESS: Desc = Desc::gauge(
     "backup_scan_last_success_timestamp_seconds",
-    "When the last successful scan began; the series of this backup are of that time.",
+    "Unix time of the start of the last successful scan; the series of this backup are of that time.",
     &["backup"],
 );
 const TRUNCATED: Desc = Desc::gauge(
     "backup_scan_truncated",
-    "1 if there were more files than the exporter looks at: counts are too low then.",
+    "Whether there are more files than the limit of a scan: the numbers of files are too low.",
     &["backup"],
 );
 const AVAILABLE: Desc = Desc::gauge(
     "backup_filesystem_avail_bytes",
-    "Space for unprivileged users in the file system of this backup's directory.",
+    "Space available to unprivileged users in the file system of this backup's directory.",
     &["backup"],
-);
+)
+.field("f_bavail");
 
+const READABLE: CheckDef =
+    CheckDef { name: "readable", help: "Whether every backup directory is readable.", essential: false };
 pub(crate) struct Scans;
 
 #[async_trait]
@@ -35,21 +39,29 @@ impl Collector<Session> for Scans {
     }
 
     fn help(&self) -> &'static str {
-        "Whether, when and how far each directory was read, and the space in its file system."
+        "Success and duration of reading each directory, and the space in its file system."
+    }
+
+    fn source(&self) -> &'static str {
+        "the exporter's scans, and `statvfs`"
     }
 
     fn families(&self) -> Vec<Desc> {
         vec![SUCCESS, DURATION, LAST_SUCCESS, TRUNCATED, AVAILABLE]
     }
 
+    fn checks(&self) -> &'static [&'static CheckDef] {
+        &[&READABLE]
+    }
+
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        for look in &session.looks {
-            let backup = [look.scanner.job.name.as_str()];
-            out.push(&SUCCESS, &backup, f64::from(look.outcome.is_ok()));
-            if let Some(began) = look.scanner.last_success() {
-                out.push(&LAST_SUCCESS, &backup, seconds(began));
+        for job_scan in &session.scans {
+            let backup = [job_scan.scanner.job.name.as_str()];
+            out.push(&SUCCESS, &backup, f64::from(job_scan.outcome.is_ok()));
+            if let Some(began) = job_scan.scanner.last_success() {
+                out.push(&LAST_SUCCESS, &backup, unix_seconds(began));
             }
-            if let Ok(scan) = &look.outcome {
+            if let Ok(scan) = &job_scan.outcome {
                 out.push(&DURATION, &backup, scan.took.as_secs_f64());
                 out.push(&TRUNCATED, &backup, f64::from(scan.truncated));
                 if let Some(available) = scan.available_bytes {
@@ -57,15 +69,17 @@ impl Collector<Session> for Scans {
                 }
             }
         }
-        checks::report_directories(session, out);
-        match session.looks.iter().filter(|look| look.outcome.is_err()).count() {
+        let directories = session.scans.iter().map(|job_scan| {
+            Some(match &job_scan.outcome {
+                Ok(_) => (CheckStatus::Ok, format!("{}: readable", job_scan.scanner.job.name)),
+                Err(error) => (CheckStatus::Fail, format!("{}: {error}", job_scan.scanner.job.name)),
+            })
+        });
+        worst::report(&READABLE, directories, out);
+        match session.scans.iter().filter(|job_scan| job_scan.outcome.is_err()).count() {
             0 => Ok(()),
             // The check `readable` has their names and reasons.
-            failed => Err(format!("{failed} of {} directories can't be read", session.looks.len()).into()),
+            failed => Err(format!("{failed} of {} directories are unreadable", session.scans.len()).into()),
         }
     }
-}
-
-pub(super) fn seconds(time: Timestamp) -> f64 {
-    time.as_duration().as_secs_f64()
 }

@@ -1,4 +1,5 @@
-//! Is there something to restore from, young enough and of a usual size, and is there room for the next one?
+//! The health checks of the collector `backups`: is there a backup to restore, how old and how large is it, and is there
+//! space for the next one?
 
 use std::fmt;
 use std::time::Duration;
@@ -6,73 +7,53 @@ use std::time::Duration;
 use exporter_toolkit::{CheckDef, CheckStatus, Families, Finding};
 use jiff::{SignedDuration, Timestamp};
 
+use super::worst;
 use crate::Session;
 use crate::config::Job;
 use crate::scan::{LastRun, Scan};
 
-pub(crate) const ALL: &[CheckDef] = &[READABLE, RECOVERY_POINT, LAST_RUN, SIZE, SPACE];
+pub(super) const ALL: &[&CheckDef] = &[&RECOVERY_POINT, &LAST_RUN, &SIZE, &SPACE];
 
-const READABLE: CheckDef =
-    CheckDef { name: "readable", help: "Whether every backup directory can be read.", essential: false };
-const RECOVERY_POINT: CheckDef = CheckDef {
+static RECOVERY_POINT: CheckDef = CheckDef {
     name: "recovery_point",
-    help: "The age of the newest complete backup's recovery point against its target: warn above 80 %, fail above the target or where \
-           there is no complete backup.",
+    help: "Age of the newest complete backup's recovery point. Warns above 80 % of the target (`--backup.rpo`). Fails above the \
+           target, or without a complete backup.",
     essential: false,
 };
-const LAST_RUN: CheckDef = CheckDef {
+static LAST_RUN: CheckDef = CheckDef {
     name: "last_run",
-    help: "Whether the newest run ended well and its backup is still whole. Needs manifests.",
+    help: "Whether the newest run succeeded and its backup is still complete. Needs manifests.",
     essential: false,
 };
-const SIZE: CheckDef = CheckDef {
+static SIZE: CheckDef = CheckDef {
     name: "size",
-    help: "The newest complete backup against the median: warn below 50 % and above 200 %. Needs 5 backups, and ignores differences up \
-           to 64 KiB.",
+    help: "Size of the newest complete backup. Warns below 50 % and above 200 % of the median. Needs 5 backups, and ignores \
+           differences up to 64 KiB.",
     essential: false,
 };
-const SPACE: CheckDef = CheckDef {
+static SPACE: CheckDef = CheckDef {
     name: "space",
-    help: "Whether the file system has room for 1.5 times the newest complete backup: warn if not.",
+    help: "Warns when the file system has no space for 1.5 times the newest complete backup.",
     essential: false,
 };
 
-/// A median of fewer says little.
+/// Minimum number of backups for a median.
 const SIZE_MIN_BACKUPS: u64 = 5;
-/// A difference that the frame of a small dump makes.
+/// Small dumps vary this much without a change of the data.
 const SIZE_MIN_DIFFERENCE: f64 = 65_536.0;
 
-pub(crate) fn report_directories(session: &Session, out: &mut Families) {
-    let directories = session.looks.iter().map(|look| {
-        Some(match &look.outcome {
-            Ok(_) => (CheckStatus::Ok, format!("{}: can be read", look.scanner.job.name)),
-            Err(error) => (CheckStatus::Fail, format!("{}: {error}", look.scanner.job.name)),
-        })
-    });
-    report(&READABLE, directories, out);
-}
-
-pub(crate) fn report_backups(session: &Session, now: Timestamp, out: &mut Families) {
-    let judge = |judge: fn(&Job, &Scan, Timestamp) -> Option<Finding>| {
-        session.looks.iter().map(move |look| {
-            let scan = look.outcome.as_ref().ok()?;
-            let job = &look.scanner.job;
-            judge(job, scan, now).map(|(status, reason)| (status, format!("{}: {reason}", job.name)))
+pub(super) fn report(session: &Session, now: Timestamp, out: &mut Families) {
+    let each = |evaluate: fn(&Job, &Scan, Timestamp) -> Option<Finding>| {
+        session.scans.iter().map(move |job_scan| {
+            let scan = job_scan.outcome.as_ref().ok()?;
+            let job = &job_scan.scanner.job;
+            evaluate(job, scan, now).map(|(status, reason)| (status, format!("{}: {reason}", job.name)))
         })
     };
-    report(&RECOVERY_POINT, judge(recovery_point), out);
-    report(&LAST_RUN, judge(last_run), out);
-    report(&SIZE, judge(size), out);
-    report(&SPACE, judge(space), out);
-}
-
-/// One check over all backups: the worst status, and the reasons of those that have it.
-fn report(check: &'static CheckDef, findings: impl Iterator<Item = Option<Finding>>, out: &mut Families) {
-    let findings: Vec<_> = findings.flatten().collect();
-    let Some(worst) = findings.iter().map(|(status, _)| *status).max() else { return };
-    let reasons: Vec<_> =
-        findings.iter().filter(|(status, _)| *status == worst).map(|(_, reason)| reason.as_str()).collect();
-    out.check(check, worst, reasons.join("; "));
+    worst::report(&RECOVERY_POINT, each(recovery_point), out);
+    worst::report(&LAST_RUN, each(last_run), out);
+    worst::report(&SIZE, each(size), out);
+    worst::report(&SPACE, each(space), out);
 }
 
 fn recovery_point(job: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {
@@ -85,13 +66,16 @@ fn recovery_point(job: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {
         age if age > job.rpo * 4 / 5 => CheckStatus::Warn,
         _ => CheckStatus::Ok,
     };
-    Some((status, format!("a restore now would lose {} of data, the target is {}", Human(age), Human(job.rpo))))
+    Some((
+        status,
+        format!("a restore now would lose {} of data, the target is {}", HumanDuration(age), HumanDuration(job.rpo)),
+    ))
 }
 
 fn last_run(_: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {
-    let ago = |time: &Timestamp| Human(Duration::try_from(now.duration_since(*time)).unwrap_or_default());
+    let ago = |time: &Timestamp| HumanDuration(Duration::try_from(now.duration_since(*time)).unwrap_or_default());
     Some(match scan.last_run.as_ref()? {
-        LastRun::Ok { finished_at } => (CheckStatus::Ok, format!("ended well {} ago", ago(finished_at))),
+        LastRun::Ok { finished_at } => (CheckStatus::Ok, format!("succeeded {} ago", ago(finished_at))),
         LastRun::Failed { finished_at, why } => (CheckStatus::Fail, format!("failed {} ago: {why}", ago(finished_at))),
         LastRun::Unknown { why } => (CheckStatus::Fail, format!("unknown: {why}")),
     })
@@ -121,10 +105,10 @@ fn space(job: &Job, scan: &Scan, _: Timestamp) -> Option<Finding> {
     ))
 }
 
-/// A duration as people say it, to the second.
-struct Human(Duration);
+/// A duration for people, to the second: `1h 5m`.
+struct HumanDuration(Duration);
 
-impl fmt::Display for Human {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = i64::try_from(self.0.as_secs()).unwrap_or(i64::MAX);
         write!(f, "{:#}", SignedDuration::from_secs(seconds))
@@ -210,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn the_last_run_says_why_it_failed() {
+    fn a_failed_run_has_its_reason() {
         let of = |last_run| last_run_of(&Scan { last_run: Some(last_run), ..Scan::default() });
         let finished_at = at(NOW - 90);
-        assert_eq!(of(LastRun::Ok { finished_at }), (CheckStatus::Ok, "ended well 1m 30s ago".to_owned()));
+        assert_eq!(of(LastRun::Ok { finished_at }), (CheckStatus::Ok, "succeeded 1m 30s ago".to_owned()));
         let failed = of(LastRun::Failed { finished_at, why: "storage: disk full".to_owned() });
         assert_eq!(failed, (CheckStatus::Fail, "failed 1m 30s ago: storage: disk full".to_owned()));
         assert_eq!(of(LastRun::Unknown { why: "x".to_owned() }).0, CheckStatus::Fail);
