@@ -3,6 +3,8 @@
 //! `arbtest` makes random families with names, labels, helps and values of any content, and prints a seed when a case
 //! fails: put it into `arbtest(…).seed(0x…)` to run that case again.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a failed test panics")]
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::state::{CHECK_STATES, PROXY_STATES, ServerState, backend_state, check
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
 #[rustfmt::skip]
-static NUMBERS: Table = Table::new(Scope::Backend, &[
+pub(super) static NUMBERS: Table = Table::new(Scope::Backend, &[
     Column::gauge("qcur", "haproxy_backend_current_queue", "Current number of queued requests.").retired(),
     Column::gauge("qmax", "haproxy_backend_max_queue", "Maximum number of queued requests since the start.").retired(),
     Column::gauge("scur", "haproxy_backend_current_sessions", "Current number of sessions.").retired(),

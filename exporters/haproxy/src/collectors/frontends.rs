@@ -10,7 +10,7 @@ use crate::state::{PROXY_STATES, frontend_state};
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
 #[rustfmt::skip]
-static NUMBERS: Table = Table::new(Scope::Frontend, &[
+pub(super) static NUMBERS: Table = Table::new(Scope::Frontend, &[
     Column::gauge("scur", "haproxy_frontend_current_sessions", "Current number of sessions.").retired(),
     Column::gauge("smax", "haproxy_frontend_max_sessions", "Maximum number of concurrent sessions since the start.").retired(),
     Column::gauge("slim", "haproxy_frontend_limit_sessions", "Limit of sessions (maxconn).").retired(),

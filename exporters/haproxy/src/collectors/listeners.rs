@@ -10,7 +10,7 @@ use crate::state::LISTENER_STATES;
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
 #[rustfmt::skip]
-static NUMBERS: Table = Table::new(Scope::Listener, &[
+pub(super) static NUMBERS: Table = Table::new(Scope::Listener, &[
     Column::gauge("scur", "haproxy_listener_current_sessions", "Current number of sessions."),
     Column::gauge("smax", "haproxy_listener_max_sessions", "Maximum number of concurrent sessions since the start."),
     Column::gauge("slim", "haproxy_listener_limit_sessions", "Limit of sessions (maxconn)."),

@@ -174,6 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn a_family_comes_from_one_field_or_from_one_per_code() {
+        for table in [&frontends::NUMBERS, &backends::NUMBERS, &servers::NUMBERS, &listeners::NUMBERS] {
+            for naming in [Naming::Native, Naming::Exporter] {
+                let mut seen = std::collections::HashSet::new();
+                for (desc, column) in table.families(naming) {
+                    assert!(seen.insert((desc.name.as_ref(), column.code)), "{}", desc.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn counters_end_in_total() {
         for collector in [
             &servers::Servers as &dyn Collector<Session>,

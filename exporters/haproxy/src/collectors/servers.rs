@@ -10,7 +10,7 @@ use crate::state::{CHECK_STATES, ServerState, check_state};
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
 #[rustfmt::skip]
-static NUMBERS: Table = Table::new(Scope::Server, &[
+pub(super) static NUMBERS: Table = Table::new(Scope::Server, &[
     Column::gauge("qcur", "haproxy_server_current_queue", "Current number of queued requests.").retired(),
     Column::gauge("qmax", "haproxy_server_max_queue", "Maximum number of queued requests since the start.").retired(),
     Column::gauge("scur", "haproxy_server_current_sessions", "Current number of sessions.").retired(),
