@@ -300,7 +300,7 @@ async fn wrong_flags_stop_the_start_with_one_line() {
         (&["--backup.job=/var/backups"], "--backup.job=/var/backups: NAME:DIRECTORY is expected"),
         (&["--backup.job=a:/x", "--backup.rpo=soon"], "--backup.rpo=soon: expected a duration"),
         (&["--backup.job=a:/x", "--backup.stable-for=-1s"], "--backup.stable-for=-1s: expected a duration"),
-        (&["--backup.pattern=a:/x*/y"], "--backup.pattern=a:/x*/y: wildcards may stand in the file's name only"),
+        (&["--backup.pattern=a:/x*/y"], "--backup.pattern=a:/x*/y: wildcards are allowed in the file's name only"),
     ] {
         let finished = exporter(&[]).args(args).run(DEADLINE).await.unwrap();
         assert_eq!(finished.code, Some(1), "{finished:?}");

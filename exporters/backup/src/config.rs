@@ -58,7 +58,7 @@ pub enum ConfigError {
     Job(String),
     #[error("--backup.pattern={0}: NAME:DIRECTORY/PATTERN is expected, such as app:/var/backups/app/*.tar.gz")]
     Pattern(String),
-    #[error("--backup.pattern={0}: wildcards may stand in the file's name only, not in the directory")]
+    #[error("--backup.pattern={0}: wildcards are allowed in the file's name only, not in the directory")]
     WildDirectory(String),
     #[error("--backup.pattern={0}: only * and ? are wildcards here; give one --backup.pattern for each alternative")]
     Wildcard(String),
@@ -228,7 +228,7 @@ mod tests {
             (args(&[], &["app:/x/"], &[]), "--backup.pattern=app:/x/: NAME:DIRECTORY/PATTERN is expected"),
             (
                 args(&[], &["app:/x*/y.gz"], &[]),
-                "--backup.pattern=app:/x*/y.gz: wildcards may stand in the file's name",
+                "--backup.pattern=app:/x*/y.gz: wildcards are allowed in the file's name",
             ),
             (args(&[], &["app:/x/[0-9].gz"], &[]), "--backup.pattern=app:/x/[0-9].gz: only * and ? are wildcards"),
             (args(&["a:/x"], &["a:/y/*"], &[]), "the backup a is given twice"),

@@ -1,4 +1,4 @@
-//! Backups by the manifests of mysql-backup, which are written last: what no manifest calls good is none.
+//! Backups by the manifests of mysql-backup, which are written last: a backup without a successful manifest is not complete.
 
 use std::collections::BTreeMap;
 use std::io;

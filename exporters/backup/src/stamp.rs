@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
 /// The first date with a time of day: `20261122T180900Z`, `2026-11-22_18-09`, `20261122180900+0100` and their like. A date alone could be
-/// wrong by a day and is none. Without a zone it is local time, as `date` writes it.
+/// wrong by a day and is ignored. Without a zone it is local time, as `date` writes it.
 pub(crate) fn in_name(name: &str) -> Option<Timestamp> {
     in_name_of_zone(name, TimeZone::system)
 }
@@ -67,7 +67,7 @@ impl Reader<'_> {
         DateTime::new(year, month, day, hour, minute, second.unwrap_or_default(), 0).ok()
     }
 
-    /// `None` if it looks like a zone and is none.
+    /// `None` for an invalid zone.
     fn zone(&mut self) -> Option<Option<Offset>> {
         let sign = match self.0.first() {
             Some(b'Z' | b'z') => return Some(Some(Offset::UTC)),

@@ -1,7 +1,7 @@
 //! The answer to `show stat`: CSV with a header, read by the header's names.
 //!
 //! HAProxy adds columns with every version and leaves some out, so a column is found by its name, may be missing, and what is unknown is
-//! ignored. All fields stand in one text with one list of ends: an answer of 10,000 servers is a handful of allocations.
+//! ignored. All fields are in one text with one list of ends: an answer of 10,000 servers is a handful of allocations.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use csv_core::{ReadRecordResult, Reader};
 
 use crate::columns::Scope;
 
-/// A row's text at the most; HAProxy's rows are around 500 bytes.
+/// Maximum bytes of a row; HAProxy's rows are around 500 bytes.
 const MAX_ROW: usize = 64 * 1024;
 /// HAProxy 3.4 has about 150 columns.
 const MAX_COLUMNS: usize = 1024;

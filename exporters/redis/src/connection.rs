@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use crate::address::Endpoint;
 use exporter_toolkit::secret::SecretError;
 
-/// Bytes that a server may answer in one round trip. INFO ALL of a busy server is about 100 kB; 40 times that is no Redis any more.
+/// Maximum bytes of one response. INFO ALL of a busy server is about 100 kB.
 const ANSWER_LIMIT: u64 = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use exporter_toolkit::secret::{Secret, SecretError};
 
 use crate::address::Address;
 
-/// What the flags and the environment say, beside what an address itself says.
+/// The credentials of flags and environment. An address may have its own.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
     pub user: Option<String>,
