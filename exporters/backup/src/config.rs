@@ -17,8 +17,8 @@ pub struct Args {
     #[arg(long = "backup.job", value_name = "NAME:DIRECTORY", value_delimiter = ',', help_heading = "Backups")]
     pub jobs: Vec<String>,
 
-    /// A backup without manifests: a name, and a pattern of its files such as app:/var/backups/app/*.tar.gz. * and ? are the
-    /// wildcards, in the file's name only. Repeatable
+    /// A backup without manifests: a name, and a pattern of its files such as app:/var/backups/app/*.tar.gz. * and ?
+    /// are the wildcards, in the file's name only. Repeatable
     #[arg(long = "backup.pattern", value_name = "NAME:GLOB", value_delimiter = ',', help_heading = "Backups")]
     pub patterns: Vec<String>,
 

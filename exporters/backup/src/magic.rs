@@ -1,4 +1,5 @@
-//! Whether a file begins as its extension promises: an encrypted, empty or foreign content under a backup's name is no backup.
+//! Whether a file begins as its extension promises: an encrypted, empty or foreign content under a backup's name is no
+//! backup.
 
 /// The extension in lower case, and any of these beginnings.
 const KINDS: &[(&str, &[&[u8]])] = &[
@@ -19,7 +20,8 @@ const KINDS: &[(&str, &[&[u8]])] = &[
 /// More than the longest beginning above.
 pub(crate) const LONGEST: usize = 40;
 
-/// The extension, if its files are known to begin in a certain way; it is the last one that counts: `.sql.gz.age` is age's.
+/// The extension, if its files are known to begin in a certain way; it is the last one that counts: `.sql.gz.age` is
+/// age's.
 pub(crate) fn extension(name: &str) -> Option<&'static str> {
     let (_, extension) = name.rsplit_once('.')?;
     KINDS.iter().map(|(known, _)| *known).find(|known| known.eq_ignore_ascii_case(extension))

@@ -1,4 +1,5 @@
-//! Backups by the manifests of mysql-backup, which are written last: a backup without a successful manifest is not complete.
+//! Backups by the manifests of mysql-backup, which are written last: a backup without a successful manifest is not
+//! complete.
 
 use std::collections::BTreeMap;
 use std::io;

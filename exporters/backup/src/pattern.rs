@@ -1,4 +1,5 @@
-//! Backups by their files' names, where no manifest tells more: a file that is no longer written to and holds what its name says.
+//! Backups by their files' names, where no manifest tells more: a file that is no longer written to and holds what its
+//! name says.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,7 +1,7 @@
 //! The result of one scan of a backup's directory, and the scan in progress.
 //!
-//! The state is in the files, never in the exporter: a restart changes no series. Names are filtered before anything is opened, content that
-//! did not change is not read again, and directory entries, files and time are bounded.
+//! The state is in the files, never in the exporter: a restart changes no series. Names are filtered before anything is
+//! opened, content that did not change is not read again, and directory entries, files and time are bounded.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};

@@ -1,8 +1,8 @@
 //! One scan at a time for each job, shared by all scrapes that wait for it.
 //!
-//! A hung file system holds the thread that reads from it in the kernel, where nothing can cancel it. So each scan has a thread of its own:
-//! in the runtime's pool four of them would be all there are, and the program could not stop before they return. While one is stuck no second
-//! one starts, and those who wait for it go at their deadlines.
+//! A hung file system holds the thread that reads from it in the kernel, where nothing can cancel it. So each scan has
+//! a thread of its own: in the runtime's pool four of them would be all there are, and the program could not stop
+//! before they return. While one is stuck no second one starts, and those who wait for it go at their deadlines.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,7 +16,8 @@ use crate::config::{Job, Source};
 use crate::scan::{Remembered, Scan, ScanError, ScanInProgress};
 use crate::{manifests, pattern};
 
-/// Maximum age of a scan for a later scrape, if it ended after the deadline of its own: twice the usual scrape interval.
+/// Maximum age of a scan for a later scrape, if it ended after the deadline of its own: twice the usual scrape
+/// interval.
 const MAX_AGE: Duration = Duration::from_secs(120);
 
 type Outcome = Result<Arc<Scan>, Arc<ScanError>>;

@@ -1,12 +1,12 @@
-//! The time in a backup file's name. It is the run's start, and so nearer to the recovery point than the file's time of change, which is
-//! the run's end.
+//! The time in a backup file's name. It is the run's start, and so nearer to the recovery point than the file's time of
+//! change, which is the run's end.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
-/// The first date with a time of day: `20261122T180900Z`, `2026-11-22_18-09`, `20261122180900+0100` and their like. A date alone could be
-/// wrong by a day and is ignored. Without a zone it is local time, as `date` writes it.
+/// The first date with a time of day: `20261122T180900Z`, `2026-11-22_18-09`, `20261122180900+0100` and their like. A
+/// date alone could be wrong by a day and is ignored. Without a zone it is local time, as `date` writes it.
 pub(crate) fn in_name(name: &str) -> Option<Timestamp> {
     in_name_of_zone(name, TimeZone::system)
 }

@@ -255,8 +255,9 @@ fn sort_and_deduplicate<V>(text: &mut String, rows: &mut RowList<V>) -> u64 {
     (before - rows.len()) as u64
 }
 
-/// The label text in the order of the rows, so that encoding reads it from front to back. For 300,000 samples this takes
-/// a fifth off: the text of one family fits the processor's cache now, and the text of all families does not later.
+/// The label text in the order of the rows, so that encoding reads it from front to back. For 300,000 samples this
+/// takes a fifth off: the text of one family fits the processor's cache now, and the text of all families does not
+/// later.
 fn in_order<V>(text: &str, rows: &mut [Row<V>]) -> String {
     let mut ordered = String::with_capacity(text.len());
     for row in rows {

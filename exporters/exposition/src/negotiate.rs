@@ -27,7 +27,8 @@ pub struct Form {
     pub compression: Compression,
 }
 
-/// The preferred format of the scraper. Without a known format in the header it is text 0.0.4, which every scraper reads.
+/// The preferred format of the scraper. Without a known format in the header it is text 0.0.4, which every scraper
+/// reads.
 pub fn format(accept: Option<&str>) -> Format {
     best(accept.unwrap_or_default(), |media_type| {
         let mut parameters = media_type.split(';').map(str::trim);

@@ -6,25 +6,24 @@ mod info;
 mod source;
 mod stat;
 mod state;
+mod target;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use exporter_toolkit::duration::positive_duration;
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, Target, async_trait};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
 
 pub use crate::columns::Naming;
 pub use crate::source::UriError;
 pub use crate::state::ServerState;
 
-use crate::info::Info;
-use crate::source::{HttpClients, ReadError, Source};
-use crate::stat::{Row, Stat};
+use crate::source::{HttpClients, Source};
+use crate::target::Options;
+pub use crate::target::{HaproxyTarget, Session};
 
 // No Debug: the URI may hold a password.
 #[derive(clap::Args)]
@@ -58,13 +57,6 @@ pub struct Args {
 fn server_state(name: &str) -> Result<ServerState, String> {
     let known = ServerState::ALL.into_iter().find(|state| state.name() == name);
     known.ok_or_else(|| format!("one of {} is expected", ServerState::NAMES.join(", ")))
-}
-
-/// The options of every target.
-pub(crate) struct Options {
-    naming: Naming,
-    exclude_states: Vec<ServerState>,
-    timeout: Option<Duration>,
 }
 
 pub struct HaproxyExporter {
@@ -156,89 +148,5 @@ impl HaproxyExporter {
         let slot = Arc::new(Semaphore::new(1));
         slots.insert(address.to_owned(), Arc::downgrade(&slot));
         slot
-    }
-}
-
-/// One HAProxy.
-pub struct HaproxyTarget {
-    source: Source,
-    slot: Arc<Semaphore>,
-    options: Arc<Options>,
-    failures: Arc<Failures>,
-}
-
-impl HaproxyTarget {
-    fn new(source: Source, slot: Arc<Semaphore>, options: Arc<Options>) -> Self {
-        Self { source, slot, options, failures: Arc::default() }
-    }
-
-    /// The same target with another password. It keeps its slot and its counters.
-    fn with(&self, source: Source) -> Self {
-        Self {
-            source,
-            slot: Arc::clone(&self.slot),
-            options: Arc::clone(&self.options),
-            failures: Arc::clone(&self.failures),
-        }
-    }
-}
-
-#[async_trait]
-impl Target for HaproxyTarget {
-    type Session = Session;
-
-    fn address(&self) -> &str {
-        self.source.address()
-    }
-
-    async fn open(&self, deadline: Instant) -> Result<Session, BoxError> {
-        let deadline = self.options.timeout.map_or(deadline, |timeout| deadline.min(Instant::now() + timeout));
-        let slot = timeout_at(deadline, self.slot.acquire()).await;
-        let _slot = slot.map_err(|_| ReadError::Busy(self.source.address().to_owned()))??;
-        let answer = self.source.read(deadline).await?;
-        self.failures.add(answer.stat.broken);
-        Ok(Session {
-            stat: answer.stat,
-            info: answer.info,
-            options: Arc::clone(&self.options),
-            failures: Arc::clone(&self.failures),
-        })
-    }
-}
-
-/// Total number of rows and fields that could not be read.
-#[derive(Debug, Default)]
-pub(crate) struct Failures(AtomicU64);
-
-impl Failures {
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// HAProxy's response, which all collectors of a scrape read. The connection is already closed.
-pub struct Session {
-    stat: Stat,
-    info: Option<Info>,
-    options: Arc<Options>,
-    failures: Arc<Failures>,
-}
-
-impl Session {
-    /// The state of a server. An unknown word counts as a parse failure.
-    fn server_state(&self, row: Row<'_>) -> Option<ServerState> {
-        self.known(row.get("status"), ServerState::parse)
-    }
-
-    fn known<T>(&self, status: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let state = parse(status);
-        if state.is_none() && !status.is_empty() {
-            self.failures.add(1);
-        }
-        state
     }
 }

@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::info::Info;
 use crate::stat::Stat;
 
-/// An answer of 32 MiB is about 60,000 servers. It is held once as received and once as fields, for the length of a scrape.
+/// An answer of 32 MiB is about 60,000 servers. It is held once as received and once as fields, for the length of a
+/// scrape.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// Our own deadline comes this much before the toolkit's, which would only say that there was no answer.
@@ -302,7 +303,8 @@ fn split(answer: &str) -> Option<(&str, &str)> {
     Some(answer.split_at(at))
 }
 
-/// One client for all targets, so that connections are reused. Made when it is first needed: the runtime socket never needs it.
+/// One client for all targets, so that connections are reused. Made when it is first needed: the runtime socket never
+/// needs it.
 pub(crate) struct HttpClients {
     verify: bool,
     /// Connections that are kept for the next scrape, by host.

@@ -1,7 +1,8 @@
 //! The answer to `show stat`: CSV with a header, read by the header's names.
 //!
-//! HAProxy adds columns with every version and leaves some out, so a column is found by its name, may be missing, and what is unknown is
-//! ignored. All fields are in one text with one list of ends: an answer of 10,000 servers is a handful of allocations.
+//! HAProxy adds columns with every version and leaves some out, so a column is found by its name, may be missing, and
+//! what is unknown is ignored. All fields are in one text with one list of ends: an answer of 10,000 servers is a
+//! handful of allocations.
 
 use std::collections::HashMap;
 

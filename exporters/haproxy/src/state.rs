@@ -33,7 +33,8 @@ impl ServerState {
         }
     }
 
-    /// The retired exporter's `haproxy_server_up`. It knew a fixed list of words, so that `UP 3/5` and `DRAIN (agent)` read as down.
+    /// The retired exporter's `haproxy_server_up`. It knew a fixed list of words, so that `UP 3/5` and `DRAIN (agent)`
+    /// read as down.
     pub(crate) fn is_up(self) -> bool {
         matches!(self, Self::Up | Self::Drain)
     }

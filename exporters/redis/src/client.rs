@@ -84,7 +84,8 @@ pub struct Client {
     state: Mutex<State>,
 }
 
-/// Held by the scrape that runs: a second one, with another filter of collectors, waits for the connection instead of opening its own.
+/// Held by the scrape that runs: a second one, with another filter of collectors, waits for the connection instead of
+/// opening its own.
 #[derive(Default)]
 struct State {
     connection: Option<Connection>,
@@ -101,12 +102,14 @@ impl Client {
     async fn read(&self, attempt: &Attempt<'_>) -> Result<Session, Error> {
         let advice = "another scrape of the same server still holds the one connection";
         let mut state = attempt.in_time("waiting for the connection", advice, self.state.lock()).await?;
-        // Taken out: whatever goes wrong from here on, or drops this future, closes the connection with the answers that may still come.
+        // Taken out: whatever goes wrong from here on, or drops this future, closes the connection with the answers
+        // that may still come.
         let (mut connection, ping) = match state.connection.take() {
             Some(mut connection) => match ping(&mut connection, attempt).await {
                 Ok(ping) => (connection, ping),
                 Err(error @ Error::Timeout { .. }) => return Err(error),
-                // The server was restarted or closed the idle connection since the last scrape, or wants a password by now.
+                // The server was restarted or closed the idle connection since the last scrape, or wants a password by
+                // now.
                 Err(_) => self.connect(attempt, &mut state).await?,
             },
             None => self.connect(attempt, &mut state).await?,

@@ -103,7 +103,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Dials; nothing is sent yet. A host with several addresses is tried at one after the other, so there is never a second connection.
+    /// Dials; nothing is sent yet. A host with several addresses is tried at one after the other, so there is never a
+    /// second connection.
     pub(crate) async fn open(attempt: &Attempt<'_>, tls: Option<&TlsConnector>) -> Result<Self, Error> {
         let stream: Box<dyn Stream> = match attempt.endpoint {
             Endpoint::Unix(path) => {
@@ -135,8 +136,8 @@ impl Connection {
         attempt.in_time(step, advice, self.exchange(attempt, step, commands)).await?
     }
 
-    /// Not by way of redis' own connections: they lose what a server says before it is asked, which is how one that is out of connections
-    /// tells it, and they read without a limit.
+    /// Not by way of redis' own connections: they lose what a server says before it is asked, which is how one that is
+    /// out of connections tells it, and they read without a limit.
     async fn exchange(
         &mut self,
         attempt: &Attempt<'_>,

@@ -38,8 +38,8 @@ impl Credentials {
     }
 }
 
-/// A file holds one password, or the peer's JSON object of passwords by address: `{"redis://user@host:6379": "secret"}`. An address that is
-/// not in the object has no password: the passwords of other servers are not sent to it.
+/// A file holds one password, or the peer's JSON object of passwords by address: `{"redis://user@host:6379":
+/// "secret"}`. An address that is not in the object has no password: the passwords of other servers are not sent to it.
 fn password_in(secret: Secret, address: &Address, user: Option<&str>) -> Option<Secret> {
     let Ok(by_address) = serde_json::from_str::<HashMap<String, String>>(secret.expose()) else { return Some(secret) };
     let passwords = by_address.iter().filter_map(|(key, password)| Some((key.parse::<Address>().ok()?, password)));

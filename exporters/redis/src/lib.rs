@@ -1,7 +1,9 @@
-//! `redis-exporter`: Prometheus exporter for Redis and Valkey with the names of the Go redis_exporter, and health checks.
+//! `redis-exporter`: Prometheus exporter for Redis and Valkey with the names of the Go redis_exporter, and health
+//! checks.
 //!
 //! ```text
-//! RedisExporter ── target() ──▶ Client ── open(): PING, then INFO ALL and the rest in one round trip ──▶ Session ──▶ collectors
+//! RedisExporter ── target() ──▶ Client ── open(): PING, then INFO ALL and the rest in one round trip ──▶ Session ──▶
+//! collectors
 //! ```
 
 mod address;
@@ -150,8 +152,8 @@ impl Exporter for RedisExporter {
         Ok(self.probe_target(target)?)
     }
 
-    /// Passwords are read at each login, and each probe logs in. The main target keeps its connection: a new one logs in
-    /// again, with the current certificates.
+    /// Passwords are read at each login, and each probe logs in. The main target keeps its connection: a new one logs
+    /// in again, with the current certificates.
     fn reload(&self) -> Result<(), BoxError> {
         let target = main_target(&self.address, &self.credentials, &self.tls)?;
         *self.main_target() = target;

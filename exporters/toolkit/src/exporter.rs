@@ -25,9 +25,9 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// One sentence for `--help` and the landing page.
     const ABOUT: &'static str;
     const DEFAULT_PORT: u16;
-    /// The prefix of collector flags in the exporter that this one replaces, if it is not `collector.`. With `collect.`,
-    /// `--collect.NAME` and `--no-collect.NAME` are flags too, and the label `collector` has the prefix: service files,
-    /// rules and dashboards need no change.
+    /// The prefix of collector flags in the exporter that this one replaces, if it is not `collector.`. With
+    /// `collect.`, `--collect.NAME` and `--no-collect.NAME` are flags too, and the label `collector` has the prefix:
+    /// service files, rules and dashboards need no change.
     const PEER_COLLECTOR_PREFIX: Option<&'static str> = None;
     /// The health check that opening a session makes.
     const OPEN_CHECK: &'static CheckDef = &CheckDef {
@@ -57,7 +57,8 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     fn probe(&self, target: &str, query: &[(String, String)]) -> Result<Self::Target, BoxError>;
 
     /// Reads again what [`Self::new`] read from files (passwords, certificates, an ini file), at SIGHUP and at POST
-    /// `/-/reload`. After `Ok` new sessions use all of it. An error changes nothing. It may block: it has its own thread.
+    /// `/-/reload`. After `Ok` new sessions use all of it. An error changes nothing. It may block: it has its own
+    /// thread.
     fn reload(&self) -> Result<(), BoxError> {
         Ok(())
     }
@@ -85,7 +86,8 @@ pub trait Target: Send + Sync + 'static {
 /// Reads one part of a service and writes it as families.
 #[async_trait]
 pub trait Collector<S>: Send + Sync {
-    /// As in `--collector.NAME`, `collect[]=NAME` and, after [`Exporter::PEER_COLLECTOR_PREFIX`], the label `collector`.
+    /// As in `--collector.NAME`, `collect[]=NAME` and, after [`Exporter::PEER_COLLECTOR_PREFIX`], the label
+    /// `collector`.
     fn name(&self) -> &'static str;
 
     fn help(&self) -> &'static str;

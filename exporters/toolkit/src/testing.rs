@@ -9,7 +9,8 @@ use crate::declared;
 use crate::exporter::Collector;
 use crate::family::Families;
 
-/// What the collector writes for this session. Panics if it fails, or writes a family or check that it does not declare.
+/// What the collector writes for this session. Panics if it fails, or writes a family or check that it does not
+/// declare.
 pub async fn collect<S>(collector: &dyn Collector<S>, session: &S) -> Families {
     let mut families = Families::default();
     let result = collector.collect(session, &mut families).await;

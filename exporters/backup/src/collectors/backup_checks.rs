@@ -1,5 +1,5 @@
-//! The health checks of the collector `backups`: is there a backup to restore, how old and how large is it, and is there
-//! space for the next one?
+//! The health checks of the collector `backups`: is there a backup to restore, how old and how large is it, and is
+//! there space for the next one?
 
 use std::fmt;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use exporter_toolkit::{CheckDef, CheckStatus, Families, Finding};
 use jiff::{SignedDuration, Timestamp};
 
-use super::worst;
-use crate::Session;
+use super::worst::report_worst;
 use crate::config::Job;
 use crate::scan::{LastRun, Scan};
+use crate::target::Session;
 
-pub(super) const ALL: &[&CheckDef] = &[&RECOVERY_POINT, &LAST_RUN, &SIZE, &SPACE];
+pub(super) const CHECKS: &[&CheckDef] = &[&RECOVERY_POINT, &LAST_RUN, &SIZE, &SPACE];
 
 static RECOVERY_POINT: CheckDef = CheckDef {
     name: "recovery_point",
@@ -42,7 +42,7 @@ const SIZE_MIN_BACKUPS: u64 = 5;
 /// Small dumps vary this much without a change of the data.
 const SIZE_MIN_DIFFERENCE: f64 = 65_536.0;
 
-pub(super) fn report(session: &Session, now: Timestamp, out: &mut Families) {
+pub(super) fn report_backups(session: &Session, now: Timestamp, out: &mut Families) {
     let each = |evaluate: fn(&Job, &Scan, Timestamp) -> Option<Finding>| {
         session.scans.iter().map(move |job_scan| {
             let scan = job_scan.outcome.as_ref().ok()?;
@@ -50,10 +50,10 @@ pub(super) fn report(session: &Session, now: Timestamp, out: &mut Families) {
             evaluate(job, scan, now).map(|(status, reason)| (status, format!("{}: {reason}", job.name)))
         })
     };
-    worst::report(&RECOVERY_POINT, each(recovery_point), out);
-    worst::report(&LAST_RUN, each(last_run), out);
-    worst::report(&SIZE, each(size), out);
-    worst::report(&SPACE, each(space), out);
+    report_worst(&RECOVERY_POINT, each(recovery_point), out);
+    report_worst(&LAST_RUN, each(last_run), out);
+    report_worst(&SIZE, each(size), out);
+    report_worst(&SPACE, each(space), out);
 }
 
 fn recovery_point(job: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use exporter_toolkit::{BoxError, CheckDef, Collector, Desc, Families};
 use jiff::Timestamp;
 
-use super::backup_checks;
+use super::backup_checks::{CHECKS, report_backups};
 use super::unix_time::unix_seconds;
-use crate::Session;
 use crate::scan::{LastRun, Scan};
+use crate::target::Session;
 
 const LAST_RUN_SUCCESS: Desc = Desc::gauge(
     "backup_last_run_success",
@@ -107,7 +107,7 @@ impl Collector<Session> for Backups {
     }
 
     fn checks(&self) -> &'static [&'static CheckDef] {
-        backup_checks::ALL
+        CHECKS
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
@@ -119,7 +119,7 @@ impl Collector<Session> for Backups {
                 write(job.name.as_str(), scan, out);
             }
         }
-        backup_checks::report(session, Timestamp::now(), out);
+        report_backups(session, Timestamp::now(), out);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ mod worst;
 
 use exporter_toolkit::Collector;
 
-use crate::Session;
+use crate::target::Session;
 
 pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
     vec![Box::new(backups::Backups), Box::new(scans::Scans)]

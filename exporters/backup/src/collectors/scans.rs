@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families};
 
 use super::unix_time::unix_seconds;
-use super::worst;
-use crate::Session;
+use super::worst::report_worst;
+use crate::target::Session;
 
 const SUCCESS: Desc =
     Desc::gauge("backup_scan_success", "Whether the directory of this backup is readable.", &["backup"]);
@@ -75,7 +75,7 @@ impl Collector<Session> for Scans {
                 Err(error) => (CheckStatus::Fail, format!("{}: {error}", job_scan.scanner.job.name)),
             })
         });
-        worst::report(&READABLE, directories, out);
+        report_worst(&READABLE, directories, out);
         match session.scans.iter().filter(|job_scan| job_scan.outcome.is_err()).count() {
             0 => Ok(()),
             // The check `readable` has their names and reasons.

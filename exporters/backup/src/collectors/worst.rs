@@ -3,7 +3,11 @@
 use exporter_toolkit::{CheckDef, Families, Finding};
 
 /// Reports the worst status, and the reasons of the backups that have it.
-pub(super) fn report(check: &'static CheckDef, findings: impl Iterator<Item = Option<Finding>>, out: &mut Families) {
+pub(super) fn report_worst(
+    check: &'static CheckDef,
+    findings: impl Iterator<Item = Option<Finding>>,
+    out: &mut Families,
+) {
     let findings: Vec<_> = findings.flatten().collect();
     let Some(worst) = findings.iter().map(|(status, _)| *status).max() else { return };
     let reasons: Vec<_> =

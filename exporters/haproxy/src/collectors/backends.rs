@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::write_numbers;
-use crate::Session;
+use super::numbers::write_numbers;
 use crate::columns::{Column, Naming, Scope, Table};
 use crate::stat::Row;
 use crate::state::{CHECK_STATES, PROXY_STATES, ServerState, backend_state, check_state};
+use crate::target::Session;
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
 #[rustfmt::skip]

@@ -2,7 +2,7 @@
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use crate::Session;
+use crate::target::Session;
 
 const PARSE_FAILURES: Desc = Desc::counter(
     "haproxy_exporter_csv_parse_failures_total",

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Families, HealthChecks, async_trait};
 
-use crate::Session;
 use crate::columns::Scope;
 use crate::state::{ServerState, backend_state};
+use crate::target::Session;
 
 static SERVING: CheckDef =
     CheckDef { name: "serving", help: "Fails when no backend that has servers has a usable one.", essential: true };
@@ -49,8 +49,8 @@ const MAX_NAME: usize = 64;
 // Not a doc comment: clap would make it the program's description.
 #[derive(clap::Args)]
 pub(super) struct Thresholds {
-    /// Warn (check `backends`) when a backend has fewer usable servers than this. A backend with fewer servers needs all of
-    /// them [default: half of the servers that are not in maintenance or drained]
+    /// Warn (check `backends`) when a backend has fewer usable servers than this. A backend with fewer servers needs
+    /// all of them [default: half of the servers that are not in maintenance or drained]
     #[arg(long = "haproxy.min-servers", value_name = "SERVERS", help_heading = "HAProxy")]
     min_servers: Option<usize>,
 }

@@ -5,14 +5,13 @@ mod csv;
 mod frontends;
 mod health;
 mod listeners;
+mod numbers;
 mod process;
 mod servers;
 
-use exporter_toolkit::{Collector, Families, HealthCollector};
+use exporter_toolkit::{Collector, HealthCollector};
 
-use crate::Session;
-use crate::columns::{Scope, Table};
-use crate::stat::{Row, number};
+use crate::target::Session;
 
 pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
     vec![
@@ -26,35 +25,6 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
     ]
 }
 
-/// Writes the numbers of these rows, family by family.
-fn write_numbers(session: &Session, table: &Table, rows: &[Row<'_>], out: &mut Families) {
-    for (desc, column) in table.families(session.options.naming) {
-        let Some(index) = session.stat.column(column.field) else { continue };
-        let family = out.family(desc);
-        for row in rows {
-            let text = row.field(index);
-            // HAProxy leaves some fields empty: the HTTP responses of a TCP proxy, the limit of an unlimited server.
-            if text.is_empty() {
-                continue;
-            }
-            let Some(value) = number(text) else {
-                session.failures.add(1);
-                continue;
-            };
-            let (labels, count) = labels(table.scope, row, column.code);
-            family.push(&labels[..count], value / column.divisor);
-        }
-    }
-}
-
-fn labels<'a>(scope: Scope, row: &Row<'a>, code: Option<&'a str>) -> ([&'a str; 3], usize) {
-    let (proxy, name, code_value) = (row.proxy(), row.name(), code.unwrap_or_default());
-    match (scope, code) {
-        (Scope::Frontend | Scope::Backend, _) => ([proxy, code_value, ""], 1 + usize::from(code.is_some())),
-        (Scope::Server | Scope::Listener, _) => ([proxy, name, code_value], 2 + usize::from(code.is_some())),
-    }
-}
-
 #[cfg(test)]
 mod test_kit {
     use std::sync::Arc;
@@ -64,7 +34,8 @@ mod test_kit {
     use crate::columns::Naming;
     use crate::info::Info;
     use crate::stat::Stat;
-    use crate::{Options, ServerState, Session};
+    use crate::state::ServerState;
+    use crate::target::{Options, Session};
 
     /// A session with this response to `show stat`.
     pub(super) fn session(csv: &str, naming: Naming) -> Session {

@@ -2,8 +2,8 @@
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use crate::Session;
 use crate::columns::Naming;
+use crate::target::Session;
 
 const fn gauge(field: &'static str, name: &'static str, help: &'static str) -> Desc {
     Desc::gauge(name, help, &[]).field(field)

@@ -41,7 +41,8 @@ impl Changes {
             status: check.status,
             reason: check.reason.clone(),
         });
-        // While the service is down its collectors do not run. That is one event, and the connection's check reports it.
+        // While the service is down its collectors do not run. That is one event, and the connection's check reports
+        // it.
         let collectors = report.collectors.iter().filter(|_| exposition.up).map(|outcome| Change {
             subject: format!("collector {}", outcome.name),
             status: if outcome.success { CheckStatus::Ok } else { CheckStatus::Fail },

@@ -9,8 +9,8 @@ use tokio::sync::OnceCell;
 use crate::health::Report;
 use service_kit::lock::lock;
 
-/// From this number of samples on, the page is made on another thread. 10,000 samples take about 1 ms to encode and 5 ms
-/// to compress, and more would delay `/-/healthy` and other scrapes.
+/// From this number of samples on, the page is made on another thread. 10,000 samples take about 1 ms to encode and 5
+/// ms to compress, and more would delay `/-/healthy` and other scrapes.
 const LARGE_PAGE_SAMPLES: usize = 10_000;
 
 /// The compressor of the page before, for reuse. While one page is in the making, another one makes its own.

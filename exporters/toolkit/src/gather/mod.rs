@@ -75,8 +75,9 @@ struct Running {
 }
 
 impl Running {
-    /// Whether the gather failed because of its short deadline, and a scraper with this deadline has more time left than
-    /// the gather had. A failure in the first half of the gather's time (a refused connection) would repeat itself.
+    /// Whether the gather failed because of its short deadline, and a scraper with this deadline has more time left
+    /// than the gather had. A failure in the first half of the gather's time (a refused connection) would repeat
+    /// itself.
     fn failed_on_short_deadline(&self, exposition: &Exposition, deadline: Instant) -> bool {
         let now = Instant::now();
         let time = self.deadline - self.started;
@@ -144,8 +145,8 @@ impl<E: Exporter> Gatherer<E> {
         self.enabled.iter().map(|&i| self.collectors[i].name())
     }
 
-    /// The collectors of these `collect[]` parameters, or all enabled ones without any. An unknown name is an error that
-    /// lists the known ones.
+    /// The collectors of these `collect[]` parameters, or all enabled ones without any. An unknown name is an error
+    /// that lists the known ones.
     pub(crate) fn choose(&self, names: &[&str]) -> Result<Vec<usize>, String> {
         if names.is_empty() {
             return Ok(self.enabled.clone());
