@@ -24,7 +24,7 @@ const LISTEN_ADDRESS: &str = "listen_address";
 /// Passwords come from files or from MEDASSIST_API_MYSQL_PASSWORD and MEDASSIST_API_REDIS_PASSWORD, never from flags.
 /// SIGHUP reads the password and token files and --web.config.file again.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "medassist-api", version, max_term_width = 120)]
+#[command(name = "medassist-api", version = service_kit::build::version(env!("CARGO_PKG_VERSION")), max_term_width = 120)]
 pub struct Flags {
     /// Address of the API: `:PORT` for every interface, `HOST:PORT` or `[IPv6]:PORT` for one
     #[arg(long = "web.listen-address", default_value = ":8080", value_name = "ADDRESS")]

@@ -76,6 +76,7 @@ pub async fn run(flags: Flags) -> Result<(), RunError> {
     tracing::info!(
         instance = app.instance,
         version = env!("CARGO_PKG_VERSION"),
+        revision = service_kit::build::REVISION,
         api = api.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
         metrics = metrics.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
         tls = web.current().has_tls(),

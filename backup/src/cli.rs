@@ -38,7 +38,7 @@ Examples:
 /// server's list of objects, and writes a manifest last. A run that fails leaves a manifest with the reason, and no
 /// file that looks like a backup.
 #[derive(Debug, Parser)]
-#[command(name = "mysql-backup", version, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(name = "mysql-backup", version = service_kit::build::version(env!("CARGO_PKG_VERSION")), after_help = AFTER_HELP, max_term_width = 120)]
 pub struct Cli {
     /// Server to back up: host, host:port or unix:///path/to/socket
     #[arg(long = "mysql.address", value_name = "ADDRESS", default_value = "127.0.0.1:3306", value_parser = address::parser(3306))]

@@ -233,7 +233,7 @@ async fn a_server_that_hangs_in_the_middle_of_an_answer() {
     }
     let report = get_within(&exporter, "/health", 1.0).await.unwrap().json();
     let reason = report["reasons"][0].as_str().unwrap();
-    assert!(reason.starts_with("query: ") && reason.contains("within"), "{reason}");
+    assert!(reason.starts_with("ping_query: ") && reason.contains("within"), "{reason}");
     // At most two per scrape, and no background task waits for the rest of an answer.
     assert!(fake.accepted() <= 2 * 4, "{} connections in four scrapes", fake.accepted());
     no_connection_is_left(&fake, &behaviour).await;
@@ -387,7 +387,7 @@ async fn probes_take_their_account_from_a_section() {
     get_page(&exporter, &probe(tcp.clone(), "client")).await.unwrap().expect("mysql_up", &[], 0.0).unwrap();
     for (path, reason) in [
         (probe(tcp, "elsewhere"), "no section [elsewhere]"),
-        (probe("db:port".to_owned(), "client"), "no address of a server"),
+        (probe("db:port".to_owned(), "client"), "invalid address"),
         ("/probe".to_owned(), "target"),
     ] {
         let reply = http::get(&exporter.url(&path)).await.unwrap();

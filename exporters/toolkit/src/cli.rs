@@ -121,7 +121,7 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
-            revision = crate::REVISION,
+            revision = service_kit::build::REVISION,
             target = gatherer.target_address(),
             listen = ?addresses(&listeners),
             tls = web.current().has_tls(),
@@ -183,9 +183,8 @@ fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
 }
 
 fn command<E: Exporter>() -> Command {
-    let mut command = Command::new(E::PROGRAM)
-        .version(format!("{} (revision {})", env!("CARGO_PKG_VERSION"), crate::REVISION))
-        .after_help(format!(
+    let mut command =
+        Command::new(E::PROGRAM).version(service_kit::build::version(env!("CARGO_PKG_VERSION"))).after_help(format!(
             "Every flag is also an environment variable: --web.listen-address is {}.",
             env::variable(E::PROGRAM, "web.listen-address")
         ));

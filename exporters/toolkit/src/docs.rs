@@ -36,7 +36,7 @@ pub fn metrics_markdown<E: Exporter>() -> String {
     );
     page.push_str("\n## Health checks\n\n| Check | Essential | Help |\n|---|---|---|\n");
     let checks = collectors.iter().flat_map(|collector| collector.checks().iter().copied());
-    for check in std::iter::once(E::OPEN_CHECK).chain(checks).chain(E::checks()) {
+    for check in std::iter::once(E::OPEN_CHECK).chain(checks) {
         let essential = if check.essential { "yes" } else { "no" };
         let _ = writeln!(page, "| `{}` | {essential} | {} |", check.name, cell(check.help));
     }

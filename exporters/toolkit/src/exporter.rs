@@ -45,11 +45,6 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// All collectors, in the order of `--help`.
     fn collectors() -> Vec<Box<dyn Collector<<Self::Target as Target>::Session>>>;
 
-    /// Health checks that no collector declares; see [`Collector::checks`].
-    fn checks() -> &'static [CheckDef] {
-        &[]
-    }
-
     /// The target of `/metrics`.
     fn target(&self) -> Arc<Self::Target>;
 
@@ -93,9 +88,7 @@ pub trait Collector<S>: Send + Sync {
     fn help(&self) -> &'static str;
 
     /// What it reads, for METRICS.md: a statement, a command, a file. A family adds its field with [`Desc::field`].
-    fn source(&self) -> &'static str {
-        ""
-    }
+    fn source(&self) -> &'static str;
 
     fn enabled_by_default(&self) -> bool {
         true

@@ -24,7 +24,7 @@ pub(crate) fn landing_page<E: Exporter>(gatherer: &Gatherer<E>, telemetry_path: 
         target = escape_html(&gatherer.target_address()),
         collectors = collectors.join(", "),
         version = env!("CARGO_PKG_VERSION"),
-        revision = crate::REVISION,
+        revision = service_kit::build::REVISION,
     );
     response(StatusCode::OK, "text/html; charset=utf-8", page)
 }

@@ -31,9 +31,3 @@ pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};
 pub use health_collector::{HealthChecks, HealthCollector};
 /// What an exporter needs of the service kit, so that it depends on the toolkit only.
 pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret};
-
-/// The revision that the program was built from, if the build sets it.
-const REVISION: &str = match option_env!("BUILD_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};

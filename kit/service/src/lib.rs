@@ -4,6 +4,7 @@
 //! on `listen` and `resolve`.
 
 pub mod address;
+pub mod build;
 pub mod duration;
 pub mod env;
 pub mod error_chain;

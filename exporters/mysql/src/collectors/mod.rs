@@ -8,7 +8,6 @@ mod canary;
 mod engine_innodb_status;
 mod global_status;
 mod global_variables;
-mod grade;
 mod health;
 mod heartbeat;
 mod innodb_compression;
@@ -32,7 +31,7 @@ mod transactions;
 mod user;
 mod user_summary;
 
-use exporter_toolkit::Collector;
+use exporter_toolkit::{Collector, HealthCollector};
 use exporter_toolkit::flags::defaults;
 
 use crate::session::Session;
@@ -45,7 +44,7 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(innodb_compression::INNODB_CMP),
         Box::new(innodb_compression::INNODB_CMPMEM),
         Box::new(query_response_time::QueryResponseTime),
-        Box::new(health::Health { thresholds: defaults() }),
+        Box::new(HealthCollector::<health::Health>::default()),
         Box::new(transactions::Transactions { thresholds: defaults() }),
         Box::new(logins::Logins),
         Box::new(canary::Canary { options: defaults() }),

@@ -7,7 +7,6 @@ use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Familie
 use mysql_kit::Version;
 use tokio::time::Instant;
 
-use super::grade::grade;
 use crate::rows::Rows;
 use crate::session::Session;
 
@@ -207,7 +206,7 @@ fn write_transactions(open: Group<'_>, thresholds: Thresholds, out: &mut Familie
         return out.check(&TRANSACTIONS, CheckStatus::Ok, "no open transaction");
     };
     out.push(&OLDEST, &[], started);
-    let status = grade(seconds, thresholds.transaction_warn, thresholds.transaction_fail);
+    let status = CheckStatus::grade(seconds, thresholds.transaction_warn, thresholds.transaction_fail);
     let reason = format!("{} open transactions, the oldest for {seconds:.0} s in thread {thread}", open.count);
     let advice = "it holds locks and old row versions; KILL the thread if it is not needed";
     out.check(&TRANSACTIONS, status, advised(status, reason, advice));
@@ -219,7 +218,7 @@ fn write_locks(waits: Group<'_>, thresholds: Thresholds, out: &mut Families) {
         return out.check(&METADATA_LOCKS, CheckStatus::Ok, "no statement waits for a metadata lock");
     };
     out.push(&LONGEST_WAIT, &[], started);
-    let status = grade(seconds, thresholds.metadata_lock_warn, thresholds.metadata_lock_fail);
+    let status = CheckStatus::grade(seconds, thresholds.metadata_lock_warn, thresholds.metadata_lock_fail);
     let reason = format!("{} statements wait for a metadata lock, thread {thread} for {seconds:.0} s", waits.count);
     let advice = "an open transaction or an ALTER TABLE holds it, and later statements wait as well";
     out.check(&METADATA_LOCKS, status, advised(status, reason, advice));
@@ -232,7 +231,7 @@ fn advised(status: CheckStatus, reason: String, advice: &str) -> String {
 
 fn write_history(length: f64, thresholds: Thresholds, out: &mut Families) {
     out.push(&HISTORY_LENGTH, &[], length);
-    let status = grade(length, thresholds.history_warn, thresholds.history_fail);
+    let status = CheckStatus::grade(length, thresholds.history_warn, thresholds.history_fail);
     let reason = format!("InnoDB's history list has {length} entries");
     out.check(&UNDO_HISTORY, status, advised(status, reason, "end long transactions, or raise innodb_purge_threads"));
 }

@@ -14,6 +14,7 @@ pub(crate) struct OwnFamilies {
     pub(crate) collector_duration: Desc,
     pub(crate) scrapes: Desc,
     pub(crate) dropped: Desc,
+    pub(crate) log_lines_dropped: Desc,
     pub(crate) build_info: Desc,
     pub(crate) reload_successful: Desc,
     pub(crate) reload_success_time: Desc,
@@ -54,6 +55,12 @@ impl OwnFamilies {
                 "Total number of dropped samples: duplicate, invalid, or over the limit of one family (`--scrape.sample-limit`).",
                 &["reason"],
             ),
+            log_lines_dropped: Desc::dynamic(
+                Kind::Counter,
+                format!("{ns}_exporter_log_lines_dropped_total"),
+                "Total number of log lines that were not written, because standard error was stalled or closed.",
+                &[],
+            ),
             build_info: Desc::dynamic(
                 Kind::Info,
                 format!("{program}_build_info"),
@@ -75,13 +82,14 @@ impl OwnFamilies {
         }
     }
 
-    pub(crate) fn all(&self) -> [&Desc; 8] {
+    pub(crate) fn all(&self) -> [&Desc; 9] {
         [
             &self.up,
             &self.collector_success,
             &self.collector_duration,
             &self.scrapes,
             &self.dropped,
+            &self.log_lines_dropped,
             &self.build_info,
             &self.reload_successful,
             &self.reload_success_time,
@@ -90,12 +98,13 @@ impl OwnFamilies {
 
     /// Writes what does not belong to a single scrape. A page of `/probe` is about its target only and has none of it.
     pub(super) fn write_totals(&self, totals: &Totals, out: &mut Families) {
-        out.push(&self.build_info, &[env!("CARGO_PKG_VERSION"), crate::REVISION], 1.0);
+        out.push(&self.build_info, &[env!("CARGO_PKG_VERSION"), service_kit::build::REVISION], 1.0);
         out.push(&self.scrapes, &[], totals.gathers as f64);
         out.push(&self.reload_successful, &[], f64::from(totals.last_reload_successful));
         if let Ok(since) = totals.last_reload_success.duration_since(UNIX_EPOCH) {
             out.push(&self.reload_success_time, &[], since.as_secs_f64());
         }
+        out.push(&self.log_lines_dropped, &[], service_kit::logging::dropped_lines() as f64);
         let Dropped { duplicate, invalid, limit } = totals.dropped;
         for (reason, count) in [("duplicate", duplicate), ("invalid", invalid), ("limit", limit)] {
             out.push(&self.dropped, &[reason], count as f64);

@@ -64,6 +64,10 @@ impl Collector<()> for ScriptedCollector {
         "Scripted."
     }
 
+    fn source(&self) -> &'static str {
+        "the script"
+    }
+
     fn families(&self) -> Vec<Desc> {
         vec![VALUE]
     }

@@ -3,7 +3,6 @@
 use exporter_toolkit::flags::positive;
 use exporter_toolkit::{CheckDef, CheckStatus, Finding};
 
-use crate::collectors::grade::grade;
 use crate::history::Trend;
 use crate::rows::Rows;
 
@@ -39,7 +38,7 @@ pub(super) fn find(status: &Rows, variables: &Rows, trend: Option<Trend>, thresh
     let max = variables.lookup_number("max_connections").filter(|max| *max > 0.0)?;
     let percent = 100.0 * connected / max;
     let reason = format!("{connected} of {max} connections in use ({percent:.0} %)");
-    let status = grade(percent, thresholds.connections_warn, thresholds.connections_fail);
+    let status = CheckStatus::grade(percent, thresholds.connections_warn, thresholds.connections_fail);
     let growth = trend.map_or(0.0, |trend| trend.connections);
     let seconds_left = (max - connected).max(0.0) / growth;
     if percent < FORECAST_MIN_PERCENT || growth <= 0.0 || seconds_left >= thresholds.connections_forecast {

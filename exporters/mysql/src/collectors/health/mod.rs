@@ -6,9 +6,8 @@ mod certificate;
 mod connections;
 mod replication;
 
-use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::flags::positive;
-use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, Finding, async_trait};
+use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Families, Finding, HealthChecks, async_trait};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -48,56 +47,33 @@ pub(super) struct Thresholds {
     certificate: certificate::Thresholds,
 }
 
-pub(super) struct Health {
-    pub(super) thresholds: Thresholds,
-}
+pub(super) struct Health;
 
 #[async_trait]
-impl Collector<Session> for Health {
-    fn name(&self) -> &'static str {
-        "health"
-    }
+impl HealthChecks for Health {
+    type Session = Session;
+    type Thresholds = Thresholds;
 
-    fn help(&self) -> &'static str {
-        "Health checks on the status, the variables and the replication status; it writes no other series."
-    }
+    const HELP: &'static str =
+        "Health checks on the status, the variables and the replication status; it writes no other series.";
+    const SOURCE: &'static str = "the answers of global_status, global_variables and slave_status";
+    const CHECKS: &'static [&'static CheckDef] = &[
+        &PING_QUERY,
+        &CONNECTIONS,
+        &REPLICATION,
+        &ERRANT_TRANSACTIONS,
+        &READ_ONLY,
+        &TABLE_CACHE,
+        &TEMP_TABLES,
+        &CERTIFICATE,
+    ];
 
-    fn source(&self) -> &'static str {
-        "the answers of global_status, global_variables and slave_status"
-    }
-
-    fn families(&self) -> Vec<Desc> {
-        Vec::new()
-    }
-
-    fn checks(&self) -> &'static [&'static CheckDef] {
-        &[
-            &PING_QUERY,
-            &CONNECTIONS,
-            &REPLICATION,
-            &ERRANT_TRANSACTIONS,
-            &READ_ONLY,
-            &TABLE_CACHE,
-            &TEMP_TABLES,
-            &CERTIFICATE,
-        ]
-    }
-
-    fn augment_args(&self, command: Command) -> Command {
-        Thresholds::augment_args(command)
-    }
-
-    fn configure(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.thresholds.update_from_arg_matches(matches)
-    }
-
-    async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let thresholds = self.thresholds;
+    async fn report(session: &Session, thresholds: &Thresholds, out: &mut Families) -> Result<(), BoxError> {
         let (status, variables, replication) =
             tokio::join!(session.status(), session.variables(), session.replication());
         match &status {
             Ok(answer) => {
-                out.finding(&PING_QUERY, Some(ping_query(answer, thresholds)));
+                out.finding(&PING_QUERY, Some(ping_query(answer, thresholds.query_warn)));
                 let certificate = certificate::find(&answer.rows, Timestamp::now(), thresholds.certificate);
                 out.finding(&CERTIFICATE, certificate);
             }
@@ -140,9 +116,9 @@ fn sample(status: &Rows) -> Option<StatusSample> {
     })
 }
 
-fn ping_query(answer: &Answer, thresholds: Thresholds) -> Finding {
+fn ping_query(answer: &Answer, warn: f64) -> Finding {
     let seconds = answer.took.as_secs_f64();
-    let status = if seconds < thresholds.query_warn { CheckStatus::Ok } else { CheckStatus::Warn };
+    let status = if seconds < warn { CheckStatus::Ok } else { CheckStatus::Warn };
     (status, format!("SHOW GLOBAL STATUS took {:.1} ms", seconds * 1000.0))
 }
 
@@ -150,14 +126,11 @@ fn ping_query(answer: &Answer, thresholds: Thresholds) -> Finding {
 mod tests {
     use std::time::Duration;
 
-    use exporter_toolkit::flags::defaults;
-
     use super::*;
 
     #[test]
     fn a_slow_answer_warns() {
-        let found =
-            |millis| ping_query(&Answer { rows: Rows::default(), took: Duration::from_millis(millis) }, defaults());
+        let found = |millis| ping_query(&Answer { rows: Rows::default(), took: Duration::from_millis(millis) }, 1.0);
         assert_eq!(found(3), (CheckStatus::Ok, "SHOW GLOBAL STATUS took 3.0 ms".to_owned()));
         assert_eq!(found(1000).0, CheckStatus::Warn);
     }

@@ -3,7 +3,6 @@
 use exporter_toolkit::flags::positive;
 use exporter_toolkit::{CheckDef, CheckStatus, Finding};
 
-use crate::collectors::grade::grade;
 use crate::replication::Channel;
 use crate::rows::Rows;
 
@@ -62,7 +61,7 @@ pub(super) fn find(channel: Channel<'_>, thresholds: Thresholds) -> Finding {
         return (CheckStatus::Warn, format!("replication from {source}: threads are running, but the lag is unknown"));
     };
     let delay = number("sql_delay").unwrap_or(0.0);
-    let status = grade((lag - delay).max(0.0), thresholds.lag_warn, thresholds.lag_fail);
+    let status = CheckStatus::grade((lag - delay).max(0.0), thresholds.lag_warn, thresholds.lag_fail);
     let configured = if delay > 0.0 { format!(" ({delay} s of it configured)") } else { String::new() };
     (status, format!("replication from {source}: {lag} s behind{configured}"))
 }
