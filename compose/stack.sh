@@ -1,41 +1,47 @@
 #!/usr/bin/env bash
 # Starts, shows and stops the whole of MedAssist in containers: what `make compose-up`, `compose-status` and `compose-down` call.
-# usage: compose/stack.sh up [SERVICE...] | down | status | secrets
+# usage: compose/stack.sh up [SERVICE...] | down | status
 # COMPOSE_PROFILES=logs,tracing adds Elasticsearch, Kibana and Filebeat, and Jaeger. COMPOSE_UP_OPTIONS are more options of `docker compose up`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 compose=(docker compose)
+secrets=${MEDASSIST_SECRETS:-$PWD/secrets}
 # How long the slowest first start may take: images are there, volumes are empty.
 readonly TIMEOUT=${COMPOSE_TIMEOUT:-600}
 
 fail() { echo "compose: $*" >&2; exit 1; }
 
 # Made once: a running service keeps its password. The directory is its owner's alone, the files in it are readable by every container's user.
-secrets() {
+generate_secrets() {
     local name
-    mkdir -p secrets
-    chmod 700 secrets
+    mkdir -p "$secrets"
+    chmod 700 "$secrets"
     for name in mysql_root mysql_api mysql_exporter mysql_backup redis_api redis_exporter webhook_token grafana_admin grafana_secret_key \
         grafana_elasticsearch elastic_password kibana_system_password filebeat_password kibana_key_security kibana_key_savedobjects kibana_key_reporting; do
-        [[ -s secrets/$name ]] && continue
+        [[ -s $secrets/$name ]] && continue
         # Hexadecimal: nothing to be escaped in SQL, YAML or a URL. Complete or not there at all.
-        openssl rand -hex 24 >"secrets/$name.new"
-        chmod 644 "secrets/$name.new"
-        mv "secrets/$name.new" "secrets/$name"
-        echo "compose: generated secrets/$name"
+        openssl rand -hex 24 >"$secrets/$name.new"
+        chmod 644 "$secrets/$name.new"
+        mv "$secrets/$name.new" "$secrets/$name"
+        echo "compose: generated $secrets/$name"
     done
     # Redis' own file has hashes only. The API is the default user, for it logs in with a password alone.
     {
         echo "user default on #$(hash redis_api) ~* &* +@all -@admin -@dangerous +info"
         echo "user exporter on #$(hash redis_exporter) -@all +ping +info +config|get +slowlog|len +slowlog|get +latency|latest +cluster|info +client|setname"
-    } >secrets/redis_users.new
-    chmod 644 secrets/redis_users.new
-    # The same file stays, with its inode, which the container has mounted.
-    cmp -s secrets/redis_users.new secrets/redis_users || cat secrets/redis_users.new >secrets/redis_users
-    rm secrets/redis_users.new
+    } >"$secrets/redis_users.new"
+    chmod 644 "$secrets/redis_users.new"
+    mv "$secrets/redis_users.new" "$secrets/redis_users"
 }
 
-hash() { tr -d '\n' <"secrets/$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
+hash() { tr -d '\n' <"$secrets/$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
+
+# A mounted file keeps the host's mode, and the containers' users are others: after a clone with umask 077 they could read nothing.
+readable() {
+    local hidden
+    hidden=$(find . ../prometheus ../alertmanager ../grafana -path ./secrets -prune -o \( -type d ! -perm -o=rx -o -type f ! -perm -o=r \) -print | head -3)
+    [[ -z $hidden ]] || fail "containers can't read $(tr '\n' ' ' <<<"$hidden"): chmod -R o+rX compose prometheus alertmanager grafana"
+}
 
 # One line a container: service, state, health, exit code.
 states() { "${compose[@]}" ps --all --format '{{.Service}} {{.State}} {{if .Health}}{{.Health}}{{else}}-{{end}} {{.ExitCode}}'; }
@@ -53,7 +59,8 @@ up() {
     "${compose[@]}" version >/dev/null 2>&1 || fail "docker compose is missing: https://docs.docker.com/compose/install/"
     docker info >/dev/null 2>&1 || fail "the Docker engine does not answer: is it running, and may this user use it?"
     command -v openssl >/dev/null || fail "openssl is missing: it makes the passwords"
-    secrets
+    readable
+    generate_secrets
     [[ ,${COMPOSE_PROFILES-}, != *,tracing,* ]] || export OTEL_EXPORTER_OTLP_ENDPOINT=${OTEL_EXPORTER_OTLP_ENDPOINT:-http://jaeger:4317}
     export MEDASSIST_REVISION=${MEDASSIST_REVISION:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}
     # It waits for what others depend on, and returns when the last container is started.
@@ -89,8 +96,8 @@ haproxy 8404 /stats HAProxy's statistics
 kibana 5601 / Kibana (logs)
 jaeger 16686 / Jaeger (traces)
 URLS
-    [[ -z $(published grafana 3000) ]] || echo "  Grafana's user is admin, its password is in $PWD/secrets/grafana_admin"
-    [[ -z $(published kibana 5601) ]] || echo "  Kibana's user is elastic, its password is in $PWD/secrets/elastic_password"
+    [[ -z $(published grafana 3000) ]] || echo "  Grafana's user is admin, its password is in $secrets/grafana_admin"
+    [[ -z $(published kibana 5601) ]] || echo "  Kibana's user is elastic, its password is in $secrets/elastic_password"
 }
 
 status() {
@@ -105,10 +112,10 @@ status() {
 down() {
     # With all profiles: what was started with one is stopped without it, too. Data stays in the volumes.
     COMPOSE_PROFILES='*' "${compose[@]}" down --remove-orphans
-    echo "compose: stopped; data stays in volumes, passwords in $PWD/secrets. To delete both: see compose/README.md"
+    echo "compose: stopped; data stays in volumes, passwords in $secrets. To delete both: see compose/README.md"
 }
 
 case ${1-} in
-up | down | status | secrets) "$@" ;;
+up | down | status) "$@" ;;
 *) sed -n '3,4s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -1,0 +1,413 @@
+"""Starts the core of compose/ from nothing and checks it; one line a check. usage: checks.py WORK_DIRECTORY (called by `run`)"""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from browser import Browser
+from load import Load
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMPOSE = REPOSITORY / "compose"
+PROJECT = os.environ["COMPOSE_PROJECT_NAME"]
+SECRETS = Path(os.environ["MEDASSIST_SECRETS"])
+PATIENTS = f"http://127.0.0.1:{os.environ['PATIENTS_PORT']}"
+PROMETHEUS = f"http://127.0.0.1:{os.environ['PROMETHEUS_PORT']}"
+# There is no stand-in for these, so they are not started.
+NOT_STARTED = {"grafana", "cadvisor"}
+# README.md gives the reason for each. Whoever adds one adds it there, too.
+ROOT = {"cadvisor", "docker-api", "filebeat"}
+WRITABLE = {"cadvisor", "elasticsearch"}
+PRIVILEGED = {"cadvisor"}
+GIB = 1024**3
+
+failed = []
+passed = 0
+
+
+def check(good, what, detail=""):
+    global passed
+    if good:
+        passed += 1
+        print(f"  ok      {what}", flush=True)
+    else:
+        failed.append(what)
+        print(f"  FAILED  {what}{': ' if detail else ''}{detail}", flush=True)
+
+
+def run(*command, fails=False, **options):
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode and not fails:
+        raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done
+
+
+def compose(*arguments, **options):
+    return run("docker", "compose", *arguments, cwd=COMPOSE, **options).stdout
+
+
+def get(url, **options):
+    with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10) as response:
+        return response.read().decode()
+
+
+def until(seconds, condition):
+    """The condition's last value: once it is true, or when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.25)
+    return value
+
+
+def container(service):
+    return compose("ps", "--all", "--quiet", service).strip()
+
+
+def inspect(*containers):
+    return json.loads(run("docker", "inspect", *containers).stdout)
+
+
+def query(expression):
+    answer = json.loads(get(f"{PROMETHEUS}/api/v1/query", data=f"query={urllib.parse.quote(expression)}".encode()))
+    return {tuple(sorted(row["metric"].items())): float(row["value"][1]) for row in answer["data"]["result"]}
+
+
+def servers():
+    """HAProxy's view: server -> (status, sessions)."""
+    rows = [line.split(",") for line in get(f"http://127.0.0.1:{os.environ['HAPROXY_STATS_PORT']}/stats;csv").splitlines()]
+    return {row[1]: (row[17], int(row[7])) for row in rows if row[0] == "be_api" and row[1].startswith("api")}
+
+
+def all_up():
+    return all(status == "UP" for status, _ in servers().values())
+
+
+# ---- Without a container ---------------------------------------------------------------------------------------------------------------------------
+
+
+def files_and_pins():
+    print("files:")
+    document = json.loads(compose("--profile", "*", "config", "--format", "json"))
+    services = document["services"]
+    check(len(services) >= 20, "compose.yaml is valid with all profiles")
+
+    floating = [image for image in map(lambda s: s["image"], services.values()) if not re.search(r":v?\d+\.\d+\.\d+(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", image)]
+    check(not floating, "every image has an exact version", ", ".join(floating))
+
+    missing, hidden = set(), set()
+    for service in services.values():
+        for mount in service.get("volumes", []):
+            source = Path(mount["source"])
+            if mount["type"] != "bind" or REPOSITORY not in source.parents:
+                continue
+            if not source.exists():
+                missing.add(str(source.relative_to(REPOSITORY)))
+            for path in [source, *source.rglob("*")] if source.exists() else []:
+                if not os.stat(path).st_mode & 0o004 or (path.is_dir() and not os.stat(path).st_mode & 0o001):
+                    hidden.add(str(path.relative_to(REPOSITORY)))
+    check(not missing, "every file that a service mounts exists", ", ".join(sorted(missing)))
+    check(not hidden, "every file that a service mounts is readable by any user", ", ".join(sorted(hidden)))
+
+    public = [name for name, s in services.items() for port in s.get("ports", []) if port.get("host_ip") != "127.0.0.1"]
+    check(not public, "ports are published on loopback only", ", ".join(public))
+    unhealthy = [name for name, s in services.items() if "healthcheck" not in s and s.get("restart") != "no"]
+    check(set(unhealthy) <= {"cadvisor", "nginx-exporter"}, "every service has a healthcheck, but for the listed", ", ".join(unhealthy))
+
+    unbounded = [n for n, s in services.items() if not (s.get("mem_limit") and s.get("pids_limit") and s.get("cpus"))]
+    check(not unbounded, "memory, processors and processes of every service are bounded", ", ".join(unbounded))
+    unrotated = [n for n, s in services.items() if not s.get("logging", {}).get("options", {}).get("max-size")]
+    check(not unrotated, "logs of every service are rotated", ", ".join(unrotated))
+    soft = [n for n, s in services.items() if n not in PRIVILEGED and (s.get("cap_drop") != ["ALL"] or s.get("cap_add") or "no-new-privileges:true" not in s.get("security_opt", []))]
+    check(not soft, "no service has a capability or may gain one, but for the listed", ", ".join(soft))
+    check({n for n, s in services.items() if not s.get("read_only")} == WRITABLE, "root file systems are read-only, but for the listed")
+    check({n for n, s in services.items() if s.get("privileged")} == PRIVILEGED, "no service is privileged, but for the listed")
+    sockets = {n for n, s in services.items() for v in s.get("volumes", []) if v["source"] in ("/var/run/docker.sock", "/var/run")}
+    check(sockets == {"docker-api", "cadvisor"}, "the engine's socket is in the listed services only", ", ".join(sockets))
+    for network in ("data", "logs", "docker"):
+        check(document["networks"][network].get("internal"), f"network {network} has no way out")
+    with_data = {n for n, s in services.items() if "data" in s.get("networks", {})}
+    expected = {"mysql", "redis", "api1", "api2", "api3", "mysql-exporter", "redis-exporter", "mysql-backup"}
+    check(with_data == expected, "the stores are reachable by those that work on them only", ", ".join(with_data ^ expected))
+    readme = (COMPOSE / "README.md").read_text()
+    undocumented = [name for name in services if f"`{name}`" not in readme]
+    check(not undocumented, "README.md names every service", ", ".join(undocumented))
+    return [name for name, s in services.items() if not s.get("profiles") and name not in NOT_STARTED]
+
+
+# ---- The start -------------------------------------------------------------------------------------------------------------------------------------
+
+
+def start(core):
+    print("start:")
+    begun = time.monotonic()
+    done = run("./stack.sh", "up", *core, cwd=COMPOSE, fails=True)
+    check(done.returncode == 0, f"the core comes up from nothing: {time.monotonic() - begun:.0f} s", done.stdout[-1500:] + done.stderr[-1500:])
+    if done.returncode:
+        print(compose("logs", "--tail=20"))
+        return False
+    check(run("./stack.sh", "status", cwd=COMPOSE, fails=True).returncode == 0, "stack.sh status agrees")
+    return True
+
+
+def containers_are_hardened(core):
+    print("containers:")
+    root, writable, unhealthy = [], [], []
+    for name in core:
+        state = inspect(container(name))[0]
+        if state["State"].get("Health", {}).get("Status", "healthy") != "healthy" or not state["State"]["Running"]:
+            unhealthy.append(name)
+        # Of every process, not of the configuration: an entrypoint may change users.
+        users = {line.split()[0] for line in run("docker", "top", name_of(name), "-eo", "uid,pid").stdout.splitlines()[1:]}
+        if "0" in users and name not in ROOT:
+            root.append(name)
+        if not state["HostConfig"]["ReadonlyRootfs"] and name not in WRITABLE:
+            writable.append(name)
+    check(not unhealthy, "every healthcheck is healthy", ", ".join(unhealthy))
+    check(not root, "no process runs as root, but in the listed", ", ".join(root))
+    check(not writable, "no root file system is writable, but the listed", ", ".join(writable))
+    for service, command in {
+        "prometheus": ["promtool", "check", "config", "/etc/prometheus/prometheus.yml"],
+        "alertmanager": ["amtool", "check-config", "/etc/alertmanager/alertmanager.yml"],
+        "haproxy": ["haproxy", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg"],
+    }.items():
+        done = run("docker", "exec", name_of(service), *command, fails=True)
+        check(done.returncode == 0, f"{service} finds its configuration good, as its own user", done.stdout + done.stderr)
+    ours = [s for s in core if s.startswith(("api", "mysql-exporter", "redis-exporter", "haproxy-exporter", "backup-exporter"))]
+    sizes = {s: inspect(inspect(container(s))[0]["Image"])[0]["Size"] / 1e6 for s in ours}
+    if os.environ.get("COMPOSE_TEST_PROFILE", "release") != "debug":
+        check(max(sizes.values()) <= 15, f"our images have 15 MB at most: {max(sizes.values()):.1f}")
+    labels = inspect(inspect(container("api1"))[0]["Image"])[0]["Config"]["Labels"]
+    check(labels.get("org.opencontainers.image.version") and labels.get("org.opencontainers.image.revision"), "our images say what they are")
+
+
+def name_of(service):
+    return f"{PROJECT}-{service}-1"
+
+
+def targets_are_up():
+    print("observability:")
+
+    def down():
+        targets = json.loads(get(f"{PROMETHEUS}/api/v1/targets?state=active"))["data"]["activeTargets"]
+        return {t["labels"]["instance"]: t["lastError"] for t in targets if t["health"] != "up"}, len(targets)
+
+    until(45, lambda: set(down()[0]) <= NOT_STARTED)
+    missing, count = down()
+    check(set(missing) <= NOT_STARTED and count - len(missing) >= 12, f"every target of Prometheus is up: {count - len(missing)}, without {', '.join(NOT_STARTED)}", str(missing))
+    flags = json.loads(get(f"{PROMETHEUS}/api/v1/status/flags"))["data"]
+    check(flags["storage.tsdb.retention.time"] == "40d" and "exemplar-storage" in flags["enable-feature"], "Prometheus keeps 40 days, and exemplars")
+    for what, expression in {
+        "the four exporters see their services": "mysql_up + on() redis_up + on() haproxy_up + on() backup_up == 4",
+        "all three replicas are in service": 'haproxy_backend_active_servers{proxy="be_api"} == 3',
+        "a complete backup is there": 'backup_complete_files{backup="mysql"} >= 1',
+        "the backup job reached the Pushgateway": "mysql_backup_status == 1",
+        "nginx is measured": "nginx_up == 1",
+    }.items():
+        check(until(40, lambda: query(expression)), what, expression)
+
+    alert = [{"labels": {"alertname": "ComposeTest", "severity": "p1", "service": "test"}, "annotations": {"summary": "s", "description": "d"}}]
+    alertmanager = f"http://127.0.0.1:{os.environ['ALERTMANAGER_PORT']}/api/v2/alerts"
+    get(alertmanager, data=json.dumps(alert).encode(), headers={"Content-Type": "application/json"})
+    received = until(30, lambda: "ComposeTest" in run("docker", "exec", name_of("nginx"), "wget", "-q", "-O", "-", "http://haproxy:8080/api/alerts").stdout)
+    check(received, "an alert reaches the API through Alertmanager's webhook")
+
+
+# ---- What a patient does ---------------------------------------------------------------------------------------------------------------------------
+
+
+def pay_in_a_browser(pictures):
+    print("a patient:")
+    with Browser() as browser:
+        browser.open(f"{PATIENTS}/")
+        state = browser.wait_for("document.getElementById('status').dataset.state")
+        check(state == "good", "the page shows that all services are up", state)
+        browser.screenshot(pictures / "booking.png")
+        # By keyboard alone: the second specialty, then on to the button.
+        browser.evaluate("document.querySelector('input[name=specialty]').focus()")
+        browser.press("ArrowDown")
+        for _ in range(10):
+            if browser.evaluate("document.activeElement.id") == "pay":
+                break
+            browser.press("Tab")
+        browser.press("Enter", text="\r")
+        receipt = browser.wait_for("!document.getElementById('receipt').hidden && document.getElementById('receipt-id').textContent")
+        amount = browser.evaluate("document.getElementById('receipt-amount').textContent")
+        focus = browser.evaluate("document.activeElement.id")
+        browser.screenshot(pictures / "receipt.png")
+        check(amount == "€69.00", "a payment by keyboard leads to its receipt", amount)
+        check(focus == "receipt-title", "the receipt has the focus, so that it is read out", focus)
+        payment = json.loads(get(f"{PATIENTS}/api/payment/{receipt}"))
+        check(payment["amount_cents"] == 6900, "the receipt's payment is in the database", str(payment))
+        browser.open(f"{PATIENTS}/?receipt={receipt}")
+        browser.wait_for("!document.getElementById('receipt').hidden")
+        check(True, "the receipt has an address of its own")
+        check(not browser.complaints, "the browser's console has no error", "; ".join(browser.complaints))
+    return receipt
+
+
+def front_door():
+    print("nginx:")
+    with urllib.request.urlopen(f"{PATIENTS}/", timeout=10) as response:
+        headers = response.headers
+    wanted = ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Permissions-Policy")
+    check(all(headers.get(name) for name in wanted), "security headers are there")
+    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PATIENTS_PORT"]), timeout=10)
+    for path in ("/api/alerts", "/api/webhook/alert", "/metrics", "/stub_status", "/../environment/http.conf"):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        check(response.status in (400, 404), f"{path} is not published", str(response.status))
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    body = json.dumps({"consultation_id": "c-trace", "amount_cents": 100, "currency": "EUR"}).encode()
+    get(f"{PATIENTS}/api/payment", data=body, headers={"Idempotency-Key": f"trace-{time.time()}", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    lines = until(5, lambda: [line for line in logs("nginx").splitlines() if trace in line and "/api/payment" in line])
+    try:
+        entry = json.loads(lines[-1])
+        good = entry["status"] == 201 and isinstance(entry["duration_ms"], int) and entry["trace_id"] == trace
+    except (ValueError, KeyError, IndexError):
+        good = False
+    check(good, "nginx logs JSON with the trace", str(lines[-1:]))
+    check(any(trace in logs(api) for api in ("api1", "api2", "api3")), "the same trace is in the API's log")
+
+
+def logs(service):
+    done = run("docker", "logs", name_of(service))
+    return done.stdout + done.stderr
+
+
+def no_secret_shows(core):
+    print("secrets:")
+    secrets = {path.name: path.read_text().strip() for path in SECRETS.iterdir() if path.name != "redis_users"}
+    check(len(secrets) >= 10 and min(map(len, secrets.values())) >= 32, f"{len(secrets)} secrets were generated")
+    check(SECRETS.stat().st_mode & 0o777 == 0o700, "only their owner can enter the secrets' directory")
+    everything = run("docker", "inspect", *[container(name) for name in core]).stdout
+    images = run("docker", "image", "inspect", *{image for image in compose("config", "--images", *core).split()}).stdout
+    logged = {name: logs(name) for name in core}
+    processes = {name: run("docker", "top", name_of(name), "-eo", "pid,args").stdout for name in core}
+    shown = []
+    for secret, value in secrets.items():
+        if value in everything or value in images:
+            shown.append(f"{secret} in docker inspect")
+        shown += [f"{secret} in the log of {name}" for name, text in logged.items() if value in text]
+        shown += [f"{secret} in the arguments of {name}" for name, text in processes.items() if value in text]
+    check(not shown, "no secret is in docker inspect, a log or a process's arguments", ", ".join(shown))
+
+
+# ---- Faults ----------------------------------------------------------------------------------------------------------------------------------------
+
+
+def under_load(what, fault, seconds, spare=0):
+    """No request fails; with `spare`, none later than so many seconds after the fault."""
+    with Load("127.0.0.1", int(os.environ["PATIENTS_PORT"])) as load:
+        time.sleep(2)
+        fault()
+        at = load.elapsed()
+        time.sleep(seconds)
+    bad = load.failed_after(at + spare) if spare else load.failures
+    check(load.durations and not bad, f"{what}: {load.summary()}", str(bad[:3]))
+
+
+def faults():
+    print("faults:")
+    compose_all_up = lambda: until(30, all_up)
+    under_load("api2 is killed", lambda: run("docker", "kill", name_of("api2")), 6)
+    run("docker", "start", name_of("api2"))
+    check(compose_all_up(), "api2 is back in service")
+
+    under_load("api2 hangs", lambda: run("docker", "pause", name_of("api2")), 10)
+    run("docker", "unpause", name_of("api2"))
+    check(compose_all_up(), "api2 is back in service after the hang")
+
+    wrong = Path(sys.argv[1]) / "wrong-password.yaml"
+    wrong.write_text("services: {api2: {environment: {MEDASSIST_API_MYSQL_PASSWORD_FILE: /run/secrets/webhook_token}}}\n")
+    files = os.environ["COMPOSE_FILE"]
+    up = ["docker", "compose", "up", "--detach", "--no-deps", "--no-build", "api2"]
+    under_load(
+        "api2 has a wrong database password, after 3 s",
+        lambda: run(*up, cwd=COMPOSE, env={**os.environ, "COMPOSE_FILE": f"{files}:{wrong}"}), 10, spare=3,
+    )
+    run(*up, cwd=COMPOSE)
+    check(compose_all_up(), "api2 is back in service with its password")
+
+    address = lambda: inspect(container("api2"))[0]["NetworkSettings"]["Networks"][f"{PROJECT}_medassist"]["IPAddress"]
+    before = address()
+    compose("rm", "--stop", "--force", "api2")
+    # The engine gives it the address that is free now: api2's.
+    run("docker", "run", "--detach", "--name", f"{PROJECT}-squatter", "--network", f"{PROJECT}_medassist", "medassist-test/debian", "sleep", "600")
+    run(*up, cwd=COMPOSE)
+    after = address()
+    check(after != before, f"api2 is made anew with another address: {before}, then {after}")
+    check(compose_all_up(), "HAProxy finds api2 at its new address")
+    sessions = servers()["api2"][1]
+    under_load("all replicas serve", lambda: None, 2)
+    check(servers()["api2"][1] > sessions, "api2 gets requests at its new address")
+    run("docker", "rm", "--force", f"{PROJECT}-squatter")
+
+
+def data_stays(core, receipt):
+    print("restart:")
+    backups = query('max(backup_complete_files{backup="mysql"})')
+    run("./stack.sh", "down", cwd=COMPOSE)
+    check(not compose("ps", "--all", "--quiet").strip(), "down leaves no container")
+    begun = time.monotonic()
+    done = run("./stack.sh", "up", *core, cwd=COMPOSE, fails=True)
+    check(done.returncode == 0, f"up again: {time.monotonic() - begun:.0f} s", done.stderr[-1500:])
+    payment = until(10, lambda: attempt(lambda: json.loads(get(f"{PATIENTS}/api/payment/{receipt}"))))
+    check(payment and payment["id"] == receipt, "the payment is still there")
+    history = until(30, lambda: query("count_over_time(prometheus_build_info[10m]) > 3 and on() time() - process_start_time_seconds{job='prometheus'} < 60"))
+    check(history, "Prometheus still has what it had")
+    check(until(30, lambda: query('max(backup_complete_files{backup="mysql"})') and max(query('max(backup_complete_files{backup="mysql"})').values()) >= max(backups.values())), "the backups are still there")
+
+
+def attempt(action):
+    with contextlib.suppress(OSError, ValueError):
+        return action()
+
+
+def memory_fits(core):
+    print("memory:")
+    unit = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": GIB}
+    rows = run("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *map(name_of, core)).stdout.split("\n")
+    used = {}
+    for row in filter(None, rows):
+        name, amount = row.split()[:2]
+        number, suffix = re.fullmatch(r"([\d.]+)(\w+)", amount).groups()
+        used[name] = float(number) * unit[suffix]
+    for name, amount in sorted(used.items(), key=lambda item: -item[1])[:4]:
+        print(f"          {name}: {amount / 1024**2:.0f} MiB")
+    # What was not started could take up to its limit.
+    services = json.loads(compose("config", "--format", "json"))["services"]
+    absent = sum(int(services[name]["mem_limit"]) for name in NOT_STARTED)
+    total = sum(used.values()) + absent
+    check(total <= 2 * GIB, f"the core takes {total / GIB:.2f} GiB, of which {absent / GIB:.2f} are the limits of {', '.join(sorted(NOT_STARTED))}")
+
+
+def main():
+    pictures = Path(sys.argv[1]) / "pictures"
+    pictures.mkdir(exist_ok=True)
+    core = files_and_pins()
+    if start(core):
+        containers_are_hardened(core)
+        targets_are_up()
+        receipt = pay_in_a_browser(pictures)
+        front_door()
+        faults()
+        memory_fits(core)
+        no_secret_shows(core)
+        data_stays(core, receipt)
+        print(f"  pictures of the patients' page: {pictures}")
+    for what in failed:
+        print(f"FAILED: {what}")
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())
