@@ -17,7 +17,7 @@ generate_secrets() {
     mkdir -p "$secrets"
     chmod 700 "$secrets"
     for name in mysql_root mysql_api mysql_exporter mysql_backup redis_api redis_exporter webhook_token grafana_admin grafana_secret_key \
-        grafana_elasticsearch elastic_password kibana_system_password filebeat_password kibana_key_security kibana_key_savedobjects kibana_key_reporting; do
+        grafana_elasticsearch_password elastic_password kibana_system_password filebeat_password kibana_alerts_password kibana_key_security kibana_key_savedobjects kibana_key_reporting; do
         [[ -s $secrets/$name ]] && continue
         # Hexadecimal: nothing to be escaped in SQL, YAML or a URL. Complete or not there at all.
         openssl rand -hex 24 >"$secrets/$name.new"
