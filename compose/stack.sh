@@ -39,8 +39,8 @@ hash() { tr -d '\n' <"$secrets/$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 # A mounted file keeps the host's mode, and the containers' users are others: after a clone with umask 077 they could read nothing.
 readable() {
     local hidden
-    hidden=$(find . ../prometheus ../alertmanager ../grafana -path ./secrets -prune -o \( -type d ! -perm -o=rx -o -type f ! -perm -o=r \) -print | head -3)
-    [[ -z $hidden ]] || fail "containers can't read $(tr '\n' ' ' <<<"$hidden"): chmod -R o+rX compose prometheus alertmanager grafana"
+    hidden=$(find . ../prometheus ../alertmanager ../grafana/dashboards ../grafana/provisioning ../runbooks -path ./secrets -prune -o \( -type d ! -perm -o=rx -o -type f ! -perm -o=r \) -print | head -3)
+    [[ -z $hidden ]] || fail "containers can't read $(tr '\n' ' ' <<<"$hidden"): chmod -R o+rX compose prometheus alertmanager grafana runbooks"
 }
 
 # One line a container: service, state, health, exit code.

@@ -139,7 +139,21 @@ def files_and_pins():
     readme = (COMPOSE / "README.md").read_text()
     undocumented = [name for name in services if f"`{name}`" not in readme]
     check(not undocumented, "README.md names every service", ", ".join(undocumented))
-    return [name for name, s in services.items() if not s.get("profiles") and name not in NOT_STARTED]
+    return services
+
+
+def placeholders_can_read(services):
+    """Services whose programs can't be had: their containers start with everything that compose.yaml gives them, and a shell as their user."""
+    print("services without a stand-in:")
+    for name, service in services.items():
+        bind = [m["target"] for m in service.get("volumes", []) if m["type"] == "bind" and REPOSITORY in Path(m["source"]).parents]
+        secrets = [f"/run/secrets/{secret['source']}" for secret in service.get("secrets", [])]
+        # Everything is readable, each tmpfs is writable, and the root is as it is said to be.
+        tmpfs = [mount.split(":")[0] for mount in service.get("tmpfs", [])]
+        root = "" if name in WRITABLE else "! touch /x 2>/dev/null"
+        script = f"find {' '.join(bind + secrets) or '/dev/null'} ! -readable; for d in {' '.join(tmpfs)}; do touch $d/x || exit 1; done; {root}"
+        done = run("docker", "compose", "--profile", "*", "run", "--rm", "--no-deps", "--quiet-pull", "--entrypoint", "sh", name, "-c", script, cwd=COMPOSE, fails=True)
+        check(done.returncode == 0 and not done.stdout.strip(), f"{name} starts and can read {len(bind + secrets)} mounts", done.stdout + done.stderr[-500:])
 
 
 # ---- The start -------------------------------------------------------------------------------------------------------------------------------------
@@ -176,7 +190,7 @@ def containers_are_hardened(core):
     for service, command in {
         "prometheus": ["promtool", "check", "config", "/etc/prometheus/prometheus.yml"],
         "alertmanager": ["amtool", "check-config", "/etc/alertmanager/alertmanager.yml"],
-        "haproxy": ["haproxy", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg"],
+        "haproxy": ["haproxy", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg", "-f", "/usr/local/etc/haproxy/exporter.cfg"],
     }.items():
         done = run("docker", "exec", name_of(service), *command, fails=True)
         check(done.returncode == 0, f"{service} finds its configuration good, as its own user", done.stdout + done.stderr)
@@ -210,6 +224,7 @@ def targets_are_up():
         "a complete backup is there": 'backup_complete_files{backup="mysql"} >= 1',
         "the backup job reached the Pushgateway": "mysql_backup_status == 1",
         "nginx is measured": "nginx_up == 1",
+        "HAProxy's process is measured": "haproxy_process_uptime_seconds > 0",
     }.items():
         check(until(40, lambda: query(expression)), what, expression)
 
@@ -278,6 +293,18 @@ def front_door():
     check(any(trace in logs(api) for api in ("api1", "api2", "api3")), "the same trace is in the API's log")
 
 
+def logs_are_json(services):
+    """What Filebeat takes for JSON (its label says so) is JSON, with the fields that it and the dashboards read."""
+    print("logs:")
+    for name, service in services.items():
+        if service.get("labels", {}).get("medassist_logs") != "json":
+            continue
+        # A panic or a message of nginx itself is text, and may be.
+        lines = [line for line in logs(name).splitlines() if line.startswith("{")]
+        bad = [line for line in lines if not attempt(lambda: {"timestamp", "level", "message"} <= json.loads(line).keys())]
+        check(lines and not bad, f"{name} logs JSON with time, level and message: {len(lines)} lines", str(bad[:2]))
+
+
 def logs(service):
     done = run("docker", "logs", name_of(service))
     return done.stdout + done.stderr
@@ -319,6 +346,8 @@ def faults():
     print("faults:")
     compose_all_up = lambda: until(30, all_up)
     under_load("api2 is killed", lambda: run("docker", "kill", name_of("api2")), 6)
+    status = run("./stack.sh", "status", cwd=COMPOSE, fails=True)
+    check(status.returncode != 0 and "api2 exited" in status.stderr, "stack.sh status fails and names api2", status.stderr)
     run("docker", "start", name_of("api2"))
     check(compose_all_up(), "api2 is back in service")
 
@@ -393,14 +422,17 @@ def memory_fits(core):
 def main():
     pictures = Path(sys.argv[1]) / "pictures"
     pictures.mkdir(exist_ok=True)
-    core = files_and_pins()
+    services = files_and_pins()
+    core = [name for name, service in services.items() if not service.get("profiles") and name not in NOT_STARTED]
     if start(core):
+        placeholders_can_read({name: service for name, service in services.items() if name not in core})
         containers_are_hardened(core)
         targets_are_up()
         receipt = pay_in_a_browser(pictures)
         front_door()
         faults()
         memory_fits(core)
+        logs_are_json({name: services[name] for name in core})
         no_secret_shows(core)
         data_stays(core, receipt)
         print(f"  pictures of the patients' page: {pictures}")
