@@ -45,7 +45,7 @@ async function request(path, options = {}) {
   try {
     response = await fetch(path, { ...options, signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
   } catch {
-    throw Object.assign(new Error('MedAssist can’t be reached.'), { retry: 2 });
+    throw Object.assign(new Error('no answer'), { retry: 2 });
   }
   const trace = response.headers.get('X-Trace-Id');
   if (trace && path !== STATUS) element('reference').textContent = `Reference for support: ${trace}`;
@@ -91,7 +91,7 @@ async function submit(pending) {
   } catch (error) {
     if (error.retry) {
       // Whether it arrived is unknown: the next press repeats this payment, not a new one.
-      say(`${error.message} Press “Book and pay” to try again: you won’t be charged twice.`, 'bad');
+      say('MedAssist is not available at the moment. Press “Book and pay” to try again: you won’t be charged twice.', 'bad');
     } else {
       sessionStorage.removeItem(PENDING);
       say(`The payment was not made: ${error.message}`, 'bad');
