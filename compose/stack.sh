@@ -58,6 +58,8 @@ up() {
     local started=$SECONDS waiting='' shown=''
     "${compose[@]}" version >/dev/null 2>&1 || fail "docker compose is missing: https://docs.docker.com/compose/install/"
     docker info >/dev/null 2>&1 || fail "the Docker engine does not answer: is it running, and may this user use it?"
+    # start_interval of the healthchecks.
+    [[ $(docker version --format '{{.Server.Version}}' | cut -d. -f1) -ge 25 ]] || fail "this Docker engine is older than 25"
     command -v openssl >/dev/null || fail "openssl is missing: it makes the passwords"
     readable
     generate_secrets
