@@ -111,7 +111,7 @@ compose-status: ## One line a container: state, health, URL; fails unless all is
 compose-down: ## Stop the containers; their data stays in volumes
 	@compose/stack.sh down
 
-test-compose: ## Bring the core up in containers with stand-ins and check it (root, Debian)
+test-compose: dist ## Bring the core up in containers with stand-ins and check it (root, Debian)
 	@tests/compose/run
 
 compose-check: ## Prove that each service of the compose project does its work: make compose-check PARTS="grafana cadvisor"

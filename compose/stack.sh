@@ -1,23 +1,27 @@
 #!/usr/bin/env bash
-# Starts, shows and stops the whole of MedAssist in containers: what `make compose-up`, `compose-status` and `compose-down` call.
+# Starts, shows and stops MedAssist in containers, for `make compose-up`, `compose-status` and `compose-down`.
 # usage: compose/stack.sh up [SERVICE...] | down | status
-# COMPOSE_PROFILES=logs,tracing adds Elasticsearch, Kibana and Filebeat, and Jaeger. COMPOSE_UP_OPTIONS are more options of `docker compose up`.
+# COMPOSE_PROFILES=logs,tracing adds Elasticsearch, Kibana and Filebeat, and Jaeger.
+# COMPOSE_UP_OPTIONS replaces `--build`, an option of `docker compose up`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 compose=(docker compose)
 secrets=${MEDASSIST_SECRETS:-$PWD/secrets}
-# How long the slowest first start may take: images are there, volumes are empty.
+readonly log_hint="a service's log: docker compose --project-directory compose logs SERVICE"
+# For the slowest first start, with all images there and all volumes empty.
 readonly TIMEOUT=${COMPOSE_TIMEOUT:-600}
 
 fail() { echo "compose: $*" >&2; exit 1; }
 
-# Made once: a running service keeps its password. The directory is its owner's alone, the files in it are readable by every container's user.
+# Made once: a running service keeps its password. The directory is its owner's alone, the files in it are readable by
+# every container's user.
 generate_secrets() {
     local name
     mkdir -p "$secrets"
     chmod 700 "$secrets"
-    for name in mysql_root mysql_api mysql_exporter mysql_backup redis_api redis_exporter webhook_token grafana_admin grafana_secret_key \
-        grafana_elasticsearch_password elastic_password kibana_system_password filebeat_password kibana_alerts_password kibana_key_security kibana_key_savedobjects kibana_key_reporting; do
+    for name in mysql_{root,api,exporter,backup} redis_{api,exporter} webhook_token \
+        grafana_{admin,secret_key,elasticsearch_password} elastic_password filebeat_password \
+        kibana_{system_password,alerts_password,key_security,key_savedobjects,key_reporting}; do
         [[ -s $secrets/$name ]] && continue
         # Hexadecimal: nothing to be escaped in SQL, YAML or a URL. Complete or not there at all.
         openssl rand -hex 24 >"$secrets/$name.new"
@@ -28,7 +32,8 @@ generate_secrets() {
     # Redis' own file has hashes only. The API is the default user, for it logs in with a password alone.
     {
         echo "user default on #$(hash redis_api) ~* &* +@all -@admin -@dangerous +info"
-        echo "user exporter on #$(hash redis_exporter) -@all +ping +info +config|get +slowlog|len +slowlog|get +latency|latest +cluster|info +client|setname"
+        echo "user exporter on #$(hash redis_exporter) -@all +ping +info +config|get +slowlog|len +slowlog|get" \
+            "+latency|latest +cluster|info +client|setname"
     } >"$secrets/redis_users.new"
     chmod 644 "$secrets/redis_users.new"
     mv "$secrets/redis_users.new" "$secrets/redis_users"
@@ -36,11 +41,14 @@ generate_secrets() {
 
 hash() { tr -d '\n' <"$secrets/$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
-# A mounted file keeps the host's mode, and the containers' users are others: after a clone with umask 077 they could read nothing.
+# A mounted file keeps the host's mode, and the containers' users are others: after a clone with umask 077 they could
+# read nothing.
 readable() {
     local hidden
-    hidden=$(find . ../prometheus ../alertmanager ../grafana/dashboards ../grafana/provisioning ../runbooks -path ./secrets -prune -o \( -type d ! -perm -o=rx -o -type f ! -perm -o=r \) -print | head -3)
-    [[ -z $hidden ]] || fail "containers can't read $(tr '\n' ' ' <<<"$hidden"): chmod -R o+rX compose prometheus alertmanager grafana runbooks"
+    hidden=$(find . ../prometheus ../alertmanager ../grafana/{dashboards,provisioning} ../runbooks -path ./secrets -prune -o \
+        \( -type d ! -perm -o=rx -o -type f ! -perm -o=r \) -print | head -3)
+    [[ -z $hidden ]] || fail "containers can't read ${hidden//$'\n'/, }:" \
+        "chmod -R o+rX compose prometheus alertmanager grafana runbooks"
 }
 
 # One line a container: service, state, health, exit code.
@@ -63,18 +71,20 @@ up() {
     command -v openssl >/dev/null || fail "openssl is missing: it makes the passwords"
     readable
     generate_secrets
-    [[ ,${COMPOSE_PROFILES-}, != *,tracing,* ]] || export OTEL_EXPORTER_OTLP_ENDPOINT=${OTEL_EXPORTER_OTLP_ENDPOINT:-http://jaeger:4317}
+    if [[ ,${COMPOSE_PROFILES-}, == *,tracing,* ]]; then
+        export OTEL_EXPORTER_OTLP_ENDPOINT=${OTEL_EXPORTER_OTLP_ENDPOINT:-http://jaeger:4317}
+    fi
     export MEDASSIST_REVISION=${MEDASSIST_REVISION:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}
     # It waits for what others depend on, and returns when the last container is started.
     # shellcheck disable=SC2086
     "${compose[@]}" up --detach --remove-orphans ${COMPOSE_UP_OPTIONS---build} "$@" || {
         unsettled | sed 's/^/compose: not well: /' >&2
-        fail "the start failed; its log: docker compose --project-directory compose logs SERVICE"
+        fail "the start failed; $log_hint"
     }
     while waiting=$(unsettled); [[ -n $waiting ]]; do
-        [[ $waiting == "$shown" ]] || echo "compose: after $((SECONDS - started)) s waiting for: $(tr '\n' ',' <<<"$waiting" | sed 's/,$//; s/,/, /g')"
+        [[ $waiting == "$shown" ]] || echo "compose: after $((SECONDS - started)) s waiting for: ${waiting//$'\n'/, }"
         shown=$waiting
-        ((SECONDS - started < TIMEOUT)) || fail "not all is well after $TIMEOUT s; a service's log: docker compose --project-directory compose logs SERVICE"
+        ((SECONDS - started < TIMEOUT)) || fail "not all is well after $TIMEOUT s; $log_hint"
         sleep 1
     done
     echo "compose: all is up after $((SECONDS - started)) s"
@@ -103,12 +113,13 @@ URLS
 }
 
 status() {
-    local rows
+    local rows waiting
     rows=$("${compose[@]}" ps --all --format 'table {{.Service}}\t{{.State}}\t{{.Health}}\t{{.Status}}')
     [[ $(wc -l <<<"$rows") -gt 1 ]] || fail "nothing runs: make compose-up"
     echo "$rows"
     urls
-    [[ -z $(unsettled) ]] || fail "not well: $(unsettled | tr '\n' ';')"
+    waiting=$(unsettled)
+    [[ -z $waiting ]] || fail "not well: ${waiting//$'\n'/, }"
 }
 
 down() {
@@ -119,5 +130,5 @@ down() {
 
 case ${1-} in
 up | down | status) "$@" ;;
-*) sed -n '3,4s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+*) sed -n '3,5s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

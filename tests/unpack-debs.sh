@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Unpacks packages of another Debian suite, with every library that they need, into DIRECTORY. Nothing is installed, no maintainer script runs, and
-# nothing outside DIRECTORY changes. It does nothing if DIRECTORY already has these packages.
-# usage: tests/unpack-debs.sh SUITE DIRECTORY PACKAGE...
+# Unpacks packages of another Debian suite, with every library that they need, into DIRECTORY. Nothing is installed, no
+# maintainer script runs, and nothing outside DIRECTORY changes. It does nothing if DIRECTORY already has these
+# packages. usage: tests/unpack-debs.sh SUITE DIRECTORY PACKAGE...
 set -euo pipefail
 suite=$1 root=$2 partial=$2.partial
 shift 2
 [[ -f $root/packages && $(<"$root/packages") == "$*" ]] && exit
-# The machine's own mirror, another suite. apt's state is in a directory of its own, with no package installed: so apt brings every library, and the
-# system's lists don't change.
+# The machine's own mirror, another suite. apt's state is in a directory of its own, with no package installed: so apt
+# brings every library, and the system's lists don't change.
 mirror=$(awk '/^URIs:/ && /debian\/?$/ { print $2; exit } /^deb / && $2 ~ /debian\/?$/ { print $2; exit }' \
     /etc/apt/sources.list.d/* /etc/apt/sources.list 2>/dev/null)
 [[ -n $mirror ]] || { echo "unpack-debs: no Debian mirror in apt's sources" >&2; exit 1; }

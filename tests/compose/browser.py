@@ -10,19 +10,31 @@ import time
 
 class Browser:
     FLAGS = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync", "--disable-component-update",
-        "--disable-background-networking", "--no-first-run", "--hide-scrollbars", "--window-size=800,860", "--remote-debugging-pipe",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-sync",
+        "--disable-component-update",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--hide-scrollbars",
+        "--window-size=800,860",
+        "--remote-debugging-pipe",
     ]
 
     def __enter__(self):
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        # Chromium reads commands from its descriptor 3 and answers on its descriptor 4; each message ends with a zero byte.
+        # Chromium reads commands from its descriptor 3 and answers on its descriptor 4; each message ends with a zero
+        # byte.
         their_input, our_output = os.pipe()
         our_input, their_output = os.pipe()
         command = ["chromium", *self.FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"]
         self.process = subprocess.Popen(
             ["sh", "-c", f'exec "$@" 3<&{their_input} 4>&{their_output}', "sh", *command],
-            pass_fds=[their_input, their_output], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=[their_input, their_output],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(their_input)
         os.close(their_output)
@@ -64,7 +76,7 @@ class Browser:
         return json.loads(text)
 
     def _notice(self, event):
-        """What a person would see in the console: errors of the script, and what the content security policy refused."""
+        """What a console would show: errors of the script, and what the content security policy refused."""
         if event.get("method") == "Runtime.exceptionThrown":
             self.complaints.append(event["params"]["exceptionDetails"].get("text", "exception"))
         if event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
@@ -84,7 +96,9 @@ class Browser:
         deadline = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"not within {seconds} s: {expression}; the page says: {self.evaluate('document.body.innerText')!r}")
+                raise RuntimeError(
+                    f"not within {seconds} s: {expression}; the page says: {self.evaluate('document.body.innerText')!r}"
+                )
             time.sleep(0.1)
         return value
 

@@ -1,5 +1,6 @@
-# A Docker engine of the test's own, sourced by `run`: the machine's may be too old or absent, and must not see stand-ins under official names.
-# From Debian unstable, unpacked; only runc is the machine's. Everything is in one directory, and `stop_engine` ends it.
+# A Docker engine of the test's own, sourced by `run`: the machine's may be too old or absent, and must not see
+# stand-ins under official names. From Debian unstable, unpacked; only runc is the machine's. Everything is in one
+# directory, and `stop_engine` ends it.
 
 # start_engine DIRECTORY: sets DOCKER_HOST, DOCKER_CONFIG and PATH for all that follows.
 start_engine() {

@@ -1,6 +1,7 @@
 #!/bin/bash
-# The accounts of the programs, each with what its README asks for and nothing more. The image runs it once, in an empty volume, before it listens.
-# Sourced or executed, as the file's mode will have it: so it neither sets shell options nor exits. Passwords are hexadecimal: nothing to be escaped.
+# The accounts of the programs, each with what its README asks for and nothing more. The image runs it once, in an empty
+# volume, before it listens. Sourced or executed, as the file's mode will have it: so it neither sets shell options nor
+# exits. Passwords are hexadecimal: nothing to be escaped.
 medassist_accounts() {
     local secrets=/run/secrets
     cat <<SQL
