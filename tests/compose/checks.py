@@ -396,6 +396,13 @@ def data_stays(core, receipt):
     )
 
 
+def dashboards_find_data():
+    print("dashboards:")
+    done = run(str(REPOSITORY / "grafana/check"), "--live", PROMETHEUS, fails=True)
+    summary = next((line for line in done.stdout.splitlines() if "queries sent" in line), "")
+    check(done.returncode == 0, f"every query returns data, or has a declared reason: {summary}", done.stdout + done.stderr)
+
+
 def memory_fits(core):
     print("memory:")
     unit = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": GIB}
@@ -435,6 +442,7 @@ def main():
         logs_are_json({name: services[name] for name in core})
         no_secret_shows(core)
         data_stays(core, receipt)
+        dashboards_find_data()
         print(f"  pictures of the patients' page: {pictures}")
     for what in failed:
         print(f"FAILED: {what}")
