@@ -21,7 +21,7 @@ revision = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: packages ## Start the local stack: install, build, run, wait until all is UP
@@ -100,6 +100,19 @@ built:
 one: built
 	@[[ -n "$(SERVICE)" ]] || { echo "which one? make stop SERVICE=api2; make status lists them" >&2; exit 1; }
 
-.PHONY: compose-check
+# ---- In containers ----
+.PHONY: compose-up compose-status compose-down compose-check test-compose
+compose-up: ## Start everything in containers: secrets, build, run, wait until healthy
+	@compose/stack.sh up
+
+compose-status: ## One line a container: state, health, URL; fails unless all is well
+	@compose/stack.sh status
+
+compose-down: ## Stop the containers; their data stays in volumes
+	@compose/stack.sh down
+
+test-compose: dist ## Bring the core up in containers with stand-ins and check it (root, Debian)
+	@tests/compose/run
+
 compose-check: ## Prove that each service of the compose project does its work: make compose-check PARTS="grafana cadvisor"
 	@compose/check $(PARTS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the suite builds with, runs on and tests against, from Debian and only what is missing. It asks nothing, and no
 # service runs afterwards that did not run before. With the argument `bench` it adds what `make bench` compares with, with `dist-pgo` also
-# what reads the compiler's profiles.
+# what reads the compiler's profiles, with `compose` what `make test-compose` runs on.
 set -euo pipefail
 
 # command: package. A command that is there already, from wherever, is good enough.
@@ -32,6 +32,12 @@ declare -A needed=(
     [setsid]=util-linux
     [zstd]=zstd
 )
+# file: package. gcc only recommends the C library's headers.
+declare -A files=(
+    [/usr/include/stdio.h]=libc6-dev
+    [/etc/ssl/certs/ca-certificates.crt]=ca-certificates
+    [/usr/lib/python3/dist-packages/yaml/__init__.py]=python3-yaml
+)
 case ${1-} in
 '') ;;
 bench | dist-pgo)
@@ -42,17 +48,16 @@ bench | dist-pgo)
         needed[llvm-profdata-$llvm]=llvm-$llvm
     fi
     ;;
+compose)
+    # The engine is unpacked from a newer Debian, except runc, which needs the machine's C library.
+    needed+=([chromium]=chromium [iptables]=iptables [python3]=python3 [runc]=runc)
+    files+=([/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf]=fonts-dejavu-core)
+    ;;
 *)
-    echo "usage: $0 [bench|dist-pgo]" >&2
+    echo "usage: $0 [bench|compose|dist-pgo]" >&2
     exit 2
     ;;
 esac
-# file: package. gcc only recommends the C library's headers.
-declare -A files=(
-    [/usr/include/stdio.h]=libc6-dev
-    [/etc/ssl/certs/ca-certificates.crt]=ca-certificates
-    [/usr/lib/python3/dist-packages/yaml/__init__.py]=python3-yaml
-)
 
 # The servers live in /usr/sbin, which a user's PATH lacks.
 PATH=$PATH:/usr/sbin:/sbin

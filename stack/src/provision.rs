@@ -14,6 +14,9 @@ use crate::layout::Layout;
 const SECRETS: [&str; 6] =
     ["mysql_api", "mysql_exporter", "mysql_backup", "redis_api", "redis_exporter", "webhook_token"];
 
+/// How alertmanager.yml names the webhook's address. Alertmanager 0.25 (Debian 12) needs the address itself.
+const WEBHOOK_URL_FILE: &str = "url_file: /etc/alertmanager/targets/webhook_url";
+
 /// Everything that must be there before the first service starts.
 pub fn prepare(layout: &Layout) -> Result<(), Error> {
     for name in ["data", "run", "log", "secrets", "config"] {
@@ -56,6 +59,8 @@ fn remove(directory: &Path) -> Result<(), Error> {
 /// is as it is in the repository.
 fn stage_configuration(layout: &Layout) -> Result<(), Error> {
     let repository = layout.repository();
+    let webhook_url = repository.join("alertmanager/targets/local/webhook_url");
+    let webhook_url = fs::read_to_string(&webhook_url).map_err(Error::file("cannot read", &webhook_url))?;
     for (from, to) in [
         ("prometheus/prometheus.yml", "prometheus"),
         ("prometheus/rules", "prometheus/rules"),
@@ -72,6 +77,7 @@ fn stage_configuration(layout: &Layout) -> Result<(), Error> {
         };
         for file in files {
             let text = fs::read_to_string(&file).map_err(Error::file("cannot read", &file))?;
+            let text = text.replace(WEBHOOK_URL_FILE, &format!("url: {}", webhook_url.trim_end()));
             let target = to.join(file.file_name().unwrap_or_default());
             fs::write(&target, moved(&text, layout.offset())).map_err(Error::file("cannot write", &target))?;
         }

@@ -225,7 +225,8 @@ export default board({
         description: '99 % of the calls since the start of the server took at most this long: a level, not a trend.',
         unit: 's',
         queries: [
-          { expr: `topk(5, redis_latency_percentiles_usec{${SERVER}, quantile="99"} / 1e6)`, legend: '{{cmd}}' },
+          // Prometheus 3 writes the label as a float: "99.0".
+          { expr: `topk(5, redis_latency_percentiles_usec{${SERVER}, quantile=~"99(.0)?"} / 1e6)`, legend: '{{cmd}}' },
         ],
         lines: [[0.01, 'bad']],
       }),
