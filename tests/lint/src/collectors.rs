@@ -1,7 +1,8 @@
 //! A collector declares every family and every check that it may report.
 //!
 //! In a file with a collector, each constant or static that holds a `Desc` must be reachable by name from `families()`,
-//! and each that holds a `CheckDef` from `checks()`: through other constants and functions of the file.
+//! and each that holds a `CheckDef` from `checks()` or `HealthChecks::CHECKS`: through other constants and functions of
+//! the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +39,7 @@ fn check_file(file: &SourceFile) -> Vec<Finding> {
         // `Self::table()` and the like.
         if let syn::Item::Impl(block) = item {
             for method in methods(block)
-                .filter(|method| !["collect", "families", "checks"].contains(&&*method.sig.ident.to_string()))
+                .filter(|method| !["collect", "report", "families", "checks"].contains(&&*method.sig.ident.to_string()))
             {
                 names.entry(method.sig.ident.to_string()).or_default().extend(named_in_method(method));
             }
@@ -47,6 +48,9 @@ fn check_file(file: &SourceFile) -> Vec<Finding> {
     let reachable = |method: &str| {
         let bodies = collectors.iter().flat_map(|block| methods(block)).filter(|found| found.sig.ident == method);
         let mut open: Vec<String> = bodies.flat_map(named_in_method).collect();
+        if method == "checks" {
+            open.extend(collectors.iter().flat_map(|block| named_in_checks_constant(block)));
+        }
         let mut reached = BTreeSet::new();
         while let Some(name) = open.pop() {
             if reached.insert(name.clone()) {
@@ -79,7 +83,32 @@ fn check_file(file: &SourceFile) -> Vec<Finding> {
 fn as_collector<'a>(item: &&'a syn::Item) -> Option<&'a syn::ItemImpl> {
     let syn::Item::Impl(block) = item else { return None };
     let (_, path, _) = block.trait_.as_ref()?;
-    path.segments.last().is_some_and(|segment| segment.ident == "Collector").then_some(block)
+    let is_collector = |segment: &syn::PathSegment| segment.ident == "Collector" || segment.ident == "HealthChecks";
+    path.segments.last().is_some_and(is_collector).then_some(block)
+}
+
+/// What `const CHECKS` of an `impl HealthChecks` names.
+fn named_in_checks_constant(block: &syn::ItemImpl) -> Vec<String> {
+    let constants = block.items.iter().filter_map(|item| match item {
+        syn::ImplItem::Const(constant) if constant.ident == "CHECKS" => Some(constant),
+        _ => None,
+    });
+    constants
+        .flat_map(|constant| {
+            named(&syn::Item::Const(syn::ItemConst {
+                attrs: Vec::new(),
+                vis: syn::Visibility::Inherited,
+                const_token: constant.const_token,
+                ident: constant.ident.clone(),
+                generics: constant.generics.clone(),
+                colon_token: constant.colon_token,
+                ty: Box::new(constant.ty.clone()),
+                eq_token: constant.eq_token,
+                expr: Box::new(constant.expr.clone()),
+                semi_token: constant.semi_token,
+            }))
+        })
+        .collect()
 }
 
 fn methods(block: &syn::ItemImpl) -> impl Iterator<Item = &syn::ImplItemFn> {
@@ -180,6 +209,19 @@ mod tests {
         assert_eq!(found, ["USED is not declared: list it in families() of its collector"]);
         let found = findings(&GOOD.replace("ROWS.iter().map(|row| row.desc).chain([USED]).collect()", "vec![USED]"));
         assert_eq!(found, ["ROWS is not declared: list it in families() of its collector"]);
+    }
+
+    #[test]
+    fn health_checks_declare_in_a_constant() {
+        const HEALTH: &str = r#"
+            static FULL: CheckDef = CheckDef { name: "full", help: "Whether it is full.", essential: false };
+            impl HealthChecks for Health {
+                const CHECKS: &'static [&'static CheckDef] = &[&FULL];
+                async fn report(out: &mut Families) { out.finding(&FULL, ok()); }
+            }
+        "#;
+        assert_eq!(findings(HEALTH), Vec::<String>::new());
+        assert_eq!(findings(&HEALTH.replace("&[&FULL]", "&[]")).len(), 2);
     }
 
     #[test]

@@ -31,8 +31,8 @@ mod transactions;
 mod user;
 mod user_summary;
 
-use exporter_toolkit::{Collector, HealthCollector};
 use exporter_toolkit::flags::defaults;
+use exporter_toolkit::{Collector, HealthCollector};
 
 use crate::session::Session;
 
