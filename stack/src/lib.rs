@@ -12,6 +12,7 @@ pub mod error;
 pub mod http;
 pub mod launch;
 pub mod layout;
+pub mod nginx;
 pub mod ports;
 pub mod provision;
 pub mod services;

@@ -4,6 +4,7 @@ use crate::database::Flavour;
 use crate::error::Error;
 use crate::launch::{self, Launch, Ready};
 use crate::layout::Layout;
+use crate::nginx;
 use crate::provision;
 
 pub struct Service {
@@ -149,6 +150,34 @@ pub static SERVICES: &[Service] = &[
         ready: |_, layout| Ready::HaProxy(layout.run("haproxy.sock")),
         ..Service::BASE
     },
+    Service {
+        name: "nginx",
+        ports: &[NGINX_PAGE, NGINX_STATUS],
+        url: Url::Http("/"),
+        launch: |service, layout| {
+            let ports = nginx::Ports {
+                page: service.port(layout),
+                status: layout.port(NGINX_STATUS),
+                api: layout.port(HAPROXY_API),
+            };
+            nginx::launch(layout, &ports)
+        },
+        ready: |_, layout| Ready::Http(format!("http://127.0.0.1:{}/healthz", layout.port(NGINX_STATUS))),
+        ..Service::BASE
+    },
+    Service {
+        name: "nginx-exporter",
+        ports: &[19113],
+        scraped: Some(19113),
+        url: Url::Http("/metrics"),
+        launch: |service, layout| {
+            Ok(Launch::installed(&["prometheus-nginx-exporter", "nginx-prometheus-exporter"])?
+                .arg(service.listen(layout))
+                .arg(format!("--nginx.scrape-uri=http://127.0.0.1:{}/stub_status", layout.port(NGINX_STATUS))))
+        },
+        ready: |service, layout| service.http(layout, "/metrics"),
+        ..Service::BASE
+    },
     Service::exporter("mysql-exporter", &[19104], |service, layout| {
         Ok(Launch::built(service.name)?
             .arg(service.listen(layout))
@@ -235,6 +264,8 @@ const MYSQL: u16 = 13306;
 const REDIS: u16 = 16379;
 const HAPROXY_API: u16 = 18080;
 const HAPROXY_STATS: u16 = 18404;
+const NGINX_PAGE: u16 = 18000;
+const NGINX_STATUS: u16 = 18001;
 const PUSHGATEWAY: u16 = 19092;
 const PROMETHEUS: u16 = 19090;
 

@@ -104,7 +104,9 @@ impl Service {
             }
             _ => {}
         }
-        let log = File::create(&path).map_err(Error::file("cannot create", &path))?;
+        // A program may open it a second time, as nginx does with /dev/stdout: both append.
+        let log = File::options().create(true).append(true).open(&path);
+        let log = log.map_err(Error::file("cannot create", &path))?;
         let errors = log.try_clone().map_err(Error::file("cannot open", &path))?;
         let mut command = self.launch(layout)?.wrapped(&["setsid", "--"]);
         command.stdout(log).stderr(errors).current_dir(layout.directory());

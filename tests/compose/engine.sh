@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A Docker engine of the test's own, sourced by `run`: the machine's may be too old or absent, and must not see
 # stand-ins under official names. From Debian unstable, unpacked; only runc is the machine's. Everything is in one
 # directory, and `stop_engine` ends it.
@@ -6,7 +7,7 @@
 start_engine() {
     local directory=$1 packages=$1/engine
     [[ $(id -u) == 0 ]] || { echo "test-compose: only root can start a Docker engine" >&2; return 1; }
-    "$tests/unpack-debs.sh" unstable "$packages" docker.io docker-cli docker-buildx docker-compose containerd
+    tests/unpack-debs.sh unstable "$packages" docker.io docker-cli docker-buildx docker-compose containerd
     # Bound to a newer C library than the machine's.
     rm -f "$packages/usr/sbin/runc"
     engine_pid=$directory/dockerd.pid
