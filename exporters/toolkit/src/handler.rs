@@ -30,7 +30,7 @@ use web_kit::{ActiveConfig, Limits, Refusal, WebConfig};
 
 use crate::exporter::Exporter;
 use crate::gather::{Exposition, GatherError, Gatherer};
-use crate::health::Verdict;
+use crate::health::HealthStatus;
 use crate::landing_page::landing_page;
 use crate::reload::Reloader;
 use crate::response::{Body, method_not_allowed, response, text};
@@ -175,8 +175,8 @@ impl<E: Exporter> Handler<E> {
         match self.gatherer.scrape(collectors, self.deadline(headers)).await {
             Ok(exposition) => {
                 let status = match exposition.report.status {
-                    Verdict::Down => StatusCode::SERVICE_UNAVAILABLE,
-                    Verdict::Healthy | Verdict::Degraded => StatusCode::OK,
+                    HealthStatus::Down => StatusCode::SERVICE_UNAVAILABLE,
+                    HealthStatus::Healthy | HealthStatus::Degraded => StatusCode::OK,
                 };
                 match serde_json::to_vec_pretty(&exposition.report) {
                     Ok(mut json) => {

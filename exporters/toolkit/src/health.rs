@@ -1,4 +1,4 @@
-//! The health of the service: the verdict of all checks with its reasons, as series and as JSON.
+//! The health of the service: the result of all checks with its reasons, as series and as JSON.
 
 use serde::Serialize;
 
@@ -7,13 +7,13 @@ use crate::family::{Desc, Families};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum HealthStatus {
     Healthy,
     Degraded,
     Down,
 }
 
-impl Verdict {
+impl HealthStatus {
     const NAMES: [&str; 3] = ["healthy", "degraded", "down"];
 
     pub fn as_str(self) -> &'static str {
@@ -38,7 +38,7 @@ pub struct CollectorOutcome {
 /// The body of `/health`.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    pub status: Verdict,
+    pub status: HealthStatus,
     pub target: String,
     /// Why the status is not `healthy`, worst first.
     pub reasons: Vec<String>,
@@ -54,28 +54,28 @@ pub struct CheckReport {
 }
 
 impl Report {
-    /// Derives the verdict: `down` if an essential check fails, `degraded` if any other check or a collector fails or a
+    /// Derives the status: `down` if an essential check fails, `degraded` if any other check or a collector fails or a
     /// check warns.
     pub fn new(target: String, checks: Vec<CheckResult>, collectors: Vec<CollectorOutcome>) -> Self {
-        let mut status = Verdict::Healthy;
-        let mut reasons: Vec<(Verdict, String)> = Vec::new();
+        let mut status = HealthStatus::Healthy;
+        let mut reasons: Vec<(HealthStatus, String)> = Vec::new();
         for result in &checks {
-            let verdict = match result.status {
+            let status_of_check = match result.status {
                 CheckStatus::Ok => continue,
-                CheckStatus::Fail if result.check.essential => Verdict::Down,
-                CheckStatus::Fail | CheckStatus::Warn => Verdict::Degraded,
+                CheckStatus::Fail if result.check.essential => HealthStatus::Down,
+                CheckStatus::Fail | CheckStatus::Warn => HealthStatus::Degraded,
             };
-            status = status.max(verdict);
-            reasons.push((verdict, format!("{}: {}", result.check.name, result.reason)));
+            status = status.max(status_of_check);
+            reasons.push((status_of_check, format!("{}: {}", result.check.name, result.reason)));
         }
         for outcome in collectors.iter().filter(|outcome| !outcome.success) {
-            status = status.max(Verdict::Degraded);
+            status = status.max(HealthStatus::Degraded);
             // While the service is down its collectors do not run and have no error: the failed check is the reason.
             if let Some(error) = &outcome.error {
-                reasons.push((Verdict::Degraded, format!("collector {}: {error}", outcome.name)));
+                reasons.push((HealthStatus::Degraded, format!("collector {}: {error}", outcome.name)));
             }
         }
-        reasons.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
+        reasons.sort_by_key(|(status, _)| std::cmp::Reverse(*status));
         Self {
             status,
             target,
@@ -90,7 +90,7 @@ impl Report {
 
     pub(crate) fn write(&self, namespace: &str, out: &mut Families) {
         let [status, check] = families(namespace);
-        out.family(&status).push_states(&[], &Verdict::NAMES, self.status.as_str());
+        out.family(&status).push_states(&[], &HealthStatus::NAMES, self.status.as_str());
         let family = out.family(&check);
         for report in &self.checks {
             family.push_states(&[report.name], &CheckStatus::NAMES, report.status.as_str());
@@ -104,7 +104,7 @@ pub(crate) fn families(namespace: &str) -> [Desc; 2] {
         Desc::dynamic(
             StateSet,
             format!("{namespace}_health_status"),
-            "Current verdict of all health checks; `/health` has the reasons.",
+            "Current health status; `/health` has the reasons.",
             &["status"],
         ),
         Desc::dynamic(
@@ -128,7 +128,7 @@ mod tests {
         CheckResult { check, status, reason: format!("{} is {}", check.name, status.as_str()) }
     }
 
-    fn verdict(checks: &[CheckResult], collector_success: bool) -> Verdict {
+    fn overall(checks: &[CheckResult], collector_success: bool) -> HealthStatus {
         let collector = CollectorOutcome {
             name: "status",
             success: collector_success,
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn verdicts() {
+    fn status_is_the_worst_of_all_checks() {
         use CheckStatus::{Fail, Ok, Warn};
-        assert_eq!(verdict(&[result(&CONNECT, Ok), result(&REPLICATION, Ok)], true), Verdict::Healthy);
-        assert_eq!(verdict(&[result(&CONNECT, Ok), result(&REPLICATION, Warn)], true), Verdict::Degraded);
-        assert_eq!(verdict(&[result(&CONNECT, Ok), result(&REPLICATION, Fail)], true), Verdict::Degraded);
-        assert_eq!(verdict(&[result(&CONNECT, Fail), result(&REPLICATION, Ok)], true), Verdict::Down);
-        assert_eq!(verdict(&[result(&CONNECT, Warn)], true), Verdict::Degraded);
-        assert_eq!(verdict(&[result(&CONNECT, Ok)], false), Verdict::Degraded);
+        assert_eq!(overall(&[result(&CONNECT, Ok), result(&REPLICATION, Ok)], true), HealthStatus::Healthy);
+        assert_eq!(overall(&[result(&CONNECT, Ok), result(&REPLICATION, Warn)], true), HealthStatus::Degraded);
+        assert_eq!(overall(&[result(&CONNECT, Ok), result(&REPLICATION, Fail)], true), HealthStatus::Degraded);
+        assert_eq!(overall(&[result(&CONNECT, Fail), result(&REPLICATION, Ok)], true), HealthStatus::Down);
+        assert_eq!(overall(&[result(&CONNECT, Warn)], true), HealthStatus::Degraded);
+        assert_eq!(overall(&[result(&CONNECT, Ok)], false), HealthStatus::Degraded);
     }
 
     #[test]

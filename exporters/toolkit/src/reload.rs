@@ -11,7 +11,7 @@ use web_kit::ActiveConfig;
 use crate::exporter::Exporter;
 use crate::gather::Gatherer;
 
-/// How long a request waits for the files: a hung network file system must not hold its connection forever.
+/// How long a request waits for the files: a hung network file system must not hold its connection without a limit.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The result of one gather, and its page in the forms that scrapers asked for.
+//! The result of one gather, and its page in the formats that scrapers requested.
 
 use std::sync::{Arc, Mutex};
 

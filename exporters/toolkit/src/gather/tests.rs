@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use super::*;
 use crate::check::CheckDef;
-use crate::health::Verdict;
+use crate::health::HealthStatus;
 
 /// An exporter whose target opens after a given time, and whose collectors take a given time, fail or panic.
 struct Scripted {
@@ -165,7 +165,7 @@ async fn concurrent_scrapes_share_one_gather() {
 async fn a_slow_collector_fails_alone() {
     let gatherer = gatherer(ScriptedTarget::default());
     let exposition = gatherer.scrape(vec![0, 1], within(2)).await.unwrap();
-    assert_eq!(exposition.report.status, Verdict::Degraded);
+    assert_eq!(exposition.report.status, HealthStatus::Degraded);
     assert_eq!(exposition.report.reasons, ["collector slow: timed out after 2.00 s"]);
     let page = page(exposition).await;
     for sample in [
@@ -260,7 +260,7 @@ async fn a_family_that_is_not_declared_fails_its_collector() {
 async fn a_refused_connection_is_down_with_the_reason() {
     let gatherer = gatherer(ScriptedTarget { refuses: true, ..ScriptedTarget::default() });
     let exposition = gatherer.scrape(vec![0], within(10)).await.unwrap();
-    assert_eq!(exposition.report.status, Verdict::Down);
+    assert_eq!(exposition.report.status, HealthStatus::Down);
     assert_eq!(exposition.report.reasons, ["connect: access denied"]);
     let page = page(exposition).await;
     for sample in [
