@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_repeating_it() {
+    fn an_invalid_address_is_refused_without_repeating_it() {
         for text in
             ["", "http://cache:6379", "redis://", "cache:port", "redis://user:secret@", "rediss://cache/#insecure"]
         {

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::address::Address;
-use crate::connection::{Attempt, Connection, Error};
+use crate::connection::{Connection, Error, ScrapeContext};
 use crate::credentials::{Credentials, Login};
 use crate::info::Info;
 
 /// A command that the server refused. Only the families of that command are absent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{command} was refused: {reply}: give the user the permissions in exporters/redis/README.md, or turn this collector off"
+    "{command} was refused: {reply}: give the user the permissions in exporters/redis/README.md, or disable this collector"
 )]
 pub struct Refused {
     pub command: &'static str,
@@ -38,7 +38,7 @@ pub struct Ping {
 #[derive(Debug)]
 pub struct Session {
     pub info: Info,
-    /// The settings that were asked for and that the server has.
+    /// The requested settings that the server has.
     pub config: Answer<Vec<(String, String)>>,
     pub slow_log: Answer<SlowLog>,
     pub latency: Answer<Vec<LatencyEvent>>,
@@ -99,24 +99,24 @@ impl Client {
         Self { address, shown, credentials, tls, state: Mutex::default() }
     }
 
-    async fn read(&self, attempt: &Attempt<'_>) -> Result<Session, Error> {
+    async fn read(&self, context: &ScrapeContext<'_>) -> Result<Session, Error> {
         let advice = "another scrape of the same server still holds the one connection";
-        let mut state = attempt.in_time("waiting for the connection", advice, self.state.lock()).await?;
+        let mut state = context.with_deadline("waiting for the connection", advice, self.state.lock()).await?;
         // Taken out: whatever goes wrong from here on, or drops this future, closes the connection with the answers
         // that may still come.
         let (mut connection, ping) = match state.connection.take() {
-            Some(mut connection) => match ping(&mut connection, attempt).await {
+            Some(mut connection) => match ping(&mut connection, context).await {
                 Ok(ping) => (connection, ping),
                 Err(error @ Error::Timeout { .. }) => return Err(error),
-                // The server was restarted or closed the idle connection since the last scrape, or wants a password by
-                // now.
-                Err(_) => self.connect(attempt, &mut state).await?,
+                // The server was restarted or closed the idle connection since the last scrape, or now requires a
+                // password.
+                Err(_) => self.connect(context, &mut state).await?,
             },
-            None => self.connect(attempt, &mut state).await?,
+            None => self.connect(context, &mut state).await?,
         };
-        let answers = ask_everything(&mut connection, attempt).await?;
+        let answers = request_all(&mut connection, context).await?;
         let cluster = match answers.info.get("cluster_enabled") {
-            Some("1") => Some(ask_cluster(&mut connection, attempt).await?),
+            Some("1") => Some(request_cluster_info(&mut connection, context).await?),
             _ => None,
         };
         state.connection = Some(connection);
@@ -130,25 +130,25 @@ impl Client {
             cluster,
             ping,
             connect: state.connect,
-            duration: attempt.started.elapsed(),
+            duration: context.started.elapsed(),
             rejected_before,
         })
     }
 
-    async fn connect(&self, attempt: &Attempt<'_>, state: &mut State) -> Result<(Connection, Ping), Error> {
+    async fn connect(&self, context: &ScrapeContext<'_>, state: &mut State) -> Result<(Connection, Ping), Error> {
         let started = Instant::now();
         let login = self
             .credentials
             .login(&self.address)
-            .map_err(|source| Error::Credentials { target: attempt.target(), source })?;
-        let mut connection = Connection::open(attempt, self.tls.as_ref()).await?;
-        authenticate(&mut connection, attempt, &login).await?;
+            .map_err(|source| Error::Credentials { target: context.target(), source })?;
+        let mut connection = Connection::open(context, self.tls.as_ref()).await?;
+        authenticate(&mut connection, context, &login).await?;
         state.connect = started.elapsed();
-        let ping = ping(&mut connection, attempt).await?;
+        let ping = ping(&mut connection, context).await?;
         // For CLIENT LIST; not worth an error where it is not allowed.
         let mut name = Pipeline::new();
         name.cmd("CLIENT").arg("SETNAME").arg("redis_exporter");
-        connection.ask(attempt, "CLIENT SETNAME", &name).await?;
+        connection.request(context, "CLIENT SETNAME", &name).await?;
         Ok((connection, ping))
     }
 }
@@ -162,13 +162,13 @@ impl Target for Client {
     }
 
     async fn open(&self, deadline: Instant) -> Result<Session, BoxError> {
-        let attempt = Attempt { endpoint: &self.address.endpoint, started: Instant::now(), deadline };
-        Ok(self.read(&attempt).await?)
+        let context = ScrapeContext { endpoint: &self.address.endpoint, started: Instant::now(), deadline };
+        Ok(self.read(&context).await?)
     }
 }
 
-/// Logs in where there is something to log in with.
-async fn authenticate(connection: &mut Connection, attempt: &Attempt<'_>, login: &Login) -> Result<(), Error> {
+/// Logs in if a user or a password is configured.
+async fn authenticate(connection: &mut Connection, context: &ScrapeContext<'_>, login: &Login) -> Result<(), Error> {
     let mut command = Pipeline::new();
     match (&login.user, &login.password) {
         (None, None) => return Ok(()),
@@ -176,26 +176,26 @@ async fn authenticate(connection: &mut Connection, attempt: &Attempt<'_>, login:
         (Some(user), password) => command.cmd("AUTH").arg(user).arg(password.as_ref().map_or("", Secret::expose)),
         (None, Some(password)) => command.cmd("AUTH").arg(password.expose()),
     };
-    match connection.ask(attempt, "AUTH", &command).await?.pop() {
-        Some(Value::ServerError(error)) => Err(attempt.refused("AUTH", error_text(&error))),
+    match connection.request(context, "AUTH", &command).await?.pop() {
+        Some(Value::ServerError(error)) => Err(context.refused("AUTH", error_text(&error))),
         _ => Ok(()),
     }
 }
 
 /// Alone in its round trip: a server that is out of connections answers one error and closes.
-async fn ping(connection: &mut Connection, attempt: &Attempt<'_>) -> Result<Ping, Error> {
+async fn ping(connection: &mut Connection, context: &ScrapeContext<'_>) -> Result<Ping, Error> {
     let mut command = Pipeline::new();
     command.cmd("PING");
     let sent = Instant::now();
-    let answer = connection.ask(attempt, "PING", &command).await?.pop();
+    let answer = connection.request(context, "PING", &command).await?.pop();
     let round_trip = sent.elapsed();
     let Some(Value::ServerError(error)) = answer else { return Ok(Ping { round_trip, refusal: None }) };
     match error.code() {
-        // INFO is what counts; that PING is not allowed says nothing about the server.
+        // INFO is what counts; a user who may not PING is not a fault of the server.
         "NOPERM" => Ok(Ping { round_trip, refusal: None }),
         // INFO is answered all the same.
         "LOADING" | "MASTERDOWN" => Ok(Ping { round_trip, refusal: Some(error_text(&error)) }),
-        _ => Err(attempt.refused("PING", error_text(&error))),
+        _ => Err(context.refused("PING", error_text(&error))),
     }
 }
 
@@ -206,7 +206,7 @@ struct Answers {
     latency: Answer<Vec<LatencyEvent>>,
 }
 
-async fn ask_everything(connection: &mut Connection, attempt: &Attempt<'_>) -> Result<Answers, Error> {
+async fn request_all(connection: &mut Connection, context: &ScrapeContext<'_>) -> Result<Answers, Error> {
     let mut commands = Pipeline::new();
     commands.cmd("INFO").arg("ALL");
     commands.cmd("SLOWLOG").arg("LEN");
@@ -216,7 +216,7 @@ async fn ask_everything(connection: &mut Connection, attempt: &Attempt<'_>) -> R
     for setting in SETTINGS {
         commands.cmd("CONFIG").arg("GET").arg(setting);
     }
-    let mut values = connection.ask(attempt, "INFO ALL", &commands).await?.into_iter();
+    let mut values = connection.request(context, "INFO ALL", &commands).await?.into_iter();
     let mut next = || values.next().unwrap_or(Value::Nil);
 
     let info = match text(next()) {
@@ -225,14 +225,14 @@ async fn ask_everything(connection: &mut Connection, attempt: &Attempt<'_>) -> R
         _ => {
             let mut plain = Pipeline::new();
             plain.cmd("INFO");
-            let answer = connection.ask(attempt, "INFO", &plain).await?.pop().unwrap_or(Value::Nil);
-            text(answer).map_err(|reply| attempt.refused("INFO", reply))?
+            let answer = connection.request(context, "INFO", &plain).await?.pop().unwrap_or(Value::Nil);
+            text(answer).map_err(|reply| context.refused("INFO", reply))?
         }
     };
     let info = Info::parse(info);
     if info.is_empty() {
         let reason = "INFO has no fields".to_owned();
-        return Err(Error::NotRedis { target: attempt.target(), step: "INFO", reason });
+        return Err(Error::NotRedis { target: context.target(), step: "INFO", reason });
     }
     let length = integer(next()).map_err(|reply| Refused { command: "SLOWLOG LEN", reply });
     let newest = slow_command(next()).map_err(|reply| Refused { command: "SLOWLOG GET", reply });
@@ -244,10 +244,10 @@ async fn ask_everything(connection: &mut Connection, attempt: &Attempt<'_>) -> R
     Ok(Answers { info, config, slow_log, latency })
 }
 
-async fn ask_cluster(connection: &mut Connection, attempt: &Attempt<'_>) -> Result<Answer<Info>, Error> {
+async fn request_cluster_info(connection: &mut Connection, context: &ScrapeContext<'_>) -> Result<Answer<Info>, Error> {
     let mut commands = Pipeline::new();
     commands.cmd("CLUSTER").arg("INFO");
-    let answer = connection.ask(attempt, "CLUSTER INFO", &commands).await?.pop().unwrap_or(Value::Nil);
+    let answer = connection.request(context, "CLUSTER INFO", &commands).await?.pop().unwrap_or(Value::Nil);
     Ok(text(answer).map(Info::parse).map_err(|reply| Refused { command: "CLUSTER INFO", reply }))
 }
 
@@ -258,7 +258,7 @@ fn error_text(error: &redis::ServerError) -> String {
     }
 }
 
-/// What the server said instead of what was expected.
+/// The reply that was not expected, for an error.
 fn unexpected(value: &Value) -> String {
     match value {
         Value::ServerError(error) => error_text(error),

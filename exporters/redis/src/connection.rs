@@ -29,31 +29,31 @@ pub(crate) enum Error {
     Credentials { target: String, source: SecretError },
     #[error("{target}: {step}: no answer within {seconds:.2} s: {advice}")]
     Timeout { target: String, step: &'static str, seconds: f64, advice: &'static str },
-    #[error("{target}: {step}: the connection broke: {source}: the server may be restarting; its log tells more")]
+    #[error("{target}: {step}: the connection broke: {source}: the server may be restarting; see its log")]
     Broken { target: String, step: &'static str, source: RedisError },
     #[error(
         "{target}: {step}: the answer is not Redis' protocol ({reason}): check that --redis.addr names a Redis port, with rediss:// for TLS"
     )]
     NotRedis { target: String, step: &'static str, reason: String },
-    #[error("{target}: {step}: the answer is larger than {} MiB: this is no Redis, or INFO has grown out of all proportion", ANSWER_LIMIT >> 20)]
+    #[error("{target}: {step}: the answer is larger than {} MiB: the target may not be Redis, or its INFO is abnormally large", ANSWER_LIMIT >> 20)]
     TooLarge { target: String, step: &'static str },
     #[error("{target}: {step} was refused: {reply}: {advice}")]
     Refused { target: String, step: &'static str, reply: String, advice: &'static str },
 }
 
-/// The target's name and the time that is left: what every step needs to fail in a way that helps.
-pub(crate) struct Attempt<'a> {
+/// The target and the deadline of a scrape, for the errors of each step.
+pub(crate) struct ScrapeContext<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
 }
 
-impl Attempt<'_> {
+impl ScrapeContext<'_> {
     pub(crate) fn target(&self) -> String {
         self.endpoint.to_string()
     }
 
-    pub(crate) async fn in_time<T>(
+    pub(crate) async fn with_deadline<T>(
         &self,
         step: &'static str,
         advice: &'static str,
@@ -73,7 +73,7 @@ impl Attempt<'_> {
     }
 }
 
-/// A parser's error goes on with a dump of what it saw.
+/// A parser's error continues with a dump of its input.
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
 }
@@ -90,7 +90,7 @@ fn advice(reply: &str) -> &'static str {
             "the server is out of connections: raise maxclients or find who holds them"
         }
         _ if reply.contains("AUTH") => "the server has no password: give none, or set one there",
-        _ => "the server's log may tell more",
+        _ => "see the server's log",
     }
 }
 
@@ -103,22 +103,23 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Dials; nothing is sent yet. A host with several addresses is tried at one after the other, so there is never a
+    /// Connects; nothing is sent yet. The addresses of a host are tried one after the other, so there is never a
     /// second connection.
-    pub(crate) async fn open(attempt: &Attempt<'_>, tls: Option<&TlsConnector>) -> Result<Self, Error> {
-        let stream: Box<dyn Stream> = match attempt.endpoint {
+    pub(crate) async fn open(context: &ScrapeContext<'_>, tls: Option<&TlsConnector>) -> Result<Self, Error> {
+        let stream: Box<dyn Stream> = match context.endpoint {
             Endpoint::Unix(path) => {
-                let failed = |source| Error::Connect { target: attempt.target(), source };
+                let failed = |source| Error::Connect { target: context.target(), source };
                 Box::new(UnixStream::connect(path).await.map_err(failed)?)
             }
-            Endpoint::Tcp { host, port } => Box::new(dial(attempt, host, *port).await?),
+            Endpoint::Tcp { host, port } => Box::new(connect_tcp(context, host, *port).await?),
             Endpoint::Tls { host, port } => {
-                let failed = |source| Error::Handshake { target: attempt.target(), source };
+                let failed = |source| Error::Handshake { target: context.target(), source };
                 let name = ServerName::try_from(host.clone()).map_err(|error| failed(io::Error::other(error)))?;
                 let connector = tls.ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
-                let stream = dial(attempt, host, *port).await?;
+                let stream = connect_tcp(context, host, *port).await?;
                 let advice = "the server may not speak TLS on this port, or be stopped";
-                let stream = attempt.in_time("the TLS handshake", advice, connector.connect(name, stream)).await?;
+                let stream =
+                    context.with_deadline("the TLS handshake", advice, connector.connect(name, stream)).await?;
                 Box::new(stream.map_err(failed)?)
             }
         };
@@ -126,25 +127,25 @@ impl Connection {
     }
 
     /// One round trip: all commands are sent at once, and error replies are among the values.
-    pub(crate) async fn ask(
+    pub(crate) async fn request(
         &mut self,
-        attempt: &Attempt<'_>,
+        context: &ScrapeContext<'_>,
         step: &'static str,
         commands: &Pipeline,
     ) -> Result<Vec<Value>, Error> {
         let advice = "the process may be stopped, or busy with a long command or script (see SLOWLOG GET)";
-        attempt.in_time(step, advice, self.exchange(attempt, step, commands)).await?
+        context.with_deadline(step, advice, self.exchange(context, step, commands)).await?
     }
 
-    /// Not by way of redis' own connections: they lose what a server says before it is asked, which is how one that is
-    /// out of connections tells it, and they read without a limit.
+    /// Not with redis' own connections: they lose what a server sends before the first request, such as "max number of
+    /// clients reached", and they read without a limit.
     async fn exchange(
         &mut self,
-        attempt: &Attempt<'_>,
+        context: &ScrapeContext<'_>,
         step: &'static str,
         commands: &Pipeline,
     ) -> Result<Vec<Value>, Error> {
-        let broken = |source| Error::Broken { target: attempt.target(), step, source };
+        let broken = |source| Error::Broken { target: context.target(), step, source };
         self.stream.write_all(&commands.get_packed_pipeline()).await.map_err(|error| broken(error.into()))?;
         self.stream.flush().await.map_err(|error| broken(error.into()))?;
         let mut answers = (&mut self.stream).take(ANSWER_LIMIT);
@@ -153,11 +154,11 @@ impl Connection {
         while values.len() < commands.len() {
             match parse_redis_value_async(&mut decoder, &mut answers).await {
                 Ok(value) => values.push(value),
-                Err(_) if answers.limit() == 0 => return Err(Error::TooLarge { target: attempt.target(), step }),
+                Err(_) if answers.limit() == 0 => return Err(Error::TooLarge { target: context.target(), step }),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(broken(error)),
                 Err(error) => {
                     let reason = first_line(&error.to_string());
-                    return Err(Error::NotRedis { target: attempt.target(), step, reason });
+                    return Err(Error::NotRedis { target: context.target(), step, reason });
                 }
             }
         }
@@ -165,10 +166,10 @@ impl Connection {
     }
 }
 
-async fn dial(attempt: &Attempt<'_>, host: &str, port: u16) -> Result<TcpStream, Error> {
-    let failed = |source| Error::Connect { target: attempt.target(), source };
+async fn connect_tcp(context: &ScrapeContext<'_>, host: &str, port: u16) -> Result<TcpStream, Error> {
+    let failed = |source| Error::Connect { target: context.target(), source };
     let advice = "the host may be down, or a firewall drops the packets";
-    let stream = attempt.in_time("connecting", advice, connect(host, port)).await?.map_err(failed)?;
+    let stream = context.with_deadline("connecting", advice, connect(host, port)).await?.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
 }

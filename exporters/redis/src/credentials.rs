@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_one_password() {
+    fn text_that_is_not_a_json_object_is_one_password() {
         assert_eq!(password(" se cret ", "cache", None).as_deref(), Some(" se cret "));
         assert_eq!(password("{not json", "cache", None).as_deref(), Some("{not json"));
     }

@@ -18,7 +18,7 @@ struct Line {
 }
 
 impl Info {
-    /// Reads the text once. Lines without a colon, such as headers and blank lines, are none of its fields.
+    /// Reads the text once. Lines without a colon, such as headers and blank lines, are skipped.
     pub fn parse(text: String) -> Self {
         let mut lines = Vec::with_capacity(text.len() / 24);
         let mut next = 0;
@@ -47,7 +47,7 @@ impl Info {
         self.lines.is_empty()
     }
 
-    /// A scan: for the few dozen fields that are asked for by name, a table would cost more than it saves.
+    /// A scan: for the few dozen fields that are looked up by name, a table would cost more than it saves.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.fields().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_field() {
+    fn lines_without_a_colon_are_skipped() {
         assert!(Info::parse("<html>\n\n\u{fffd}\u{fffd}\n#:\n".to_owned()).is_empty());
         assert!(Info::parse(String::new()).is_empty());
     }

@@ -29,9 +29,9 @@ use crate::tls::{TlsArgs, TlsError};
 const DEFAULT_ADDRESS: &str = "redis://localhost:6379";
 
 #[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
-    /// Redis server: redis://host:port, rediss://host:port (TLS), unix:///path or host:port; also $REDIS_ADDR
-    /// [default: redis://localhost:6379]
+    /// Server: redis://host:port, rediss:// for TLS, unix:///path; also $REDIS_ADDR [default: redis://localhost:6379]
     #[arg(long = "redis.addr", value_name = "ADDRESS")]
     addr: Option<String>,
 
@@ -39,7 +39,7 @@ pub struct RedisArgs {
     #[arg(long = "redis.user", value_name = "USER")]
     user: Option<String>,
 
-    /// File with the password, or with a JSON object of passwords by address; also $REDIS_PASSWORD_FILE
+    /// File containing only the password, or a JSON object of passwords by address; also $REDIS_PASSWORD_FILE
     #[arg(long = "redis.password-file", value_name = "FILE")]
     password_file: Option<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! TLS to the server: which authorities are trusted, and who the exporter says it is.
+//! TLS to the server: the trusted certificate authorities, and the exporter's own certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use tokio_rustls::TlsConnector;
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct TlsArgs {
-    /// PEM file of the authorities to trust for rediss://; the system's without it
+    /// PEM file of the trusted certificate authorities for rediss:// [default: the system's]
     #[arg(long = "tls-ca-cert-file", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
-    /// PEM file of the exporter's certificate, for servers that ask for one
+    /// PEM file of the exporter's certificate, for servers that request one
     #[arg(long = "tls-client-cert-file", value_name = "FILE", requires = "key")]
     pub certificate: Option<PathBuf>,
 
-    /// PEM file of that certificate's key
+    /// PEM file of the key of --tls-client-cert-file
     #[arg(long = "tls-client-key-file", value_name = "FILE", requires = "certificate")]
     pub key: Option<PathBuf>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct TlsArgs {
 pub enum TlsError {
     #[error("{flag}={path}: {reason}: a PEM file with {what} is expected", path = path.display())]
     File { flag: &'static str, path: PathBuf, what: &'static str, reason: String },
-    #[error("the system trusts no certificate authority: install ca-certificates, or give --tls-ca-cert-file")]
+    #[error("the system has no trusted certificate authorities: install ca-certificates, or give --tls-ca-cert-file")]
     NoAuthorities,
     #[error("TLS: {0}")]
     Config(#[from] rustls::Error),

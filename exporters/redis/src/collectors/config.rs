@@ -15,7 +15,7 @@ static NUMBERS: [Desc; 4] = [
 ];
 static BUFFER_LIMIT: Desc = Desc::gauge(
     "redis_config_client_output_buffer_limit_bytes",
-    "Configured limit of the output buffer in bytes: a client over it is disconnected at once (hard) or after a while (soft); 0 for none.",
+    "Configured limit of the output buffer in bytes, 0 for none. A client over the hard limit is disconnected at once.",
     &["class", "limit"],
 )
 .field("client-output-buffer-limit");
