@@ -16,10 +16,11 @@ pub(crate) enum Scope {
 /// The names and labels of the series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Naming {
-    /// HAProxy's own Prometheus endpoint: labels proxy, server, listener, state
+    // Not doc comments: clap would print help texts of values, and --help in its long form.
+    // HAProxy's own Prometheus endpoint: labels proxy, server, listener, state
     #[default]
     Native,
-    /// The retired haproxy_exporter: labels frontend, backend, server
+    // The retired haproxy_exporter: labels frontend, backend, server
     Exporter,
 }
 

@@ -29,23 +29,23 @@ pub use crate::target::{HaproxyTarget, Session};
 #[derive(clap::Args)]
 #[command(next_help_heading = "HAProxy")]
 pub struct Args {
-    /// Address of HAProxy's statistics: unix:/path, tcp://host:port, http://host:port/path;csv or https://
+    /// HAProxy's runtime socket (unix:/path, tcp://host:port) or statistics page (http://host:port/path;csv, https://)
     #[arg(long = "haproxy.scrape-uri", value_name = "URI", default_value = "http://localhost/;csv")]
     scrape_uri: String,
 
-    /// File with the password of the user in an http URI
+    /// File containing only the password of the user in an http or https URI
     #[arg(long = "haproxy.password-file", value_name = "FILE")]
     password_file: Option<PathBuf>,
 
-    /// Names and labels of the series: those of HAProxy's own endpoint or of the retired haproxy_exporter
+    /// Whose names and labels to export: HAProxy's own endpoint's (native) or the retired haproxy_exporter's (exporter)
     #[arg(long = "haproxy.names", value_name = "NAMES", value_enum, default_value_t)]
     naming: Naming,
 
-    /// Exclude servers in these states: DOWN, UP, MAINT, DRAIN, NOLB
+    /// Exclude servers in these states, comma-separated: DOWN, UP, MAINT, DRAIN, NOLB
     #[arg(long = "haproxy.server-exclude-states", value_name = "STATE", value_delimiter = ',', value_parser = server_state)]
     exclude_states: Vec<ServerState>,
 
-    /// Timeout for HAProxy's response (default: the scrape timeout)
+    /// Timeout for HAProxy's response, such as 2s [default: the scrape timeout]
     #[arg(long = "haproxy.timeout", value_name = "DURATION", value_parser = positive_duration)]
     timeout: Option<Duration>,
 

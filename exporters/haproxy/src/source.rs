@@ -75,7 +75,7 @@ pub(crate) enum ReadError {
     Status { address: String, status: StatusCode, advice: &'static str },
 }
 
-/// What HAProxy said in one scrape.
+/// HAProxy's responses in one scrape.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) stat: Stat,
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address() {
+    fn an_invalid_address() {
         for (uri, error) in [
             ("", UriError::Scheme),
             ("/run/h.sock", UriError::Scheme),

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_csv_of_haproxy() {
+    fn text_that_is_not_haproxys_csv() {
         for text in ["", "\n\n", "<html>\n", "Unknown command\n", "a,b,c\n1,2,3\n", "\u{0}\u{1}"] {
             assert!(Stat::parse(text).is_err(), "{text:?}");
         }

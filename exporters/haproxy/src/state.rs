@@ -9,7 +9,7 @@ pub enum ServerState {
     Maint,
     /// Finishes what it has and gets nothing new.
     Drain,
-    /// Asked for no new sessions by answering its check with 404.
+    /// Gets no new sessions, because its check returned 404.
     Nolb,
 }
 
@@ -24,7 +24,7 @@ impl ServerState {
     pub(crate) fn parse(status: &str) -> Option<Self> {
         match status.split(' ').next()? {
             "DOWN" => Some(Self::Down),
-            // `no check`: nobody looks, so HAProxy takes it for up.
+            // `no check`: HAProxy assumes that it is up.
             "UP" | "no" => Some(Self::Up),
             "MAINT" => Some(Self::Maint),
             "DRAIN" => Some(Self::Drain),
@@ -70,7 +70,7 @@ pub(crate) const CHECK_STATES: [&str; 16] = [
 
 /// The index in [`CHECK_STATES`]. `None` before the first check has ended (`INI`, `UNK`).
 pub(crate) fn check_state(status: &str) -> Option<usize> {
-    // An asterisk says that the next check is under way.
+    // An asterisk means that the next check is in progress.
     let status = status.strip_prefix("* ").unwrap_or(status);
     CHECK_STATES.iter().position(|state| *state == status)
 }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_in_the_order_of_the_states() {
+    fn names_are_in_the_order_of_the_states() {
         assert_eq!(ServerState::ALL.map(ServerState::name), ServerState::NAMES);
     }
 }

@@ -49,8 +49,7 @@ const MAX_NAME: usize = 64;
 // Not a doc comment: clap would make it the program's description.
 #[derive(clap::Args)]
 pub(super) struct Thresholds {
-    /// Warn (check `backends`) when a backend has fewer usable servers than this. A backend with fewer servers needs
-    /// all of them [default: half of the servers that are not in maintenance or drained]
+    /// Warn (check `backends`) when a backend has fewer usable servers [default: half of those not in MAINT or DRAIN]
     #[arg(long = "haproxy.min-servers", value_name = "SERVERS", help_heading = "HAProxy")]
     min_servers: Option<usize>,
 }
