@@ -1,4 +1,4 @@
-//! What the flags say: which backups to look at, where, and how old they may be.
+//! The configuration from the flags: which backups there are, where, and their maximum age.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,25 +13,24 @@ const MAX_JOBS: usize = 100;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// A backup whose job leaves manifests, as mysql-backup does: the name that it was given there, and its directory. Repeatable
+    /// Backup with manifests, as mysql-backup writes them: its --backup.name and its directory. Repeatable
     #[arg(long = "backup.job", value_name = "NAME:DIRECTORY", value_delimiter = ',', help_heading = "Backups")]
     pub jobs: Vec<String>,
 
-    /// A backup without manifests: a name, and a pattern of its files such as app:/var/backups/app/*.tar.gz. * and ?
-    /// are the wildcards, in the file's name only. Repeatable
+    /// Backup without manifests: a name and a path, with wildcards * and ? in the file name. Repeatable
     #[arg(long = "backup.pattern", value_name = "NAME:GLOB", value_delimiter = ',', help_heading = "Backups")]
     pub patterns: Vec<String>,
 
-    /// How old a recovery point may get: 30m for all backups, NAME=30m for one. Repeatable [default: 30m]
+    /// Maximum age of the recovery point: DURATION for all backups, NAME=DURATION for one. Repeatable [default: 30m]
     #[arg(long = "backup.rpo", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
     pub rpo: Vec<String>,
 
-    /// A file without a manifest counts as complete when it has not been written to for so long
+    /// Time without a write after which a file of --backup.pattern counts as complete
     #[arg(long = "backup.stable-for", value_name = "DURATION", default_value = "60s", help_heading = "Backups")]
     pub stable_for: String,
 }
 
-/// One backup to look at.
+/// One configured backup.
 #[derive(Debug)]
 pub(crate) struct Job {
     /// The label `backup`.
@@ -41,7 +40,7 @@ pub(crate) struct Job {
     pub rpo: Duration,
 }
 
-/// By what the backups in a directory are known.
+/// How the backups in a directory are recognised.
 #[derive(Debug)]
 pub(crate) enum Source {
     Manifests,
@@ -50,7 +49,7 @@ pub(crate) enum Source {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("nothing to look at: give --backup.job=NAME:DIRECTORY or --backup.pattern=NAME:GLOB at least once")]
+    #[error("no backup is configured: give --backup.job=NAME:DIRECTORY or --backup.pattern=NAME:GLOB at least once")]
     NoJobs,
     #[error("{0} backups, but at most {MAX_JOBS} are possible: run a second backup-exporter for the others")]
     TooManyJobs(usize),
@@ -220,7 +219,7 @@ mod tests {
     #[test]
     fn wrong_flags_are_refused_in_one_line_that_names_them() {
         for (args, reason) in [
-            (args(&[], &[], &[]), "nothing to look at: give --backup.job"),
+            (args(&[], &[], &[]), "no backup is configured: give --backup.job"),
             (args(&["mysql"], &[], &[]), "--backup.job=mysql: NAME:DIRECTORY is expected"),
             (args(&["mysql:"], &[], &[]), "--backup.job=mysql:: NAME:DIRECTORY is expected"),
             (args(&["/var:/x"], &[], &[]), "--backup.job=/var:/x: invalid backup name \"/var\""),

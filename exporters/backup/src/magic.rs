@@ -1,5 +1,4 @@
-//! Whether a file begins as its extension promises: an encrypted, empty or foreign content under a backup's name is no
-//! backup.
+//! Whether a file has the magic number of its extension: encrypted, empty or other content is not a backup.
 
 /// The extension in lower case, and any of these beginnings.
 const KINDS: &[(&str, &[&[u8]])] = &[
@@ -46,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_knows_its_own_beginning_and_no_other() {
+    fn each_kind_recognises_only_its_own_magic_number() {
         for (kind, beginnings) in KINDS {
             for beginning in *beginnings {
                 assert!(beginning.len() <= LONGEST);

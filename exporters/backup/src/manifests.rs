@@ -41,11 +41,11 @@ impl From<Manifest> for Record {
     }
 }
 
-pub(crate) fn scan(view: &mut ScanInProgress<'_>, remembered: &mut Remembered<Record>) -> Result<(), ScanError> {
+pub(crate) fn scan(scan: &mut ScanInProgress<'_>, remembered: &mut Remembered<Record>) -> Result<(), ScanError> {
     // The names of one backup sort by time.
     let mut has_manifest: BTreeMap<RunName, bool> = BTreeMap::new();
-    let job = view.job;
-    view.names(|name| {
+    let job = scan.job;
+    scan.names(|name| {
         if !name.starts_with(job.name.as_str()) {
             return;
         }
@@ -60,19 +60,19 @@ pub(crate) fn scan(view: &mut ScanInProgress<'_>, remembered: &mut Remembered<Re
     let mut runs = Runs::default();
     let mut unreadable = Vec::new();
     for (count, (run, has_manifest)) in has_manifest.into_iter().rev().enumerate() {
-        if !view.should_continue(count) {
+        if !scan.should_continue(count) {
             break;
         }
         if !has_manifest {
-            view.found.files.partial += 1;
+            scan.found.files.partial += 1;
             continue;
         }
         let name = run.manifest_file();
-        let Some(metadata) = view.metadata(&name)? else { continue };
+        let Some(metadata) = scan.metadata(&name)? else { continue };
         let identity = Identity::of(&metadata);
         let record = match before.remove(name.as_str()) {
             Some((known, record)) if known == identity => record,
-            _ => match Manifest::read(&view.directory().join(&name)) {
+            _ => match Manifest::read(&scan.directory().join(&name)) {
                 Ok(manifest) => manifest.into(),
                 Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
@@ -82,66 +82,66 @@ pub(crate) fn scan(view: &mut ScanInProgress<'_>, remembered: &mut Remembered<Re
                 }
             },
         };
-        evaluate(view, &run, &record, &mut runs)?;
+        evaluate(scan, &run, &record, &mut runs)?;
         remembered.insert(name.into(), (identity, record));
     }
-    view.found.runs = Some(runs);
+    scan.found.runs = Some(runs);
     // Only what is unreadable since the last scan: one line, however many there are.
     if let Some(newest) = unreadable.first() {
-        warn!(backup = %view.job.name, manifests = unreadable.len(), error = %newest, "manifests can't be read");
+        warn!(backup = %scan.job.name, manifests = unreadable.len(), error = %newest, "manifests can't be read");
     }
     Ok(())
 }
 
-fn evaluate(view: &mut ScanInProgress<'_>, run: &RunName, record: &Record, runs: &mut Runs) -> Result<(), ScanError> {
+fn evaluate(scan: &mut ScanInProgress<'_>, run: &RunName, record: &Record, runs: &mut Runs) -> Result<(), ScanError> {
     let last_run = match record {
-        // An unreadable one says nothing about its time but in its name.
-        Record::Ok(Backup { finished_at, .. }) | Record::Failed { finished_at, .. } if view.is_future(*finished_at) => {
+        // An unreadable one has a time only in its name.
+        Record::Ok(Backup { finished_at, .. }) | Record::Failed { finished_at, .. } if scan.is_future(*finished_at) => {
             None
         }
-        _ if run.started_at().is_none_or(|started_at| view.is_future(started_at)) => None,
+        _ if run.started_at().is_none_or(|started_at| scan.is_future(started_at)) => None,
         Record::Ok(backup) => {
             let finished_at = backup.finished_at;
-            let defect = validate(view, run, backup)?;
-            // Pruning takes the manifest first: this one was pruned while it was looked at.
-            if defect.is_some() && view.metadata(&run.manifest_file())?.is_none() {
+            let problem = validate(scan, run, backup)?;
+            // Pruning takes the manifest first: this one was pruned during the scan.
+            if problem.is_some() && scan.metadata(&run.manifest_file())?.is_none() {
                 return Ok(());
             }
             runs.ok += 1;
-            Some(match defect {
+            Some(match problem {
                 None => {
-                    view.add_complete(*backup);
+                    scan.add_complete(*backup);
                     LastRun::Ok { finished_at }
                 }
                 Some(why) => {
-                    view.found.files.missing += 1;
+                    scan.found.files.missing += 1;
                     LastRun::Failed { finished_at, why }
                 }
             })
         }
         Record::Failed { finished_at, why } => {
             runs.failed += 1;
-            view.found.files.failed += 1;
+            scan.found.files.failed += 1;
             Some(LastRun::Failed { finished_at: *finished_at, why: why.clone() })
         }
         Record::Unreadable { why } => {
-            view.found.files.unreadable += 1;
+            scan.found.files.unreadable += 1;
             Some(LastRun::Unknown { why: why.clone() })
         }
     };
     match last_run {
-        None => view.found.files.future += 1,
+        None => scan.found.files.future += 1,
         // The first that is not from the future is the newest.
-        some if view.found.last_run.is_none() => view.found.last_run = some,
+        some if scan.found.last_run.is_none() => scan.found.last_run = some,
         _ => {}
     }
     Ok(())
 }
 
-/// What is wrong with the file that the manifest calls good. Its checksum is not verified: that would read every byte.
-fn validate(view: &ScanInProgress<'_>, run: &RunName, backup: &Backup) -> Result<Option<String>, ScanError> {
+/// Why a file is not complete although its manifest is `ok`. Its checksum is not verified: that would read every byte.
+fn validate(scan: &ScanInProgress<'_>, run: &RunName, backup: &Backup) -> Result<Option<String>, ScanError> {
     let file = run.backup_file();
-    Ok(match view.metadata(&file)? {
+    Ok(match scan.metadata(&file)? {
         None => Some(format!("the manifest says that it is good, but {file} is gone")),
         Some(metadata) if !metadata.is_file() => Some(format!("{file} is not a regular file")),
         Some(metadata) if metadata.len() != backup.stored_bytes => {
@@ -158,19 +158,19 @@ mod tests {
     use super::*;
     use crate::config::Source;
     use crate::scan::Files;
-    use crate::scanner::testing::{Site, at};
+    use crate::scanner::testing::{TestDirectory, at};
 
     const OK: &str = include_str!("../../../backup/fixtures/ok.good.json");
     const FAILED: &str = include_str!("../../../backup/fixtures/failed.good.json");
-    /// When the runs of the two fixtures began, and the time at which the tests look.
+    /// When the runs of the two fixtures began, and the time at which the tests scan.
     const BEGAN: &str = "2026-11-22T18:09:00Z";
     const NOW: &str = "2026-11-22T18:20:00Z";
 
-    fn site() -> Site {
-        Site::new(Source::Manifests, NOW)
+    fn site() -> TestDirectory {
+        TestDirectory::new(Source::Manifests, NOW)
     }
 
-    impl Site {
+    impl TestDirectory {
         /// A fixture, moved in time by whole minutes, whose backup has 7 bytes.
         fn manifest(&self, fixture: &str, minutes: i64) -> RunName {
             let moved = |text: String, time: &str| {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_that_say_nothing_are_counted_and_their_backups_are_not_trusted() {
+    fn unreadable_manifests_are_counted_and_their_backups_are_not_complete() {
         let mut site = site();
         site.backup(-10);
         let newer_version = OK.replace("\"schema_version\": 1", "\"schema_version\": 2");
@@ -313,8 +313,8 @@ mod tests {
         let mut site = site();
         let run = site.backup(0);
         assert_eq!(site.scan().files.complete, 1);
-        // What is remembered is believed …
-        let (_, record) = site.memory.manifests.get_mut(run.manifest_file().as_str()).unwrap();
+        // What is cached is used …
+        let (_, record) = site.cache.manifests.get_mut(run.manifest_file().as_str()).unwrap();
         *record = Record::Unreadable { why: String::new() };
         assert_eq!(site.scan().files.unreadable, 1);
         // … until the file is another one, …
@@ -323,7 +323,7 @@ mod tests {
         // … and forgotten with it.
         fs::remove_file(site.path().join(run.manifest_file())).unwrap();
         assert_eq!(site.scan().files, Files { partial: 1, ..Files::default() });
-        assert!(site.memory.manifests.is_empty());
+        assert!(site.cache.manifests.is_empty());
     }
 
     #[test]

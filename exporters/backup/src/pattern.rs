@@ -1,5 +1,4 @@
-//! Backups by their files' names, where no manifest tells more: a file that is no longer written to and holds what its
-//! name says.
+//! Backups without manifests: files of a pattern that are no longer written to and have the content of their extension.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -19,14 +18,14 @@ use crate::{magic, stamp};
 const UNFINISHED: [&str; 3] = [".partial", ".tmp", ".part"];
 
 pub(crate) fn scan(
-    view: &mut ScanInProgress<'_>,
+    scan: &mut ScanInProgress<'_>,
     glob: &WildMatch,
     stable_for: Duration,
     remembered: &mut Remembered<bool>,
 ) -> Result<(), ScanError> {
     let mut names = Vec::new();
     let mut unfinished = 0;
-    view.names(|name| {
+    scan.names(|name| {
         if name.starts_with('.') {
             return;
         }
@@ -36,15 +35,15 @@ pub(crate) fn scan(
             _ => {}
         }
     })?;
-    view.found.files.partial += unfinished;
+    scan.found.files.partial += unfinished;
 
     let mut files = Vec::with_capacity(names.len());
     for name in names {
-        if !view.should_continue(0) {
+        if !scan.should_continue(0) {
             break;
         }
         // A symbolic link such as `latest` would count a backup twice.
-        if let Some(metadata) = view.metadata(&name)?.filter(|metadata| metadata.is_file()) {
+        if let Some(metadata) = scan.metadata(&name)?.filter(|metadata| metadata.is_file()) {
             let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or_default();
             let Ok(modified) = Timestamp::new(metadata.mtime(), nanoseconds) else { continue };
             files.push((modified, metadata.len(), Identity::of(&metadata), name));
@@ -56,42 +55,42 @@ pub(crate) fn scan(
     let mut before = std::mem::take(remembered);
     let mut unreadable = Vec::new();
     for (count, (modified, bytes, identity, name)) in files.into_iter().enumerate() {
-        if !view.should_continue(count) {
+        if !scan.should_continue(count) {
             break;
         }
-        if view.is_future(modified) {
-            view.found.files.future += 1;
+        if scan.is_future(modified) {
+            scan.found.files.future += 1;
             continue;
         }
-        if view.now.duration_since(modified) < stable_for {
-            view.found.files.partial += 1;
+        if scan.now.duration_since(modified) < stable_for {
+            scan.found.files.partial += 1;
             continue;
         }
         if bytes == 0 {
-            view.found.files.failed += 1;
+            scan.found.files.failed += 1;
             continue;
         }
         let genuine = match before.remove(&name) {
             Some((known, genuine)) if known == identity => Ok(genuine),
-            _ => is_genuine(view.directory(), &name).inspect(|genuine| {
+            _ => is_genuine(scan.directory(), &name).inspect(|genuine| {
                 if !genuine {
                     unreadable.push(format!("{name} does not begin like a file of its kind"));
                 }
             }),
         };
         match genuine {
-            Ok(true) => view.add_complete(Backup {
+            Ok(true) => scan.add_complete(Backup {
                 recovery_point: stamp::in_name(&name).filter(|stamp| *stamp <= modified).unwrap_or(modified),
                 finished_at: modified,
                 stored_bytes: bytes,
                 uncompressed_bytes: None,
                 duration: None,
             }),
-            Ok(false) => view.found.files.unreadable += 1,
+            Ok(false) => scan.found.files.unreadable += 1,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             // Not remembered: it may be given permission without a change that shows.
             Err(_) => {
-                view.found.files.unreadable += 1;
+                scan.found.files.unreadable += 1;
                 continue;
             }
         }
@@ -100,7 +99,7 @@ pub(crate) fn scan(
         }
     }
     if let Some(newest) = unreadable.first() {
-        warn!(backup = %view.job.name, files = unreadable.len(), error = %newest, "files can't be what their names say");
+        warn!(backup = %scan.job.name, files = unreadable.len(), error = %newest, "files can't be what their names say");
     }
     Ok(())
 }
@@ -122,16 +121,16 @@ mod tests {
     use super::*;
     use crate::config::Source;
     use crate::scan::{Files, MAX_FILES};
-    use crate::scanner::testing::{Site, at};
+    use crate::scanner::testing::{TestDirectory, at};
 
     const NOW: &str = "2026-11-22T18:20:00Z";
     const GZIP: &[u8] = b"\x1f\x8b\x08 and so on";
 
-    fn site(glob: &str) -> Site {
-        Site::new(Source::Pattern { glob: WildMatch::new(glob), stable_for: Duration::from_secs(60) }, NOW)
+    fn site(glob: &str) -> TestDirectory {
+        TestDirectory::new(Source::Pattern { glob: WildMatch::new(glob), stable_for: Duration::from_secs(60) }, NOW)
     }
 
-    impl Site {
+    impl TestDirectory {
         fn file(&self, name: &str, content: &[u8], modified: &str) {
             self.write(name, content);
             let file = File::options().write(true).open(self.path().join(name)).unwrap();
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_complete_backup_is_counted_by_its_state() {
+    fn incomplete_backups_are_counted_by_state() {
         let mut site = site("*.gz");
         let old = "2026-11-22T17:00:00Z";
         site.file("young.gz", GZIP, "2026-11-22T18:19:01Z");
@@ -205,17 +204,17 @@ mod tests {
         let mut site = site("*.gz");
         site.file("app.gz", GZIP, "2026-11-22T18:00:00Z");
         assert_eq!(site.scan().files.complete, 1);
-        site.memory.contents.get_mut("app.gz").unwrap().1 = false;
+        site.cache.contents.get_mut("app.gz").unwrap().1 = false;
         assert_eq!(site.scan().files.unreadable, 1);
         site.file("app.gz", GZIP, "2026-11-22T18:00:00Z");
         assert_eq!(site.scan().files.complete, 1);
         fs::remove_file(site.path().join("app.gz")).unwrap();
         assert_eq!(site.scan().files, Files::default());
-        assert!(site.memory.contents.is_empty());
+        assert!(site.cache.contents.is_empty());
     }
 
     #[test]
-    fn of_too_many_files_the_newest_are_looked_at() {
+    fn of_too_many_files_the_newest_are_read() {
         let mut site = site("app-*.gz");
         site.file("original", GZIP, "2026-11-22T18:00:00Z");
         let link = |number: usize| {

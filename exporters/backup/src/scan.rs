@@ -50,11 +50,11 @@ pub(crate) struct Files {
     pub partial: u64,
     /// The run failed, or left an empty file.
     pub failed: u64,
-    /// The manifest can't be read, or the content isn't what the file's name says.
+    /// The manifest can't be read, or the content doesn't match the file's extension.
     pub unreadable: u64,
     /// The manifest reports success, but the file is gone or has another size.
     pub missing: u64,
-    /// From the future: some clock was wrong.
+    /// Its time is in the future: a clock is wrong.
     pub future: u64,
 }
 

@@ -23,21 +23,22 @@ const MAX_AGE: Duration = Duration::from_secs(120);
 type Outcome = Result<Arc<Scan>, Arc<ScanError>>;
 type ScanFunction = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
 
-/// What is known of the files of one job, for as long as they do not change. It has the files of the last scan only.
+/// What was read from the files of one job. An entry is valid while its file does not change; only files of the last
+/// scan have one.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
+pub(crate) struct ScanCache {
     pub(crate) manifests: Remembered<manifests::Record>,
     pub(crate) contents: Remembered<bool>,
 }
 
 /// Reads the job's directory. It blocks for as long as the file system does.
-fn scan(job: &Job, now: Timestamp, memory: &mut Memory) -> Result<Scan, ScanError> {
-    let mut view = ScanInProgress::new(job, now);
+fn scan(job: &Job, now: Timestamp, cache: &mut ScanCache) -> Result<Scan, ScanError> {
+    let mut scan = ScanInProgress::new(job, now);
     match &job.source {
-        Source::Manifests => manifests::scan(&mut view, &mut memory.manifests)?,
-        Source::Pattern { glob, stable_for } => pattern::scan(&mut view, glob, *stable_for, &mut memory.contents)?,
+        Source::Manifests => manifests::scan(&mut scan, &mut cache.manifests)?,
+        Source::Pattern { glob, stable_for } => pattern::scan(&mut scan, glob, *stable_for, &mut cache.contents)?,
     }
-    Ok(view.finish())
+    Ok(scan.finish())
 }
 
 pub(crate) struct Scanner {
@@ -53,9 +54,9 @@ pub(crate) struct Scanner {
 impl Scanner {
     pub(crate) fn new(job: Job) -> Self {
         let job = Arc::new(job);
-        let memory = Mutex::new(Memory::default());
+        let cache = Mutex::new(ScanCache::default());
         let scanned = Arc::clone(&job);
-        Self::with_function(job, Box::new(move || scan(&scanned, Timestamp::now(), &mut lock(&memory))))
+        Self::with_function(job, Box::new(move || scan(&scanned, Timestamp::now(), &mut lock(&cache))))
     }
 
     fn with_function(job: Arc<Job>, scan_directory: ScanFunction) -> Self {
@@ -133,14 +134,14 @@ pub(crate) mod testing {
 
     use super::*;
 
-    pub(crate) struct Site {
+    pub(crate) struct TestDirectory {
         directory: tempfile::TempDir,
         pub(crate) job: Job,
-        pub(crate) memory: Memory,
+        pub(crate) cache: ScanCache,
         pub(crate) now: Timestamp,
     }
 
-    impl Site {
+    impl TestDirectory {
         pub(crate) fn new(source: Source, now: &str) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let job = Job {
@@ -149,7 +150,7 @@ pub(crate) mod testing {
                 source,
                 rpo: Duration::from_secs(1800),
             };
-            Self { directory, job, memory: Memory::default(), now: at(now) }
+            Self { directory, job, cache: ScanCache::default(), now: at(now) }
         }
 
         pub(crate) fn path(&self) -> &Path {
@@ -161,7 +162,7 @@ pub(crate) mod testing {
         }
 
         pub(crate) fn scan(&mut self) -> Scan {
-            scan(&self.job, self.now, &mut self.memory).unwrap()
+            scan(&self.job, self.now, &mut self.cache).unwrap()
         }
     }
 
@@ -179,29 +180,33 @@ mod tests {
     use super::*;
     use crate::scan::Files;
 
-    /// A directory that answers when it is told what, and hangs until then.
-    struct Disk {
+    /// A directory that hangs until the test sends the result of its scan.
+    struct FakeDirectory {
         scanner: Arc<Scanner>,
         answers: mpsc::Sender<Result<Scan, ScanError>>,
-        looks: Arc<AtomicUsize>,
+        scans_started: Arc<AtomicUsize>,
     }
 
-    fn disk() -> Disk {
+    fn fake() -> FakeDirectory {
         let (answers, inbox) = mpsc::channel();
         let inbox = Mutex::new(inbox);
-        let looks = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&looks);
+        let scans_started = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&scans_started);
         let job = Job {
             name: "a".parse().unwrap(),
             directory: "/a".into(),
             source: Source::Manifests,
             rpo: Duration::from_secs(1),
         };
-        let look = move || {
+        let scan_function = move || {
             counted.fetch_add(1, Ordering::SeqCst);
             lock(&inbox).recv().unwrap()
         };
-        Disk { scanner: Arc::new(Scanner::with_function(Arc::new(job), Box::new(look))), answers, looks }
+        FakeDirectory {
+            scanner: Arc::new(Scanner::with_function(Arc::new(job), Box::new(scan_function))),
+            answers,
+            scans_started,
+        }
     }
 
     fn soon() -> Instant {
@@ -218,56 +223,56 @@ mod tests {
 
     #[tokio::test]
     async fn a_hung_directory_costs_one_thread_and_nobody_waits_beyond_the_deadline() {
-        let disk = disk();
+        let fake = fake();
         for _ in 0..5 {
-            let error = disk.scanner.scan(soon()).await.unwrap_err();
+            let error = fake.scanner.scan(soon()).await.unwrap_err();
             assert!(matches!(*error, ScanError::NoAnswer { .. }), "{error}");
         }
-        disk.answers.send(Ok(Scan { took: Duration::from_secs(9), ..Scan::default() })).unwrap();
-        // Whether it waited for this scan or comes after its end, it is the one look whose answer it gets.
+        fake.answers.send(Ok(Scan { took: Duration::from_secs(9), ..Scan::default() })).unwrap();
+        // Whether it waited for this scan or comes after its end, it gets the result of that one scan.
         let answered = loop {
-            match disk.scanner.scan(soon()).await {
+            match fake.scanner.scan(soon()).await {
                 Ok(scan) => break scan,
                 Err(error) => assert!(matches!(*error, ScanError::NoAnswer { .. }), "{error}"),
             }
         };
         assert_eq!(answered.took.as_secs(), 9);
-        assert!(disk.looks.load(Ordering::SeqCst) <= 2);
+        assert!(fake.scans_started.load(Ordering::SeqCst) <= 2);
     }
 
     #[tokio::test]
     async fn all_who_wait_share_one_scan_and_the_next_gets_a_new_one() {
-        let disk = disk();
-        let waiting = futures::future::join_all((0..50).map(|_| disk.scanner.scan(late())));
+        let fake = fake();
+        let waiting = futures::future::join_all((0..50).map(|_| fake.scanner.scan(late())));
         // Polled after the others: all of them wait by then.
-        let answer = async { disk.answers.send(Ok(Scan::default())).unwrap() };
+        let answer = async { fake.answers.send(Ok(Scan::default())).unwrap() };
         let (outcomes, ()) = futures::join!(waiting, answer);
         for outcome in outcomes {
             outcome.unwrap();
         }
-        assert_eq!(disk.looks.load(Ordering::SeqCst), 1);
-        disk.answers.send(Err(too_slow())).unwrap();
-        assert!(matches!(*disk.scanner.scan(late()).await.unwrap_err(), ScanError::TooSlow { .. }));
-        assert_eq!(disk.looks.load(Ordering::SeqCst), 2);
-        assert!(disk.scanner.last_success().is_some(), "an error does not take back the last success");
+        assert_eq!(fake.scans_started.load(Ordering::SeqCst), 1);
+        fake.answers.send(Err(too_slow())).unwrap();
+        assert!(matches!(*fake.scanner.scan(late()).await.unwrap_err(), ScanError::TooSlow { .. }));
+        assert_eq!(fake.scans_started.load(Ordering::SeqCst), 2);
+        assert!(fake.scanner.last_success().is_some(), "an error does not take back the last success");
     }
 
     #[tokio::test]
     async fn a_scan_that_ends_between_two_scrapes_serves_the_second() {
-        let disk = disk();
-        disk.answers.send(Ok(Scan { took: Duration::from_secs(9), ..Scan::default() })).unwrap();
-        disk.scanner.scan(late()).await.unwrap();
+        let fake = fake();
+        fake.answers.send(Ok(Scan { took: Duration::from_secs(9), ..Scan::default() })).unwrap();
+        fake.scanner.scan(late()).await.unwrap();
         // The second scan hangs: its deadline comes, and the first one is young enough.
-        assert_eq!(disk.scanner.scan(soon()).await.unwrap().took.as_secs(), 9);
+        assert_eq!(fake.scanner.scan(soon()).await.unwrap().took.as_secs(), 9);
     }
 
     #[tokio::test]
     async fn a_panic_in_a_scan_does_not_stop_the_scans() {
-        let disk = disk();
-        let Disk { scanner, answers, looks } = disk;
+        let fake = fake();
+        let FakeDirectory { scanner, answers, scans_started } = fake;
         drop(answers);
         let again = async {
-            while looks.load(Ordering::SeqCst) < 2 {
+            while scans_started.load(Ordering::SeqCst) < 2 {
                 assert!(matches!(*scanner.scan(soon()).await.unwrap_err(), ScanError::NoAnswer { .. }));
             }
         };
@@ -276,14 +281,14 @@ mod tests {
 
     #[test]
     fn a_directory_that_vanishes_is_an_error_until_it_is_back() {
-        let mut site = testing::Site::new(Source::Manifests, "2026-11-22T18:20:00Z");
+        let mut site = testing::TestDirectory::new(Source::Manifests, "2026-11-22T18:20:00Z");
         assert_eq!(site.scan().files, Files::default());
         let (path, aside) = (site.path().to_owned(), site.path().with_extension("aside"));
         fs::rename(&path, &aside).unwrap();
-        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
+        let error = scan(&site.job, site.now, &mut site.cache).unwrap_err().to_string();
         assert!(error.contains("No such file or directory") && error.ends_with("create or mount it"), "{error}");
         fs::write(&path, b"").unwrap();
-        let error = scan(&site.job, site.now, &mut site.memory).unwrap_err().to_string();
+        let error = scan(&site.job, site.now, &mut site.cache).unwrap_err().to_string();
         assert!(error.contains("Not a directory"), "{error}");
         fs::remove_file(&path).unwrap();
         fs::rename(&aside, &path).unwrap();

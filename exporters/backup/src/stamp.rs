@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time() {
+    fn an_invalid_time() {
         for name in [
             "",
             "app.sql.gz",

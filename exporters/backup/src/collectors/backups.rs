@@ -11,13 +11,13 @@ use crate::target::Session;
 
 const LAST_RUN_SUCCESS: Desc = Desc::gauge(
     "backup_last_run_success",
-    "Whether the newest run succeeded and its backup is still complete. Absent without manifests, and while the newest manifest is unreadable.",
+    "Whether the newest run succeeded and its backup is complete. Absent if the newest manifest is missing or unreadable.",
     &["backup"],
 )
 .field("outcome");
 const LAST_RUN: Desc = Desc::gauge(
     "backup_last_run_timestamp_seconds",
-    "Unix time of the end of the newest run, successful or not. Absent without manifests, and while the newest manifest is unreadable.",
+    "Unix time of the end of the newest run, successful or not. Absent if the newest manifest is missing or unreadable.",
     &["backup"],
 )
 .field("finished_at");
@@ -60,7 +60,7 @@ const OLDEST_COMPLETE: Desc = Desc::gauge(
 const COMPLETE_FILES: Desc = Desc::gauge("backup_complete_files", "Current number of complete backups.", &["backup"]);
 const FILES: Desc = Desc::gauge(
     "backup_files",
-    "Current number of backups by state: complete; partial (no manifest, or still being written); failed; unreadable (manifest or content is invalid); missing (file is gone or has another size); future (its time is in the future).",
+    "Current number of backups by state: complete, partial, failed, unreadable, missing or future (see the README).",
     &["backup", "state"],
 );
 const RUNS: Desc = Desc::gauge(
