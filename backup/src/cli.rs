@@ -13,11 +13,11 @@ use service_kit::{
 use crate::{name::BackupName, run::Job};
 
 const AFTER_HELP: &str = "\
-Durations are written like 90s, 15m, 1h30m or 1d; a number without a unit is in seconds.
+A duration is a number with units, such as 90s, 15m, 1h30m or 1d; a number without a unit is in seconds.
 
 Every flag is also an environment variable: --backup.keep is MYSQL_BACKUP_BACKUP_KEEP.
 
-Exit status: 0 a complete backup (or, with --schedule.every, a stop by SIGTERM or SIGINT), 1 a failed run, 2 a wrong command line.
+Exit status: 0 a complete backup (or, with --schedule.every, a stop by SIGTERM or SIGINT), 1 a failed run, 2 an invalid command line.
 
 A backup is complete when its manifest exists and contains \"ok\". Files that end in .partial or .tmp are not backups.
 
@@ -41,28 +41,29 @@ Examples:
 #[command(name = "mysql-backup", version = service_kit::build::version(env!("CARGO_PKG_VERSION")), after_help = AFTER_HELP, max_term_width = 120)]
 pub struct Cli {
     /// Server to back up: host, host:port or unix:///path/to/socket
-    #[arg(long = "mysql.address", value_name = "ADDRESS", default_value = "127.0.0.1:3306", value_parser = address::parser(3306))]
+    #[arg(long = "mysql.address", help_heading = "MySQL", value_name = "ADDRESS", default_value = "127.0.0.1:3306", value_parser = address::parser(3306))]
     pub address: Address,
 
-    /// MySQL user. README.md lists its privileges
-    #[arg(long = "mysql.user", value_name = "USER", default_value = "backup")]
+    /// User name; backup/README.md lists the required grants
+    #[arg(long = "mysql.user", help_heading = "MySQL", value_name = "USER", default_value = "backup")]
     pub user: String,
 
-    /// File containing only the user's password; read again for each run. Without it the password is empty
-    #[arg(long = "mysql.password-file", value_name = "FILE")]
+    /// File containing only the password; read for each run [default: an empty password]
+    #[arg(long = "mysql.password-file", help_heading = "MySQL", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 
-    /// Directory for backups and manifests; must exist
-    #[arg(long = "backup.directory", value_name = "DIRECTORY")]
+    /// Directory for backups and manifests. It must exist
+    #[arg(long = "backup.directory", help_heading = "Backup", value_name = "DIRECTORY")]
     pub directory: PathBuf,
 
-    /// Name of the backup: the start of its files' names
-    #[arg(long = "backup.name", value_name = "NAME", default_value = "mysql")]
+    /// Name of the backup, with which its files' names begin
+    #[arg(long = "backup.name", help_heading = "Backup", value_name = "NAME", default_value = "mysql")]
     pub name: BackupName,
 
-    /// Databases to save, separated by commas. Without it: every database that the user sees, except the server's own
+    /// Databases to back up, comma-separated [default: all that the user can access, except system databases]
     #[arg(
         long = "backup.databases",
+        help_heading = "Backup",
         value_name = "NAMES",
         value_delimiter = ',',
         value_parser = clap::builder::NonEmptyStringValueParser::new()
@@ -70,26 +71,26 @@ pub struct Cli {
     pub databases: Vec<String>,
 
     /// Number of complete backups to keep; older ones are removed after a successful run
-    #[arg(long = "backup.keep", value_name = "COUNT", default_value = "96")]
+    #[arg(long = "backup.keep", help_heading = "Backup", value_name = "COUNT", default_value = "96")]
     pub keep: NonZeroU32,
 
-    /// Timeout of one run; then the dump is killed and the run has failed
-    #[arg(long = "backup.timeout", value_name = "DURATION", default_value = "20m", value_parser = positive_duration)]
+    /// Timeout of one run, after which the dump is killed and the run fails
+    #[arg(long = "backup.timeout", help_heading = "Backup", value_name = "DURATION", default_value = "20m", value_parser = positive_duration)]
     pub timeout: Duration,
 
-    /// Keep running, and back up once per interval. Without it: back up once and exit
-    #[arg(long = "schedule.every", value_name = "DURATION", value_parser = positive_duration)]
+    /// Keep running and back up at this interval, such as 15m [default: back up once and exit]
+    #[arg(long = "schedule.every", help_heading = "Backup", value_name = "DURATION", value_parser = positive_duration)]
     pub every: Option<Duration>,
 
-    /// Pushgateway for the result of each run, such as http://127.0.0.1:9091. A failed push doesn't fail the backup
-    #[arg(long = "pushgateway.url", value_name = "URL", value_parser = parse_gateway)]
+    /// Pushgateway to which to push each run's result, such as http://127.0.0.1:9091; a failed push is only logged
+    #[arg(long = "pushgateway.url", help_heading = "Pushgateway", value_name = "URL", value_parser = parse_gateway)]
     pub pushgateway: Option<reqwest::Url>,
 
     #[command(flatten)]
     pub log: LogArgs,
 }
 
-/// What the command line asks for.
+/// The task that the command line selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     Backup,

@@ -48,7 +48,7 @@ pub(crate) fn dump(
     login: &Login,
     databases: &[String],
     path: &Path,
-    killer: &Killer,
+    process: &DumpProcess,
 ) -> Result<Dumped, RunError> {
     let storage = |action| move |source| RunError::Storage { action, path: path.to_owned(), source };
     let tool = || client.program.to_owned();
@@ -72,7 +72,7 @@ pub(crate) fn dump(
         .stderr(Stdio::piped())
         .process_group(0);
     let recovery_point = Timestamp::now();
-    let mut child = killer.spawn(command).map_err(|source| RunError::ClientBroken { tool: tool(), source })?;
+    let mut child = process.spawn(command).map_err(|source| RunError::ClientBroken { tool: tool(), source })?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
 
     let (streamed, stderr, status) = std::thread::scope(|scope| {
@@ -82,9 +82,9 @@ pub(crate) fn dump(
             None => Ok(()),
         };
         if streamed.is_err() {
-            killer.kill();
+            process.kill();
         }
-        let status = killer.wait(&mut child);
+        let status = process.wait(&mut child);
         (streamed, complaints.join().unwrap_or_default(), status)
     });
 
@@ -190,9 +190,9 @@ impl Write for Hashing {
     }
 }
 
-/// Ends the client from another thread, and with it whatever it started: signals go to its process group.
+/// The dump client's process. Another thread can kill it, and with it its children: signals go to its process group.
 #[derive(Clone, Default)]
-pub(crate) struct Killer(Arc<Mutex<State>>);
+pub(crate) struct DumpProcess(Arc<Mutex<State>>);
 
 #[derive(Default)]
 enum State {
@@ -202,8 +202,8 @@ enum State {
     Killed,
 }
 
-impl Killer {
-    /// From now on no client runs, nor will. Says whether one did.
+impl DumpProcess {
+    /// Kills the client and refuses to start another one. Returns whether one was running.
     pub(crate) fn kill(&self) -> bool {
         let mut state = lock(&self.0);
         let ran = if let State::Running(group) = *state {
@@ -220,7 +220,7 @@ impl Killer {
     fn spawn(&self, mut command: Command) -> io::Result<Child> {
         let mut state = lock(&self.0);
         if matches!(*state, State::Killed) {
-            return Err(io::Error::other("told to stop"));
+            return Err(io::Error::other("the run was stopped"));
         }
         let child = command.spawn()?;
         *state = State::Running(Pid::from_child(&child));
@@ -270,17 +270,17 @@ mod tests {
 
     #[test]
     fn a_kill_ends_what_the_child_started_too() {
-        let killer = Killer::default();
+        let process = DumpProcess::default();
         let mut command = Command::new("sh");
         // The grandchild holds the pipe: reading ends only when both are gone.
         command.args(["-c", "sleep 600 & echo ready; wait"]).stdout(Stdio::piped()).process_group(0);
-        let mut child = killer.spawn(command).unwrap();
+        let mut child = process.spawn(command).unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut ready = [0; 6];
         stdout.read_exact(&mut ready).unwrap();
-        assert!(killer.kill());
+        assert!(process.kill());
         assert_eq!(stdout.read(&mut ready).unwrap(), 0);
-        assert!(!killer.wait(&mut child).unwrap().success());
-        assert!(killer.spawn(Command::new("true")).is_err(), "nothing starts after a kill");
+        assert!(!process.wait(&mut child).unwrap().success());
+        assert!(process.spawn(Command::new("true")).is_err(), "nothing starts after a kill");
     }
 }

@@ -1,6 +1,6 @@
-//! What `SHOW GRANTS` says: enough of it to tell before the dump whether the dump will see everything.
+//! Parses `SHOW GRANTS`, to check before the dump whether the dump will contain everything.
 //!
-//! Why not just look at the dump: without TRIGGER, or without the right to read routines, the clients omit those
+//! The dump itself does not show it: without TRIGGER, or without the right to read routines, the clients omit those
 //! objects and still exit with 0, and `information_schema` hides the same objects from the same user.
 
 /// The grants of one user, in the server's own order (a MySQL partial revoke follows what it restricts).

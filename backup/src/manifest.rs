@@ -1,7 +1,7 @@
 //! The manifest: the result of one run, as JSON next to the backup.
 //!
 //! Every run that got as far as the directory leaves one, also a failed one. It is written last and renamed into place,
-//! so a backup whose manifest says `ok` is complete, and a backup file without a manifest is not to be trusted.
+//! so a backup whose manifest says `ok` is complete, and a backup file without a manifest is not.
 //!
 //! ```json
 //! {
@@ -154,7 +154,7 @@ pub enum Reason {
     DatabaseMissing,
     /// No dump client of the server's flavour is installed.
     NoSuitableClient,
-    /// The dump client said that it failed, or was killed.
+    /// The dump client exited with an error, or was killed.
     DumpFailed,
     /// A table changed its shape while it was dumped, twice in a row (error 1412).
     DefinitionChanged,
@@ -164,7 +164,7 @@ pub enum Reason {
     Storage,
     /// The run's deadline passed.
     Timeout,
-    /// The job was told to stop.
+    /// A signal stopped the job.
     Interrupted,
     /// A word of a newer writer.
     #[serde(other)]

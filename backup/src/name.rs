@@ -2,9 +2,9 @@
 //!
 //! | Name | What it is |
 //! |---|---|
-//! | `NAME-20261122T180900Z.sql.zst` | the backup; only to be trusted when its manifest exists |
+//! | `NAME-20261122T180900Z.sql.zst` | the backup; complete only if its manifest exists |
 //! | `NAME-20261122T180900Z.manifest.json` | the run's manifest, written last: the commit point |
-//! | either of them + `.partial` or `.tmp` | being written, or left by a killed run; never to be read |
+//! | either of them + `.partial` or `.tmp` | being written, or left by a killed run; never read |
 //!
 //! The stamp is the run's start in UTC. Its width is fixed, so names of one backup sort by time, and `app` is never
 //! mistaken for `app-eu`: the name ends where the last 17 characters (`-` and the stamp) begin.

@@ -8,7 +8,7 @@ use tokio::{sync::watch, task};
 
 use crate::{
     client::Client,
-    dump::{Dumped, Killer, dump},
+    dump::{DumpProcess, Dumped, dump},
     error::RunError,
     manifest::{
         Compression, Database, Failure, MAX_TABLE_NAMES, Manifest, Outcome, SCHEMA_VERSION, Server, StoredFile, Success,
@@ -126,15 +126,15 @@ async fn attempt(
     stop: &mut ShutdownSignal,
     started_at: Timestamp,
 ) -> Result<Manifest, RunError> {
-    let killer = Killer::default();
-    let work = make_backup(job, store, run, killer.clone());
+    let process = DumpProcess::default();
+    let work = make_backup(job, store, run, process.clone());
     tokio::pin!(work);
     let cancelled = tokio::select! {
         result = &mut work => return commit(job, store, run, started_at, result?),
         () = stopped(stop) => RunError::Interrupted,
         () = tokio::time::sleep(job.timeout) => RunError::Timeout(job.timeout),
     };
-    if killer.kill() {
+    if process.kill() {
         // The thread with the pipe sees the client's end and returns; until then it may still write to the partial
         // file. It can hang only where the disk does.
         let _ = tokio::time::timeout(Duration::from_secs(5), work).await;
@@ -142,12 +142,12 @@ async fn attempt(
     Err(cancelled)
 }
 
-/// All that may take long; stops early when `killer` has killed.
+/// All that may take long; ends early when `process` is killed.
 async fn make_backup(
     job: &Job,
     store: &Store,
     run: &RunName,
-    killer: Killer,
+    process: DumpProcess,
 ) -> Result<(Server, Client, Dumped), RunError> {
     let login = log_in(job)?;
     let mut session = Session::connect(&login).await?;
@@ -171,8 +171,8 @@ async fn make_backup(
     let mut retried = false;
     let dumped = loop {
         let (client, login, databases) = (client.clone(), login.clone(), databases.clone());
-        let (path, killer) = (store.partial_path(run), killer.clone());
-        let result = blocking(move || dump(&client, &login, &databases, &path, &killer)).await;
+        let (path, process) = (store.partial_path(run), process.clone());
+        let result = blocking(move || dump(&client, &login, &databases, &path, &process)).await;
         match result {
             Err(RunError::DefinitionChanged { stderr }) if !retried => {
                 tracing::warn!(backup = %job.name, error = stderr, "table definition changed during the dump; retrying");

@@ -3,9 +3,9 @@
 //! A dump's end alone proves little: both clients also write the footer when they fail, and omit without an error what
 //! the user may not see. So the scanner lists what the dump holds, for comparison with the server.
 //!
-//! It knows the shape that `mysqldump` and `mariadb-dump` share. Statements start a line. Row data can't look like one,
-//! for newlines in strings are escaped. Bodies of triggers, routines and events can, and stand between `DELIMITER ;;`
-//! and `DELIMITER ;`, one body each.
+//! It relies on the format that `mysqldump` and `mariadb-dump` share. Statements start a line. Row data can't look like
+//! one, because newlines in strings are escaped. Bodies of triggers, routines and events can; each is between
+//! `DELIMITER ;;` and `DELIMITER ;`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

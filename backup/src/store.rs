@@ -120,8 +120,8 @@ impl Store {
 
     /// Removes all but the newest `keep` complete backups (after a failed run: none, `keep` is `None`) and the newest
     /// 200 manifests of failed runs, never those of `current`. Returns how many backups went. One whose file is gone or
-    /// of another size is not complete, whatever its manifest says, and takes nobody's place. A manifest that can't be
-    /// read is left for a person to look at, with its backup.
+    /// of another size is not complete, even with an `ok` manifest, and does not count as one that is kept. A manifest
+    /// that can't be read is kept with its backup, for a person to inspect.
     pub(crate) fn prune(&self, keep: Option<NonZeroU32>, current: &RunName) -> Result<usize, RunError> {
         let keep = keep.and_then(|keep| usize::try_from(keep.get()).ok()).unwrap_or(usize::MAX);
         let (mut complete, mut failed, mut pruned) = (0, 0, 0);
