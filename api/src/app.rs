@@ -12,7 +12,7 @@ use crate::{
     cache::Cache,
     credentials::Credentials,
     db::Db,
-    dependency::{Dependency, Verdict},
+    dependency::{Dependency, DependencyStatus},
     lifecycle::Lifecycle,
     metrics::RequestMetrics,
 };
@@ -45,11 +45,11 @@ impl App {
 
     /// The first migrations were tried and every dependency was probed once, successfully or not.
     fn started(&self) -> bool {
-        self.lifecycle.migrations_tried() && self.dependencies().iter().all(|d| d.verdict() != Verdict::Unknown)
+        self.lifecycle.migrations_tried() && self.dependencies().iter().all(|d| d.status() != DependencyStatus::Unknown)
     }
 
     pub(crate) fn degraded(&self) -> bool {
-        !self.db.schema_in_place() || self.dependencies().iter().any(|d| d.verdict() == Verdict::Down)
+        !self.db.schema_in_place() || self.dependencies().iter().any(|d| d.status() == DependencyStatus::Down)
     }
 
     pub(crate) fn dependencies(&self) -> [&Dependency; 2] {

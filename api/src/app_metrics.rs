@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 use service_kit::{logging, process};
 
-use crate::{app::App, db::MAX_CONNECTIONS, dependency::Verdict};
+use crate::{app::App, db::MAX_CONNECTIONS, dependency::DependencyStatus};
 
 pub(crate) struct AppCollector(pub(crate) Arc<App>);
 
@@ -66,10 +66,10 @@ impl Collector for AppCollector {
         let help = "Whether the last probes of the dependency succeeded; absent before the first probe.";
         let mut family = encoder.encode_descriptor("app_dependency_up", help, None, MetricType::Gauge)?;
         for dependency in app.dependencies() {
-            let up: i64 = match dependency.verdict() {
-                Verdict::Up => 1,
-                Verdict::Down => 0,
-                Verdict::Unknown => continue,
+            let up: i64 = match dependency.status() {
+                DependencyStatus::Up => 1,
+                DependencyStatus::Down => 0,
+                DependencyStatus::Unknown => continue,
             };
             ConstGauge::new(up).encode(family.encode_family(&[("dependency", dependency.name)])?)?;
         }

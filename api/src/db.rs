@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    dependency::{Dependency, Probe, Verdict},
+    dependency::{Dependency, DependencyStatus, Probe},
     problem::Problem,
     stall,
 };
@@ -192,9 +192,9 @@ impl Db {
         if !self.schema_in_place() {
             return Err(DbError::NoSchema { address: self.address.clone() });
         }
-        let timeout = match self.health.verdict() {
-            Verdict::Down => REQUEST_DEADLINE_WHEN_DOWN,
-            Verdict::Up | Verdict::Unknown => REQUEST_DEADLINE,
+        let timeout = match self.health.status() {
+            DependencyStatus::Down => REQUEST_DEADLINE_WHEN_DOWN,
+            DependencyStatus::Up | DependencyStatus::Unknown => REQUEST_DEADLINE,
         };
         let deadline = self.deadline(timeout);
         let pool = self.connections.borrow().pool.clone();

@@ -11,7 +11,7 @@ use service_kit::{address::Address, lock::lock};
 use tokio::{sync::Notify, time::timeout};
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// While it is down or a probe contradicts the verdict, which then settles within 3 s instead of 15.
+/// While it is down or a probe contradicts the status, which then settles within 3 s instead of 15.
 const PROBE_EVERY_WHEN_UNSURE: Duration = Duration::from_secs(1);
 /// Minimum pause between two probes, even if requests keep failing.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
@@ -19,7 +19,7 @@ pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub(crate) enum DependencyStatus {
     Unknown,
     Up,
     Down,
@@ -28,7 +28,7 @@ pub(crate) enum Verdict {
 /// Three failures make a dependency down and two successes make it up again; the first probe decides at once.
 #[derive(Debug)]
 struct Hysteresis {
-    verdict: Verdict,
+    status: DependencyStatus,
     against: u32,
 }
 
@@ -36,30 +36,30 @@ impl Hysteresis {
     const FAILURES_TO_DOWN: u32 = 3;
     const SUCCESSES_TO_UP: u32 = 2;
 
-    /// True when the verdict changed.
+    /// True when the status changed.
     fn record(&mut self, ok: bool) -> bool {
         let (seen, needed) = match ok {
-            true => (Verdict::Up, Self::SUCCESSES_TO_UP),
-            false => (Verdict::Down, Self::FAILURES_TO_DOWN),
+            true => (DependencyStatus::Up, Self::SUCCESSES_TO_UP),
+            false => (DependencyStatus::Down, Self::FAILURES_TO_DOWN),
         };
-        if seen == self.verdict {
+        if seen == self.status {
             self.against = 0;
             return false;
         }
         self.against += 1;
-        if self.verdict != Verdict::Unknown && self.against < needed {
+        if self.status != DependencyStatus::Unknown && self.against < needed {
             return false;
         }
-        *self = Self { verdict: seen, against: 0 };
+        *self = Self { status: seen, against: 0 };
         true
     }
 
     fn surely_up(&self) -> bool {
-        self.verdict == Verdict::Up && self.against == 0
+        self.status == DependencyStatus::Up && self.against == 0
     }
 }
 
-/// A shared dependency and its cached verdict.
+/// A shared dependency and its cached status.
 #[derive(Debug)]
 pub(crate) struct Dependency {
     pub(crate) name: &'static str,
@@ -86,7 +86,7 @@ struct Probed {
 /// For `/health`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    status: Verdict,
+    status: DependencyStatus,
     since: Timestamp,
     last_probe: Option<Probed>,
 }
@@ -100,23 +100,23 @@ pub(crate) trait Probe: Send + 'static {
 impl Dependency {
     pub(crate) fn new(name: &'static str, address: &Address) -> Self {
         let state = State {
-            hysteresis: Hysteresis { verdict: Verdict::Unknown, against: 0 },
+            hysteresis: Hysteresis { status: DependencyStatus::Unknown, against: 0 },
             since: Timestamp::now(),
             probed: None,
         };
         Self { name, address: address.to_string(), state: Mutex::new(state), recheck: Notify::new() }
     }
 
-    pub(crate) fn verdict(&self) -> Verdict {
-        self.lock().hysteresis.verdict
+    pub(crate) fn status(&self) -> DependencyStatus {
+        self.lock().hysteresis.status
     }
 
     pub(crate) fn report(&self) -> Report {
         let state = self.lock();
-        Report { status: state.hysteresis.verdict, since: state.since, last_probe: state.probed.clone() }
+        Report { status: state.hysteresis.status, since: state.since, last_probe: state.probed.clone() }
     }
 
-    /// Probes until it is dropped. It logs changes of the verdict, not each probe.
+    /// Probes until it is dropped. It logs changes of the status, not each probe.
     pub(crate) async fn watch(&self, mut probe: impl Probe) {
         loop {
             let started = Instant::now();
@@ -159,34 +159,34 @@ impl Dependency {
 mod tests {
     use super::*;
 
-    fn verdicts(probes: &[bool]) -> Vec<Verdict> {
-        let mut hysteresis = Hysteresis { verdict: Verdict::Unknown, against: 0 };
+    fn statuses(probes: &[bool]) -> Vec<DependencyStatus> {
+        let mut hysteresis = Hysteresis { status: DependencyStatus::Unknown, against: 0 };
         probes
             .iter()
             .map(|ok| {
                 hysteresis.record(*ok);
-                hysteresis.verdict
+                hysteresis.status
             })
             .collect()
     }
 
     #[test]
     fn the_first_probe_decides_at_once() {
-        assert_eq!(verdicts(&[true]), [Verdict::Up]);
-        assert_eq!(verdicts(&[false]), [Verdict::Down]);
+        assert_eq!(statuses(&[true]), [DependencyStatus::Up]);
+        assert_eq!(statuses(&[false]), [DependencyStatus::Down]);
     }
 
     #[test]
     fn three_failures_in_a_row_are_down_and_two_successes_up() {
-        use Verdict::{Down, Up};
-        assert_eq!(verdicts(&[true, false, false, false, true, true]), [Up, Up, Up, Down, Down, Up]);
+        use DependencyStatus::{Down, Up};
+        assert_eq!(statuses(&[true, false, false, false, true, true]), [Up, Up, Up, Down, Down, Up]);
     }
 
     #[test]
     fn a_streak_that_breaks_starts_again() {
-        use Verdict::{Down, Up};
-        assert_eq!(verdicts(&[true, false, false, true, false, false]), [Up; 6]);
-        assert_eq!(verdicts(&[false, true, false, true]), [Down; 4]);
+        use DependencyStatus::{Down, Up};
+        assert_eq!(statuses(&[true, false, false, true, false, false]), [Up; 6]);
+        assert_eq!(statuses(&[false, true, false, true]), [Down; 4]);
     }
 
     #[test]

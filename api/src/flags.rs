@@ -17,66 +17,66 @@ const LISTEN_ADDRESS: &str = "listen_address";
 
 /// MedAssist's companion API: payments, the alert webhook, health.
 ///
-/// Needs MySQL 8+ or MariaDB 10.11+. Redis is an optional cache. The API starts and stays in rotation while either is
-/// down: requests that need the database then get 503 with Retry-After.
+/// Requires MySQL 8.0 or later, or MariaDB 10.11 or later. Redis is an optional cache. The API starts and stays in
+/// rotation while either is down: requests that need the database then get 503 with Retry-After.
 ///
 /// Every flag is also an environment variable: --web.listen-address is MEDASSIST_API_WEB_LISTEN_ADDRESS.
-/// Passwords come from files or from MEDASSIST_API_MYSQL_PASSWORD and MEDASSIST_API_REDIS_PASSWORD, never from flags.
+/// A duration is a number with units, such as 500ms, 3s or 1m30s; a number without a unit is in seconds.
 /// SIGHUP reads the password and token files and --web.config.file again.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "medassist-api", version = service_kit::build::version(env!("CARGO_PKG_VERSION")), max_term_width = 120)]
 pub struct Flags {
-    /// Address of the API: `:PORT` for every interface, `HOST:PORT` or `[IPv6]:PORT` for one
-    #[arg(long = "web.listen-address", default_value = ":8080", value_name = "ADDRESS")]
+    /// Address to listen on: `:PORT` for every interface, `HOST:PORT` or `[IPv6]:PORT` for one
+    #[arg(long = "web.listen-address", help_heading = "Web", default_value = ":8080", value_name = "ADDRESS")]
     pub listen_address: ListenAddress,
 
-    /// Address of /metrics, a listener of its own so that it stays off the public frontend
-    #[arg(long = "web.metrics-address", default_value = ":8081", value_name = "ADDRESS")]
+    /// Address of the separate listener for /metrics, which keeps it off the public frontend
+    #[arg(long = "web.metrics-address", help_heading = "Web", default_value = ":8081", value_name = "ADDRESS")]
     pub metrics_address: ListenAddress,
 
     /// YAML file with TLS, users, headers and a rate limit for both listeners, in the format of the Go exporter-toolkit
-    #[arg(long = "web.config.file", value_name = "FILE")]
+    #[arg(long = "web.config.file", help_heading = "Web", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
 
     /// Name of this replica in logs and in /health
     #[arg(long = "instance", default_value = "api", value_name = "NAME")]
     pub instance: String,
 
-    /// MySQL or MariaDB server: host, host:port or unix:///path
-    #[arg(long = "mysql.address", default_value = "127.0.0.1:3306", value_name = "ADDRESS", value_parser = address::parser(3306))]
+    /// MySQL or MariaDB server: host, host:port or unix:///path/to/socket
+    #[arg(long = "mysql.address", help_heading = "MySQL", default_value = "127.0.0.1:3306", value_name = "ADDRESS", value_parser = address::parser(3306))]
     pub mysql_address: Address,
 
-    /// MySQL user. README.md lists its privileges; the first start creates tables
-    #[arg(long = "mysql.user", default_value = "medassist", value_name = "USER")]
+    /// User name; api/README.md lists the required grants
+    #[arg(long = "mysql.user", help_heading = "MySQL", default_value = "medassist", value_name = "USER")]
     pub mysql_user: String,
 
-    /// File containing only the password of the MySQL user
-    #[arg(long = "mysql.password-file", value_name = "FILE")]
+    /// File containing only the password; or set MEDASSIST_API_MYSQL_PASSWORD
+    #[arg(long = "mysql.password-file", help_heading = "MySQL", value_name = "FILE")]
     pub mysql_password_file: Option<PathBuf>,
 
-    /// Database, which must exist; its tables are created
-    #[arg(long = "mysql.database", default_value = "medassist", value_name = "NAME")]
+    /// Name of the database. It must exist; the first start creates its tables
+    #[arg(long = "mysql.database", help_heading = "MySQL", default_value = "medassist", value_name = "NAME")]
     pub mysql_database: String,
 
-    /// Redis or Valkey server: host, host:port or unix:///path
-    #[arg(long = "redis.address", default_value = "127.0.0.1:6379", value_name = "ADDRESS", value_parser = address::parser(6379))]
+    /// Redis or Valkey server: host, host:port or unix:///path/to/socket
+    #[arg(long = "redis.address", help_heading = "Redis", default_value = "127.0.0.1:6379", value_name = "ADDRESS", value_parser = address::parser(6379))]
     pub redis_address: Address,
 
-    /// File containing only the Redis password
-    #[arg(long = "redis.password-file", value_name = "FILE")]
+    /// File containing only the password; or set MEDASSIST_API_REDIS_PASSWORD
+    #[arg(long = "redis.password-file", help_heading = "Redis", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
 
     /// File containing only the bearer token that POST /api/webhook/alert requires
     ///
-    /// Alertmanager reads the same file as `authorization.credentials_file`. Without a token the webhook is open: keep
-    /// it on a private network.
-    #[arg(long = "webhook.token-file", value_name = "FILE")]
+    /// Alertmanager reads the same file as `authorization.credentials_file`. Without the flag, the webhook needs no
+    /// token: keep it on a private network.
+    #[arg(long = "webhook.token-file", help_heading = "Web", value_name = "FILE")]
     pub webhook_token_file: Option<PathBuf>,
 
     /// Time to keep serving after SIGTERM while /readyz returns 503
     ///
     /// Set it longer than the load balancer takes to notice: its check interval times its `fall`.
-    #[arg(long = "drain.delay", default_value = "3s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long = "drain.delay", help_heading = "Web", default_value = "3s", value_name = "DURATION", value_parser = duration)]
     pub drain_delay: Duration,
 
     #[command(flatten)]

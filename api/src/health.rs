@@ -15,7 +15,7 @@ pub(crate) async fn livez() -> &'static str {
 /// For the load balancer.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let dependencies: Map<String, Value> =
-        app.dependencies().iter().map(|d| (d.name.to_owned(), json!(d.verdict()))).collect();
+        app.dependencies().iter().map(|d| (d.name.to_owned(), json!(d.status()))).collect();
     (ok_if(app.ready()), Json(json!({ "status": word(&app), "schema": schema(&app), "dependencies": dependencies })))
 }
 

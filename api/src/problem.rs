@@ -1,6 +1,6 @@
-//! Errors of requests: what the client is told (`application/problem+json`, RFC 9457) apart from what the log keeps.
+//! Errors of requests: the response to the client (`application/problem+json`, RFC 9457), and the details for the log.
 //!
-//! A handler returns a [`Problem`]; `observe` turns it into the response, because only it knows the request's trace id.
+//! A handler returns a [`Problem`]; `observe` turns it into the response, because only it has the request's trace ID.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -19,7 +19,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     /// The last part of the problem's `type`; stable, for programs.
     kind: &'static str,
-    /// For people; never contains what a third party said.
+    /// For people; never contains text from a third party.
     detail: String,
     /// For the log only.
     cause: Option<String>,
