@@ -1,4 +1,4 @@
-//! What the suite knows about MySQL and MariaDB, in one place for the exporter, the backup job and the API: connection
+//! MySQL and MariaDB specifics, in one place for the exporter, the backup job and the API: connection
 //! options and TLS, error codes, flavours and versions.
 
 mod connection;

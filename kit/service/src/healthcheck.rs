@@ -60,7 +60,7 @@ pub fn with_http_subcommand(command: Command, listen_address: &str, path: &str) 
     with_subcommand(command, about, |arg| arg.get_id() == listen_address)
 }
 
-/// Runs the check of [`with_http_subcommand`] if the command line asks for it.
+/// Runs the check of [`with_http_subcommand`] if the command line has the subcommand.
 pub fn run_http_if_requested(matches: &ArgMatches, listen_address: &str, path: &str) -> Option<ExitCode> {
     let address = matches.subcommand_matches(SUBCOMMAND)?.get_one::<ListenAddress>(listen_address)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,8 +1,8 @@
 //! The HTTP server that the exporters and the API share: TLS, users, rate limit, timeouts, graceful stop.
 //!
-//! A program loads an [`ActiveConfig`] from `--web.config.file`, opens its sockets, and passes both to [`serve`] with its
-//! own hyper service. The service calls [`WebConfig::admit`] for each request, because only the service knows which of
-//! its paths are open to everybody and what its error responses look like.
+//! A program loads an [`ActiveConfig`] from `--web.config.file`, opens its sockets, and passes both to [`serve`] with
+//! its own hyper service. The service calls [`WebConfig::admit`] for each request, because the paths that need no user
+//! and the form of error responses differ by service.
 
 mod access;
 mod active;
