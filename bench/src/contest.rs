@@ -66,9 +66,9 @@ pub(crate) async fn run(scrapes: usize, entries: Vec<Entry>) -> Result<()> {
     }
     let count = contestants.len();
     for round in 0..scrapes.div_ceil(batch) {
-        // Each goes first in turn: what the one before leaves in the caches hits all alike.
-        for turn in 0..count {
-            contestants[(round + turn) % count].scrape_batch(&client, batch).await?;
+        // Each one is first in some rounds, so that what its predecessor leaves in the CPU's caches affects all alike.
+        for position in 0..count {
+            contestants[(round + position) % count].scrape_batch(&client, batch).await?;
         }
     }
     let mut rows = Vec::new();

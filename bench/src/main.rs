@@ -36,7 +36,7 @@ struct Args {
     #[arg(long, default_value_t = 1000)]
     scrapes: usize,
     #[command(subcommand)]
-    part: Option<Part>,
+    internal: Option<Internal>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -52,8 +52,8 @@ enum Subject {
 }
 
 #[derive(Subcommand)]
-enum Part {
-    /// Measures one side of the snapshot, in a process of its own so that its memory can be told
+enum Internal {
+    /// Measures one side of the snapshot, in its own process so that its memory can be measured
     #[command(hide = true)]
     SnapshotSide { side: snapshot::Side },
 }
@@ -61,8 +61,8 @@ enum Part {
 #[expect(clippy::print_stderr, reason = "a command for people")]
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match args.part {
-        Some(Part::SnapshotSide { side }) => snapshot::run_side(side),
+    let result = match args.internal {
+        Some(Internal::SnapshotSide { side }) => snapshot::run_side(side),
         None => measure(args),
     };
     match result {

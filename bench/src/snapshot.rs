@@ -17,7 +17,7 @@ use crate::usage;
 const FAMILIES: usize = 30;
 const LABEL_SETS: usize = 10_000;
 const RUNS: usize = 9;
-/// Processes of each side, in turns.
+/// Processes of each side, alternating.
 const ROUNDS: usize = 3;
 const HELP: &str = "One of the families of the benchmark.";
 
@@ -46,7 +46,7 @@ struct Measured {
 /// The sides that a baseline is measured on, too; each prints the same bytes.
 const OURS: [&str; 2] = ["ordered", "shuffled"];
 
-/// With a baseline, its program `bench` takes turns with this one.
+/// With a baseline, its program `bench` alternates with this one.
 #[expect(clippy::print_stdout, reason = "the benchmark's table")]
 pub(crate) fn run(baseline: Option<&Path>) -> Result<()> {
     println!(

@@ -1,5 +1,5 @@
 //! The database servers: Debian 12's MariaDB, which the local stack runs too, and those that `tests/unpack-servers.sh`
-//! unpacks for the tests. How each is installed, started and asked.
+//! unpacks for the tests. How each is installed, started and queried.
 
 use std::path::{Path, PathBuf};
 

@@ -105,7 +105,7 @@ fn moved(text: &str, offset: u16) -> String {
     result
 }
 
-/// Each with what its README asks for, from loopback only; the passwords travel on standard input.
+/// Each with the grants in its README, from loopback only. The passwords are passed on standard input.
 pub fn database_users(layout: &Layout) -> Result<(), Error> {
     let mut statements = String::from(
         "CREATE DATABASE IF NOT EXISTS medassist CHARACTER SET utf8mb4;\n\

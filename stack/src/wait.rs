@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Short enough not to be seen in a test's duration, long enough to leave the two cores of CI to the servers.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Asks `condition` again and again until it is `Ok`, whose value is returned; after the deadline the error names
+/// Polls `condition` until it is `Ok`, and returns its value; after the deadline the error names
 /// `what` and the last reason. A condition that hangs is cut off by the deadline, too.
 pub async fn eventually<T, E: Display>(
     deadline: Duration,

@@ -1,5 +1,4 @@
-//! What a test reads on a page or in an answer that it can't go on with, and what goes wrong with the servers it
-//! starts.
+//! Errors of the testbed: unexpected pages and responses, and failures of the servers that it starts.
 
 use std::fmt;
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// The rights that api/README.md asks for, and no more.
+/// Exactly the grants in api/README.md.
 const GRANTS: &str = "CREATE DATABASE medassist;
     CREATE USER medassist@'127.0.0.1' IDENTIFIED BY 'mysql-secret';
     GRANT SELECT, INSERT, UPDATE, CREATE ON medassist.* TO medassist@'127.0.0.1'";
@@ -49,20 +49,20 @@ impl Stores {
     }
 }
 
-/// Waits until `path` answers this status and says this word about itself.
+/// Waits until `path` responds with this HTTP status and this `status` in its body.
 async fn answers(api: &RunningProgram, path: &str, status: u16, word: &str) -> Result<(), Error> {
     let url = api.url(path);
-    says(&url, status, word).await
+    await_status(&url, status, word).await
 }
 
-async fn says(url: &str, status: u16, word: &str) -> Result<(), Error> {
+async fn await_status(url: &str, status: u16, word: &str) -> Result<(), Error> {
     let what = format!("{url} answers {status} {word}");
-    let said = eventually(SOON, &what, async || {
+    let found = eventually(SOON, &what, async || {
         let reply = http::get(url).await.map_err(|error| error.to_string())?;
         let right = reply.status == status && reply.json()["status"] == word;
         if right { Ok(()) } else { Err(format!("{} {}", reply.status, reply.text())) }
     });
-    Ok(said.await?)
+    Ok(found.await?)
 }
 
 fn payment(amount_cents: i64) -> Value {
@@ -81,7 +81,7 @@ fn notification(status: &str, fingerprint: &str) -> Value {
         "aFieldOfTheFuture": [1],
         "alerts": [{
             "status": status, "labels": {"alertname": "MysqlDown", "severity": "p1"},
-            "annotations": {"summary": format!("said when {status}")},
+            "annotations": {"summary": format!("found when {status}")},
             "startsAt": "2026-11-22T18:00:00.123456789Z", "endsAt": ends_at,
             "generatorURL": "http://prometheus", "fingerprint": fingerprint,
         }],
@@ -205,7 +205,7 @@ async fn a_key_whose_first_request_does_not_end_is_a_conflict_until_it_does() ->
     let mut waiting = waiting.kill_on_drop(true).spawn().expect("the database's client");
     let mut statements = waiting.stdin.take().expect("a pipe");
     statements.write_all(format!("BEGIN; {holder}; SELECT 1;\n").as_bytes()).await.expect("written");
-    // The client says so itself: information_schema.innodb_trx keeps its old answer while it is asked within 0.1 s
+    // Read from the client itself: information_schema.innodb_trx repeats its old answer when it is queried within 0.1 s
     // again.
     let mut held = [0; 2];
     let answer = waiting.stdout.as_mut().expect("a pipe").read_exact(&mut held);
@@ -252,7 +252,7 @@ async fn alerts_are_deduplicated_and_a_late_firing_does_not_undo_resolved() -> R
     }
     assert_eq!(late["status"], "resolved");
     assert_eq!(late["ends_at"], "2026-11-22T18:05:00Z");
-    assert_eq!(late["annotations"]["summary"], "said when resolved");
+    assert_eq!(late["annotations"]["summary"], "found when resolved");
     assert_eq!(late["firing_received_at"], first);
     assert_eq!(late["notifications"], 5);
 
@@ -282,7 +282,7 @@ async fn alerts_are_deduplicated_and_a_late_firing_does_not_undo_resolved() -> R
 }
 
 #[tokio::test]
-async fn a_database_that_hangs_or_dies_costs_503s_and_nothing_else() -> Result<(), Error> {
+async fn a_hung_or_dead_database_causes_503s_and_nothing_else() -> Result<(), Error> {
     let mut stores = Stores::start().await?;
     let api = stores.healthy_replica(stores.replica("api1")).await?;
     assert_eq!(pay(&api, "before", &payment(1)).await?.status, 201);
@@ -323,10 +323,10 @@ async fn a_database_that_hangs_or_dies_costs_503s_and_nothing_else() -> Result<(
 }
 
 #[tokio::test]
-async fn a_replica_that_stood_still_ends_what_it_had_begun() -> Result<(), Error> {
+async fn a_resumed_replica_completes_its_transaction() -> Result<(), Error> {
     let stores = Stores::start().await?;
     let api = stores.healthy_replica(stores.replica("api1")).await?;
-    // The database holds the request, whose connection takes several round trips yet, until the replica stands still.
+    // The database holds the request, whose connection takes several round trips yet, until the replica is paused.
     stores.db.pause()?;
     let stall = async {
         let metrics = api.url_of(1, "/metrics");
@@ -337,12 +337,12 @@ async fn a_replica_that_stood_still_ends_what_it_had_begun() -> Result<(), Error
         .await?;
         api.pause()?;
         stores.db.resume()?;
-        // Longer than the replica waits for MySQL: its timer has run out when it goes on.
+        // Longer than the replica waits for MySQL: its timer has expired when it resumes.
         tokio::time::sleep(Duration::from_secs(3)).await;
         api.resume()
     };
     let payment = payment(1);
-    let (reply, stalled) = tokio::join!(pay(&api, "stood-still", &payment), stall);
+    let (reply, stalled) = tokio::join!(pay(&api, "paused", &payment), stall);
     stalled?;
     let reply = reply?;
     assert_eq!(reply.status, 201, "{}", reply.text());
@@ -363,7 +363,7 @@ async fn a_replica_that_starts_before_its_database_is_ready_and_migrates_later()
 }
 
 #[tokio::test]
-async fn redis_saves_reads_and_its_loss_harms_none() -> Result<(), Error> {
+async fn redis_saves_reads_and_its_loss_fails_no_request() -> Result<(), Error> {
     let mut stores = Stores::start().await?;
     let api = stores.healthy_replica(stores.replica("api1")).await?;
     let create = async |key: &str| -> Result<String, Error> {
@@ -408,7 +408,7 @@ async fn a_stop_drains() -> Result<(), Error> {
     let mut api = stores.healthy_replica(stores.replica("api1").arg("--drain.delay=1s")).await?;
     let (payments, readyz, livez) = (api.url("/api/payment"), api.url("/readyz"), api.url("/livez"));
 
-    // In flight while the replica is told to stop, and answered because the database comes back in time.
+    // In flight when the stop signal arrives, and answered because the database comes back in time.
     stores.db.pause()?;
     let headers = [("idempotency-key", "in-flight")];
     let body = payment(1);
@@ -422,7 +422,7 @@ async fn a_stop_drains() -> Result<(), Error> {
         .await?;
         let stopped = async { Ok::<_, Error>(api.stop().await?) };
         let watched = async {
-            says(&readyz, 503, "draining").await?;
+            await_status(&readyz, 503, "draining").await?;
             let served = http::get(&livez).await?;
             assert_eq!((served.status, served.header("connection")), (200, "close"), "draining still serves");
             Ok(stores.db.resume()?)
@@ -528,7 +528,7 @@ async fn healthcheck_finds_the_replica_by_its_own_flag() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn the_webhook_demands_its_token() -> Result<(), Error> {
+async fn the_webhook_requires_its_token() -> Result<(), Error> {
     let stores = Stores::start().await?;
     let token = stores.db.directory().join("token");
     std::fs::write(&token, "webhook-secret\n").expect("the token's file");
@@ -605,7 +605,7 @@ async fn the_web_config_applies_to_both_listeners_but_not_to_probes() -> Result<
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_the_clients_fault_and_a_problem() -> Result<(), Error> {
+async fn an_invalid_request_is_a_client_error_with_a_problem() -> Result<(), Error> {
     let nowhere = Port::lease()?;
     let api = Program::api()
         .arg(format!("--mysql.address={}", nowhere.address()))

@@ -70,7 +70,7 @@ fn archive(path: &Path, age: Duration) {
 }
 
 #[tokio::test]
-async fn runs_of_the_backup_job_show_as_they_went() {
+async fn runs_of_the_backup_job_have_their_results() {
     let home = TempDir::new().unwrap();
     let mut db = Database::start().await.unwrap();
     db.sql(
@@ -152,7 +152,7 @@ async fn runs_of_the_backup_job_show_as_they_went() {
     let (status, reason) = check(&unwell, "last_run");
     assert!(status == "fail" && reason.contains("server_unreachable"), "{reason}");
 
-    // What the job left is cut short: it is no backup any more, whatever its manifest says.
+    // A truncated file is not a complete backup, even though its manifest is `ok`.
     let stored = &files(&directory, ".sql.zst")[0];
     File::options().write(true).open(stored).unwrap().set_len(10).unwrap();
     let cut = page(&exporter).await;
@@ -162,7 +162,7 @@ async fn runs_of_the_backup_job_show_as_they_went() {
 }
 
 #[tokio::test]
-async fn a_directory_that_vanishes_costs_its_own_series_alone_until_it_is_back() {
+async fn a_missing_directory_loses_its_own_series_only() {
     let home = TempDir::new().unwrap();
     let (a, b) = (home.path().join("a"), home.path().join("b"));
     for directory in [&a, &b] {
@@ -184,7 +184,7 @@ async fn a_directory_that_vanishes_costs_its_own_series_alone_until_it_is_back()
     one.expect("backup_scan_success", &[("backup", "b")], 1.0).unwrap();
     one.expect("backup_complete_files", &[("backup", "b")], 1.0).unwrap();
     assert!(one.matching("backup_complete_files", &[("backup", "a")]).is_empty());
-    // It stands still while the directory is away.
+    // It does not change while the directory is missing.
     let last_success =
         |page: &Page| page.value("backup_scan_last_success_timestamp_seconds", &[("backup", "a")]).unwrap();
     assert!(last_success(&both) <= last_success(&one));
@@ -218,7 +218,7 @@ async fn a_file_without_a_manifest_counts_when_it_is_no_longer_written_to() {
     let app = [("backup", "app")];
     archive(&home.path().join("app-1.tar.gz"), Duration::ZERO);
     archive(&home.path().join("app-2.tar.gz.partial"), Duration::from_secs(7200));
-    // Two hours ahead by a wrong clock: it must not look like a fresh backup.
+    // Two hours ahead by a wrong clock: it must not count as a fresh backup.
     archive(&home.path().join("app-3.tar.gz"), Duration::ZERO);
     let future = File::options().write(true).open(home.path().join("app-3.tar.gz")).unwrap();
     future.set_modified(SystemTime::now() + Duration::from_secs(7200)).unwrap();
@@ -296,7 +296,7 @@ async fn a_probe_reaches_what_was_configured_and_nothing_else() {
 #[tokio::test]
 async fn wrong_flags_stop_the_start_with_one_line() {
     for (args, reason) in [
-        (&[][..], "nothing to look at: give --backup.job"),
+        (&[][..], "no backup is configured: give --backup.job"),
         (&["--backup.job=/var/backups"], "--backup.job=/var/backups: NAME:DIRECTORY is expected"),
         (&["--backup.job=a:/x", "--backup.rpo=soon"], "--backup.rpo=soon: expected a duration"),
         (&["--backup.job=a:/x", "--backup.stable-for=-1s"], "--backup.stable-for=-1s: expected a duration"),
@@ -310,7 +310,7 @@ async fn wrong_flags_stop_the_start_with_one_line() {
 }
 
 #[tokio::test]
-async fn the_environment_serves_as_well_as_flags() {
+async fn environment_variables_replace_flags() {
     let home = TempDir::new().unwrap();
     let jobs = format!("a:{0},b:{0}", home.path().display());
     let exporter = exporter(&[]).env("BACKUP_EXPORTER_BACKUP_JOB", jobs).start().await.unwrap();

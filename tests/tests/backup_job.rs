@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// All that an option file or a shell could trip over.
 const PASSWORD: &str = r#"p"a's\s#s;w o$rd`%"#;
 
-/// What README.md tells to grant, to the letter.
+/// Exactly the grants in README.md.
 const GRANTS: &str = "
     GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON medassist.* TO backup@'127.0.0.1';
     GRANT SELECT ON mysql.proc TO backup@'127.0.0.1';
@@ -126,7 +126,7 @@ impl Site {
 
     async fn sessions_of_the_job(&self, condition: &str, count: &str) {
         let query = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'backup' {condition}");
-        eventually(DEADLINE, "the dump is where the test wants it", async || {
+        eventually(DEADLINE, "the dump has reached the expected state", async || {
             match self.db.sql(&query).unwrap().trim() {
                 seen if seen == count => Ok(()),
                 seen => Err(format!("{seen} of its sessions {condition}, not {count}")),
@@ -230,7 +230,7 @@ async fn a_dump_that_hangs_is_killed_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_to_be_one() {
+async fn a_wrong_password_is_reported_as_such() {
     let site = Site::new().await;
     std::fs::write(site.home.path().join("password"), "guessed").unwrap();
     let finished = site.run().await;
@@ -268,7 +268,7 @@ async fn a_database_that_does_not_exist_fails_the_run() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_not_to_be_trusted_is_found_out() {
+async fn a_client_that_reports_success_for_a_bad_dump_is_detected() {
     let site = Site::new().await;
     let bin = site.home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
@@ -370,7 +370,7 @@ async fn a_migration_during_the_dump_is_retried_once() {
 }
 
 #[tokio::test]
-async fn the_gateway_learns_both_ends_and_keeps_the_last_success() {
+async fn the_gateway_gets_successes_and_failures_and_keeps_the_last_success() {
     let mut site = Site::new().await;
     let gateway = Pushgateway::start().await.unwrap();
     let group = [("job", "mysql_backup"), ("instance", "")];
@@ -395,7 +395,7 @@ async fn the_gateway_learns_both_ends_and_keeps_the_last_success() {
 }
 
 #[tokio::test]
-async fn a_dead_gateway_costs_one_warning() {
+async fn a_dead_gateway_causes_one_warning() {
     let site = Site::new().await;
     let nobody = Port::lease().unwrap();
     let finished = site.job().arg(format!("--pushgateway.url=http://{}", nobody.address()));

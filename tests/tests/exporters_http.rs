@@ -114,7 +114,7 @@ async fn healthcheck_needs_no_curl() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn paths_answer_as_prometheus_users_know_them() -> Result<(), Error> {
+async fn paths_respond_as_in_the_go_exporters() -> Result<(), Error> {
     for (name, _, target, _) in EXPORTERS {
         let exporter = exporter(name, target).start().await?;
         for (path, status, expected) in [

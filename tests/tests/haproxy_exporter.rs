@@ -1,5 +1,5 @@
-//! `haproxy-exporter` against a real HAProxy, beside HAProxy's own endpoint and the retired haproxy_exporter, and
-//! against what misbehaves.
+//! `haproxy-exporter` against a real HAProxy, compared with HAProxy's own endpoint and the retired haproxy_exporter,
+//! and on targets that misbehave.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::BTreeMap;
@@ -192,14 +192,14 @@ async fn probe(exporter: &RunningProgram, target: &str) -> Page {
 
 type Series = (String, BTreeMap<String, String>);
 
-/// What a page says of HAProxy. Numbers that are not there (`NaN`) are what we leave out.
+/// The series of a page that are about HAProxy. Those with the value `NaN` are absent from our page.
 fn series(page: &Page) -> BTreeMap<Series, f64> {
     let known = page.samples().iter().filter(|sample| sample.name.starts_with("haproxy_") && !sample.value.is_nan());
     known.map(|sample| ((sample.name.clone(), sample.labels.clone()), sample.value)).collect()
 }
 
 /// Every series of the peer must be on our page with the peer's type, and with a value between those of the peer's page
-/// before and after ours: counters of time go on while we look. `expected` tells which series may differ, and why.
+/// before and after ours: counters of time grow between the scrapes. `expected` selects the series that may differ.
 fn compare(before: &Page, ours: &Page, after: &Page, expected: impl Fn(&Series) -> bool) -> usize {
     let (mine, after_values) = (series(ours), series(after));
     let mut differences = Vec::new();
@@ -224,8 +224,8 @@ fn compare(before: &Page, ours: &Page, after: &Page, expected: impl Fn(&Series) 
     compared
 }
 
-/// Series that looking at HAProxy changes: its process, and the proxy that serves the statistics.
-fn moved_by_looking((name, labels): &Series) -> bool {
+/// Series that a scrape changes: those of the process, and of the proxy that serves the statistics.
+fn changed_by_the_scrape((name, labels): &Series) -> bool {
     let proxy = labels.get("proxy").or(labels.get("frontend")).map(String::as_str);
     let process = [
         "_current_",
@@ -269,7 +269,7 @@ async fn native_names_equal_those_of_haproxys_own_endpoint() {
         let no_code = key.0 == "haproxy_server_check_code" && key.1["server"] == "nobody";
         // Of fewer than 1024 connections HAProxy's CSV gives the average, but its endpoint divides by 1024 even so.
         let average = key.0.ends_with("_time_average_seconds");
-        moved_by_looking(key) || no_code || average
+        changed_by_the_scrape(key) || no_code || average
     });
     // 7 servers with 50 series and more, 5 frontends and 4 backends with 20 and more.
     assert!(compared > 500, "only {compared} series were compared");
@@ -345,7 +345,7 @@ async fn exporter_names_equal_those_of_the_retired_exporter() {
 }
 
 #[tokio::test]
-async fn each_source_says_the_same() {
+async fn all_sources_report_the_same() {
     let bed = Bed::start().await.unwrap();
     bed.traffic().await;
     let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
@@ -356,7 +356,7 @@ async fn each_source_says_the_same() {
     let after = page_of(&exporter).await;
     let own = |key: &Series| {
         let own = ["haproxy_health_", "haproxy_exporter_"].iter().any(|prefix| key.0.starts_with(prefix));
-        own || moved_by_looking(key)
+        own || changed_by_the_scrape(key)
     };
     // Addresses, modes and algorithms are for operators, and this socket and the page are for users.
     let for_operators = |key: &Series| key.0.ends_with("_info") && key.0 != "haproxy_process_build_info";
@@ -413,7 +413,7 @@ async fn pages_with_a_password() {
 }
 
 #[tokio::test]
-async fn the_verdict_names_the_backend_and_its_servers() {
+async fn the_health_status_names_the_backend_and_its_servers() {
     let bed = Bed::start().await.unwrap();
     let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
     // be_tcp tracks api1, so that it has a usable server.
@@ -465,7 +465,7 @@ async fn haproxy_stops_and_comes_back() {
 }
 
 #[tokio::test]
-async fn haproxy_hangs_and_goes_on() {
+async fn haproxy_hangs_and_resumes() {
     let bed = Bed::start().await.unwrap();
     let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
     page_of(&exporter).await.expect("haproxy_up", &[], 1.0).unwrap();
@@ -536,7 +536,7 @@ const STATISTICS: &str = "Name: HAProxy\nStopping: 0\n\n# pxname,svname,scur,sta
                           torn,row\nbe,BACKEND,2,UP,1,\n\n";
 
 #[tokio::test]
-async fn what_is_no_haproxy_is_down_with_a_reason_and_takes_no_other_with_it() {
+async fn a_target_that_is_not_haproxy_is_down_with_a_reason_and_affects_no_other() {
     let http_answer = |head: &str, body: &str| {
         format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
     };

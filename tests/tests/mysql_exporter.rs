@@ -1,4 +1,4 @@
-//! `mysql-exporter` on a real MariaDB, and on services that only look like one.
+//! `mysql-exporter` on a real MariaDB, and on targets that are not MySQL.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use futures::future::join_all;
 use medassist_tests::Error;
 use medassist_tests::database::Flavour;
 use medassist_tests::launch::{self, Launch};
-use medassist_tests::testbed::mysql::{self, PATIENCE, check_status, exporter, get_page, get_within, packet, scrape};
+use medassist_tests::testbed::mysql::{self, TIMEOUT, check_status, exporter, get_page, get_within, packet, scrape};
 use medassist_tests::testbed::{Behaviour, Database, Fake, Page, Port, Program, RunningProgram, eventually, http};
 
 const METRICS: &str = include_str!("../../exporters/mysql/METRICS.md");
@@ -26,7 +26,7 @@ async fn up(exporter: &RunningProgram, value: f64) -> Page {
 }
 
 #[tokio::test]
-async fn a_well_server() {
+async fn a_healthy_server() {
     let db = server(&["--max-connections=77"]).await;
     let exporter = exporter(db.address()).start().await.unwrap();
     let page = scrape(&exporter).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_well_server() {
     }
     page.expect("mysql_health_status", &[("status", "healthy")], 1.0).unwrap();
 
-    // What Prometheus' own linter says is about names that the server or the peer gave.
+    // promtool reports only names that the server or the peer chose.
     let text = http::get(&exporter.url("/metrics")).await.unwrap().text();
     let mut promtool = Launch::installed(&["promtool"]).unwrap().args(["check", "metrics"]).wrapped(&[]);
     let complaints = match launch::run(&mut promtool, "promtool", &text) {
@@ -104,7 +104,7 @@ async fn a_server_that_ends_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_not_shown() {
+async fn a_wrong_password_is_reported_and_not_shown() {
     let db = server(&[]).await;
     let exporter = exporter(db.address()).env("MYSQLD_EXPORTER_PASSWORD", "a-wrong-one").start().await.unwrap();
     scrape(&exporter).await.unwrap().expect("mysql_up", &[], 0.0).unwrap();
@@ -116,7 +116,7 @@ async fn a_wrong_password_is_told_and_not_shown() {
 }
 
 #[tokio::test]
-async fn a_hung_server_is_told_within_the_scrapes_timeout() {
+async fn a_hung_server_is_reported_within_the_scrape_timeout() {
     let db = server(&[]).await;
     let exporter = exporter(db.address()).start().await.unwrap();
     up(&exporter, 1.0).await;
@@ -136,7 +136,7 @@ async fn a_hung_server_is_told_within_the_scrapes_timeout() {
     db.resume().unwrap();
     up(&exporter, 1.0).await;
     let mine = "SELECT COUNT(*) FROM information_schema.processlist WHERE user IN ('exporter', 'unauthenticated user')";
-    eventually(PATIENCE, "no connection of the hang is left", async || {
+    eventually(TIMEOUT, "no connection of the hang is left", async || {
         match db.sql(mine).unwrap().trim().parse::<u32>().unwrap() {
             0..=2 => Ok(()),
             connections => Err(connections),
@@ -156,7 +156,7 @@ async fn two_hundred_scrapes_use_two_connections() {
     // One client for all: making one takes longer than a scrape.
     let client = http::client(0).unwrap();
     let pages = (0..200).map(|i| {
-        let request = client.get(exporter.url(&format!("/metrics{}", filters[i % filters.len()]))).timeout(PATIENCE);
+        let request = client.get(exporter.url(&format!("/metrics{}", filters[i % filters.len()]))).timeout(TIMEOUT);
         async move { Page::parse(&request.send().await.unwrap().text().await.unwrap()).unwrap() }
     });
     for page in join_all(pages).await {
@@ -164,14 +164,14 @@ async fn two_hundred_scrapes_use_two_connections() {
         let collectors = page.matching("mysql_exporter_collector_success", &[]);
         assert!(!collectors.is_empty() && collectors.iter().all(|sample| sample.value == 1.0));
     }
-    // And they are kept: what root and the testbed's look for readiness opened is far below one a scrape.
+    // And they are kept: root and the testbed's readiness probe opened far fewer than one per scrape.
     let connections = db.sql("SHOW GLOBAL STATUS LIKE 'Connections'").unwrap();
     let made: u32 = connections.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(made < 50, "{made} connections for 200 scrapes");
 }
 
 #[tokio::test]
-async fn services_that_only_look_like_one() {
+async fn targets_that_are_not_mysql() {
     let half_greeting = greeting()[..20].to_vec();
     let fakes = [
         Behaviour::Silence,
@@ -198,7 +198,7 @@ async fn services_that_only_look_like_one() {
 }
 
 async fn no_connection_is_left(fake: &Fake, behaviour: &Behaviour) {
-    eventually(PATIENCE, "the exporter closes its connections", async || match fake.open() {
+    eventually(TIMEOUT, "the exporter closes its connections", async || match fake.open() {
         0 => Ok(()),
         open => Err(format!("{open} of {} are open: {behaviour:?}", fake.accepted())),
     })
@@ -259,7 +259,7 @@ async fn a_replica() {
         ))
         .unwrap();
     let labels = [("master_host", "127.0.0.1"), ("master_uuid", ""), ("channel_name", ""), ("connection_name", "")];
-    let page = eventually(PATIENCE, "the replica runs", async || {
+    let page = eventually(TIMEOUT, "the replica runs", async || {
         let page = scrape(&exporter).await?;
         page.expect("mysql_slave_status_slave_io_running", &labels, 1.0)?;
         page.expect("mysql_slave_status_slave_sql_running", &labels, 1.0)?;
@@ -407,7 +407,7 @@ async fn wrong_configuration_stops_the_start() {
         (vec!["--mysqld.username=u", "--config.my-cnf=/nowhere"], "cannot read --config.my-cnf=/nowhere"),
         (vec!["--mysqld.username=u", "--health.connections-warn=-1"], "--health.connections-warn"),
     ] {
-        let finished = Program::new("mysql-exporter").args(args).run(PATIENCE).await.unwrap();
+        let finished = Program::new("mysql-exporter").args(args).run(TIMEOUT).await.unwrap();
         assert!(finished.code.is_some_and(|code| code != 0));
         assert!(finished.stderr.contains(reason), "{reason}: {}", finished.stderr);
     }
@@ -415,13 +415,13 @@ async fn wrong_configuration_stops_the_start() {
 
 #[tokio::test]
 async fn metrics_md_is_what_the_program_prints() {
-    let finished = Program::new("mysql-exporter").arg("--print-metrics").run(PATIENCE).await.unwrap();
+    let finished = Program::new("mysql-exporter").arg("--print-metrics").run(TIMEOUT).await.unwrap();
     assert_eq!(finished.code, Some(0));
     assert_eq!(finished.stdout, METRICS, "run: mysql-exporter --print-metrics > exporters/mysql/METRICS.md");
 }
 
 #[tokio::test]
-async fn every_series_stands_in_metrics_md() {
+async fn every_series_is_in_metrics_md() {
     let db = server(&[]).await;
     let exporter = exporter(db.address()).start().await.unwrap();
     let page = scrape(&exporter).await.unwrap();

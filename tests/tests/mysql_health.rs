@@ -1,4 +1,5 @@
-//! `mysql-exporter`'s verdicts on real servers of each flavour, each brought into the state that a check is about.
+//! The health checks of `mysql-exporter` on real servers of each flavour, each brought into the state that a check
+//! reports.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "an unwrap in a test is its report")]
 
 use std::process::Command;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use medassist_tests::Error;
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::mysql::{self, PATIENCE, connection, grants, scrape};
+use medassist_tests::testbed::mysql::{self, TIMEOUT, connection, grants, scrape};
 use medassist_tests::testbed::{Database, RunningProgram, eventually};
 use mysql_async::prelude::Queryable as _;
 
@@ -31,7 +32,7 @@ async fn check(exporter: &RunningProgram, name: &str) -> Option<(String, String)
 /// Waits until a check has this status, and returns its reason.
 async fn until(exporter: &RunningProgram, name: &str, status: &str) -> String {
     let what = format!("{name} is {status}");
-    eventually(PATIENCE, &what, async || match check(exporter, name).await {
+    eventually(TIMEOUT, &what, async || match check(exporter, name).await {
         Some((found, reason)) if found == status => Ok(reason),
         other => {
             // InnoDB refreshes its list of transactions only if it was not read for 100 ms.
@@ -44,7 +45,7 @@ async fn until(exporter: &RunningProgram, name: &str, status: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_is_well() {
+async fn a_healthy_server() {
     for flavour in FLAVOURS {
         let db = server(flavour, &[]).await;
         let exporter = exporter(&db, &[]).await;
@@ -207,7 +208,7 @@ async fn a_canary_is_read_on_a_replica_and_what_is_written_there_is_errant() {
         let at_source = exporter(&source, &["--collector.canary"]).await;
         let at_replica = exporter(&replica, &["--collector.canary"]).await;
         until(&at_source, "canary_write", "ok").await;
-        let page = eventually(PATIENCE, "the canary is replicated", async || {
+        let page = eventually(TIMEOUT, "the canary is replicated", async || {
             let page = scrape(&at_replica).await?;
             page.value("mysql_canary_newest_timestamp_seconds", &[])?;
             Ok::<_, Error>(page)
@@ -282,7 +283,7 @@ async fn what_grows_and_what_is_too_small() {
     for name in ["table_cache", "temp_tables"] {
         assert_eq!(check(&exporter, name).await, None);
     }
-    let reasons = eventually(6 * PATIENCE, "all three warn", async || {
+    let reasons = eventually(6 * TIMEOUT, "all three warn", async || {
         // The load, which goes on however long it takes.
         sessions.push(connection(&db).await.unwrap());
         db.sql(&statements).unwrap();

@@ -99,7 +99,7 @@ async fn every_collector_with_its_grants() {
 }
 
 #[tokio::test]
-async fn what_is_turned_off_is_no_error_and_databases_can_be_chosen() {
+async fn disabled_features_are_not_errors_and_databases_can_be_chosen() {
     let db = Database::start_with(&["--skip-log-bin"]).await.unwrap();
     db.sql("CREATE DATABASE app; CREATE TABLE app.a (id INT); CREATE DATABASE other; CREATE TABLE other.b (id INT)")
         .unwrap();

@@ -135,7 +135,7 @@ async fn what_a_workload_did() {
 }
 
 #[tokio::test]
-async fn without_performance_schema_there_is_nothing_to_see() {
+async fn without_performance_schema_there_are_no_series() {
     let db = server(&["--performance-schema=OFF"], &[GRANT]).await;
     let page = scrape(&start(&db, &[]).await).await;
     for collector in COLLECTORS.iter().chain(&OF_MYSQL) {
@@ -146,7 +146,7 @@ async fn without_performance_schema_there_is_nothing_to_see() {
 }
 
 #[tokio::test]
-async fn a_missing_privilege_is_told() {
+async fn a_missing_privilege_is_reported() {
     let db = server(&["--performance-schema=ON"], &[]).await;
     let exporter = start(&db, &[]).await;
     let page = scrape(&exporter).await;

@@ -4,7 +4,7 @@
 
 use medassist_tests::Error;
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::mysql::{self, PATIENCE, check_status, exporter, health, reason, scrape};
+use medassist_tests::testbed::mysql::{self, TIMEOUT, check_status, exporter, health, reason, scrape};
 use medassist_tests::testbed::{Database, Page, RunningProgram, eventually};
 use mysql_async::prelude::Queryable as _;
 
@@ -64,7 +64,7 @@ impl Pair {
     }
 
     async fn until(&self, what: &str, condition: impl Fn(&Page) -> Result<(), Error>) -> Page {
-        eventually(PATIENCE, what, async || {
+        eventually(TIMEOUT, what, async || {
             let page = scrape(&self.exporter).await?;
             condition(&page)?;
             Ok::<_, Error>(page)
@@ -169,7 +169,7 @@ fn labels(page: &Page) -> Vec<(&str, &str)> {
 }
 
 /// A scrape queries the replication status once for several collectors, with a statement that the server supports.
-async fn is_asked_once_and_in_its_own_words(flavour: Flavour) {
+async fn each_server_gets_one_statement_in_its_own_words(flavour: Flavour) {
     const SCRAPES: u64 = 5;
     let pair = Pair::start(flavour, &["--performance-schema=ON"]).await;
     pair.until_it_runs().await;
@@ -232,7 +232,7 @@ on_each_flavour!(
     a_mysql_9_7_replica_stops_and_breaks
 );
 on_each_flavour!(
-    is_asked_once_and_in_its_own_words,
+    each_server_gets_one_statement_in_its_own_words,
     mariadb_10_11_is_asked_once_and_in_its_own_words,
     mariadb_11_8_is_asked_once_and_in_its_own_words,
     mysql_9_7_is_asked_once_and_in_its_own_words

@@ -253,7 +253,7 @@ async fn caching_sha2_password_in_each_way_cold_and_warm() {
 }
 
 #[tokio::test]
-async fn caching_sha2_password_in_the_clear_without_a_key_is_told() {
+async fn caching_sha2_password_over_plain_tcp_without_a_key_is_reported() {
     let no_key =
         ["--caching-sha2-password-auto-generate-rsa-keys=OFF", "--caching-sha2-password-private-key-path=none"];
     let db = mysql::server(Flavour::MySql, &no_key).await.unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::mysql::{self, PATIENCE, exporter, failed, health, reason, scrape, scrape_within, up};
+use medassist_tests::testbed::mysql::{self, TIMEOUT, exporter, failed, health, reason, scrape, scrape_within, up};
 use medassist_tests::testbed::{Database, Page, RunningProgram, eventually};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -48,7 +48,7 @@ fn threads(db: &Database, condition: &str) -> Vec<u64> {
 
 async fn until_threads(db: &Database, condition: &str, wanted: usize) -> Vec<u64> {
     let what = format!("{wanted} threads of the exporter with {condition}");
-    eventually(PATIENCE, &what, async || match threads(db, condition) {
+    eventually(TIMEOUT, &what, async || match threads(db, condition) {
         threads if threads.len() == wanted => Ok(threads),
         threads => Err(threads.len()),
     })
@@ -81,7 +81,7 @@ impl Renaming {
         });
         let waits =
             "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'";
-        eventually(PATIENCE, "the renaming waits", async || match db.sql(waits).unwrap().trim() {
+        eventually(TIMEOUT, "the renaming waits", async || match db.sql(waits).unwrap().trim() {
             "1" => Ok(()),
             waiting => Err(format!("{waiting} wait")),
         })
@@ -229,7 +229,7 @@ async fn hanging_scrape(db: &Database, exporter: &RunningProgram) -> (JoinHandle
     let url = exporter.url("/metrics");
     let scrape = tokio::spawn(async move {
         let header = ("x-prometheus-scrape-timeout-seconds", "15");
-        let reply = medassist_tests::testbed::http::get_within(&url, &[header], PATIENCE).await.unwrap();
+        let reply = medassist_tests::testbed::http::get_within(&url, &[header], TIMEOUT).await.unwrap();
         Page::parse(&reply.text()).unwrap()
     });
     let waits = "state LIKE 'Waiting for table metadata lock%'";
@@ -341,7 +341,7 @@ async fn fill(db: &Database) -> Vec<Conn> {
 /// come in.
 async fn until_connected(admin: &mut Conn, wanted: u32) {
     let what = format!("{wanted} connections");
-    eventually(PATIENCE, &what, async || {
+    eventually(TIMEOUT, &what, async || {
         let connected = admin.query_first("SHOW GLOBAL STATUS LIKE 'Threads_connected'").await.unwrap();
         let (_, connected): (String, u32) = connected.unwrap();
         if connected == wanted { Ok(()) } else { Err(format!("{connected} are there")) }
@@ -350,7 +350,7 @@ async fn until_connected(admin: &mut Conn, wanted: u32) {
     .unwrap();
 }
 
-async fn a_server_without_room(flavour: Flavour) {
+async fn a_server_without_free_connections(flavour: Flavour) {
     const MOST: u32 = 12;
     let db = server(flavour, &[&format!("--max-connections={MOST}")]).await;
     let mut admin = mysql::connection(&db).await.unwrap();
@@ -398,13 +398,13 @@ async fn a_server_without_room(flavour: Flavour) {
 }
 
 #[tokio::test]
-async fn mariadb_without_room() {
-    a_server_without_room(Flavour::MariaDb).await;
+async fn mariadb_without_free_connections() {
+    a_server_without_free_connections(Flavour::MariaDb).await;
 }
 
 #[tokio::test]
-async fn mysql_without_room() {
-    a_server_without_room(Flavour::MySql).await;
+async fn mysql_without_free_connections() {
+    a_server_without_free_connections(Flavour::MySql).await;
 }
 
 /// Logged in as `crowd`, each from an address of its own, as a fleet that scales has them.
@@ -437,7 +437,7 @@ async fn crowd(db: &Database, number: u16) -> Vec<TcpStream> {
     all
 }
 
-async fn a_crowd_of_clients(flavour: Flavour) {
+async fn many_client_hosts(flavour: Flavour) {
     const CLIENTS: u16 = 10_000;
     // A socket each here, and one at the server, which inherits the limit: a login shell has 1,024 of the million that
     // it may have.
@@ -465,13 +465,13 @@ async fn a_crowd_of_clients(flavour: Flavour) {
 }
 
 #[tokio::test]
-async fn a_crowd_of_clients_of_mariadb() {
-    a_crowd_of_clients(Flavour::MariaDb).await;
+async fn many_client_hosts_of_mariadb() {
+    many_client_hosts(Flavour::MariaDb).await;
 }
 
 #[tokio::test]
-async fn a_crowd_of_clients_of_mysql() {
-    a_crowd_of_clients(Flavour::MySql).await;
+async fn many_client_hosts_of_mysql() {
+    many_client_hosts(Flavour::MySql).await;
 }
 
 async fn a_password_that_is_corrected_on_the_server(flavour: Flavour) {

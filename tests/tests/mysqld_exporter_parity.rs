@@ -12,7 +12,7 @@ use medassist_tests::testbed::page::Sample;
 use medassist_tests::testbed::process::Directory;
 use medassist_tests::testbed::{Database, Page, Port, Process, Program, RunningProgram, eventually, http};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Collectors that both have and neither runs by default.
 const OPT_IN: &[&str] = &[
@@ -32,7 +32,7 @@ const OPT_IN: &[&str] = &[
     "slave_hosts",
 ];
 
-/// And of these those that look at performance_schema.
+/// Those of them that read performance_schema.
 const PERF_SCHEMA: &[&str] = &[
     "perf_schema.eventsstatements",
     "perf_schema.eventsstatementssum",
@@ -55,16 +55,16 @@ const PEER_ONLY: &[(&str, &str)] = &[
 ];
 
 /// MySQL's are compared, and must be there.
-const NOT_MEASURED: &str = "MariaDB has no such column, and the peer says 0";
+const NOT_MEASURED: &str = "MariaDB has no such column, and the peer exports 0";
 
 /// What ours has and the peer hasn't.
 const OURS_ONLY: &[(&str, &str)] = &[
-    ("mysql_health_", "the peer judges nothing"),
+    ("mysql_health_", "the peer has no health checks"),
     ("mysql_exporter_login", "the peer logs in for each scrape"),
     ("mysql_exporter_collector_success{collector=collect.logins}", "the peer logs in for each scrape"),
     ("mysql_exporter_collector_duration_seconds{collector=collect.logins}", "the peer logs in for each scrape"),
-    ("mysql_transactions_", "the peer doesn't look"),
-    ("mysql_metadata_lock_", "the peer doesn't look"),
+    ("mysql_transactions_", "the peer has no such collector"),
+    ("mysql_metadata_lock_", "the peer has no such collector"),
     ("mysql_innodb_history_list_length", "under one name on each flavour"),
     ("mysql_replication_own_transactions", "the peer's readers would have to compare sets of GTIDs"),
     ("mysql_replication_lag_seconds", "the peer's lag is absent while replication doesn't run"),
@@ -78,25 +78,25 @@ const OURS_ONLY: &[(&str, &str)] = &[
     ("mysqld_exporter_config_last_reload_", "the peer declares them and never registers them"),
     ("mysql_exporter_scrapes_total", "the peer's last release with it is 0.14"),
     ("mysql_exporter_dropped_samples_total", "where the peer answers 500"),
-    ("mysql_exporter_collector_success{collector=collect.health}", "the peer judges nothing"),
-    ("mysql_exporter_collector_duration_seconds{collector=collect.health}", "the peer judges nothing"),
-    ("mysql_exporter_collector_success{collector=collect.transactions}", "the peer doesn't look"),
-    ("mysql_exporter_collector_duration_seconds{collector=collect.transactions}", "the peer doesn't look"),
+    ("mysql_exporter_collector_success{collector=collect.health}", "the peer has no health checks"),
+    ("mysql_exporter_collector_duration_seconds{collector=collect.health}", "the peer has no health checks"),
+    ("mysql_exporter_collector_success{collector=collect.transactions}", "the peer has no such collector"),
+    ("mysql_exporter_collector_duration_seconds{collector=collect.transactions}", "the peer has no such collector"),
 ];
 
 const OLD_NAMES: &str = "of MySQL 8.4 and later the peer has the new names alone";
 
 /// Where both have series and the labels differ.
 const OTHER_LABELS: &[(&str, &str)] = &[
-    ("mysqld_exporter_build_info", "the version of Go and the platform say nothing about ours"),
-    ("mysql_info_schema_processlist_", "which threads there are depends on who looks"),
+    ("mysqld_exporter_build_info", "the version of Go and the platform are not those of ours"),
+    ("mysql_info_schema_processlist_", "the threads differ from scrape to scrape"),
 ];
 
-/// Where the values are those of the one who looks.
+/// Values that depend on the exporter's own connections.
 const OTHER_VALUES: &[(&str, &str)] = &[
     ("mysql_exporter_", "of the exporter itself"),
-    ("mysql_perf_schema_events_statements_lock_time_seconds_total", "of MariaDB the peer says 0"),
-    ("mysql_engine_innodb_read_views_open_inside_innodb", "ours asks two things at once, each in a read view"),
+    ("mysql_perf_schema_events_statements_lock_time_seconds_total", "the peer exports 0 for MariaDB"),
+    ("mysql_engine_innodb_read_views_open_inside_innodb", "ours runs two statements at once, each in a read view"),
     ("mysql_sys_current_connections{user=exporter}", "the peer's connections are two of them"),
     ("mysql_sys_current_memory_bytes{user=exporter}", "what a connection takes is free once the peer's is closed"),
     ("mysql_perf_schema_memory_events_", "what a connection takes is free once the peer's is closed"),
@@ -202,10 +202,9 @@ impl Pair {
         Ok(pages.try_into().unwrap())
     }
 
-    /// A gauge may go up and down between two looks. What is wrong stays wrong, so one round without a difference will
-    /// do.
+    /// A gauge may go up and down between two scrapes. A real difference persists, so one round without any is enough.
     async fn agree(&self) -> [Page; 3] {
-        let pages = eventually(PATIENCE, "no difference", async || {
+        let pages = eventually(TIMEOUT, "no difference", async || {
             let [before, ours, after] = self.pages().await.map_err(|error| error.to_string())?;
             let found = differences(&before, &ours, &after);
             if found.is_empty() { Ok([before, ours, after]) } else { Err(format!("{found:#?}")) }
@@ -234,7 +233,7 @@ async fn a_service_file_changes_only_the_binary() {
     let output = peer().arg("--help").wrapped(&[]).output().unwrap();
     let theirs = flags(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
     assert!(theirs.len() > 40, "{theirs:?}");
-    let help = Program::new("mysql-exporter").arg("--help").run(PATIENCE).await.unwrap();
+    let help = Program::new("mysql-exporter").arg("--help").run(TIMEOUT).await.unwrap();
     let ours = flags(&help.stdout);
     let known = |flag: &&String| FLAGS_OF_THE_PEER.iter().any(|(known, _)| known == flag);
     // `--help-long` and `--help-man` are of the library that reads its flags.
@@ -249,7 +248,7 @@ async fn a_service_file_changes_only_the_binary() {
         "--no-collect.info_schema.processlist.processes_by_host",
         "--no-exporter.enable_lock_wait_timeout",
     ];
-    let version = Program::new("mysql-exporter").args(negated).arg("--version").run(PATIENCE).await.unwrap();
+    let version = Program::new("mysql-exporter").args(negated).arg("--version").run(TIMEOUT).await.unwrap();
     assert_eq!(version.code, Some(0), "{}", version.stderr);
 }
 
@@ -370,7 +369,7 @@ async fn a_replica(flavour: Flavour) {
     let pair = pair(&replica, &[]).await;
     let running = "mysql_slave_status_slave_sql_running";
     let of = |channel| [(label, channel)];
-    eventually(PATIENCE, "the replica runs", async || {
+    eventually(TIMEOUT, "the replica runs", async || {
         let [_, ours, _] = pair.pages().await?;
         // Both threads: of one that only tries to connect MySQL 9.7 says that it isn't behind.
         let lag = ours.matching("mysql_replication_lag_seconds", &of(""));

@@ -1,4 +1,4 @@
-//! redis-exporter on a real Redis: its values, its verdicts, and what it does when Redis is not well.
+//! redis-exporter on a real Redis: its values, its health checks, and its behaviour when Redis fails.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "an unwrap in a test is its report")]
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Every collector; all of them succeed on a server that grants what the README asks for.
+/// Every collector; all of them succeed on a server that grants the permissions in the README.
 const COLLECTORS: [&str; 11] = [
     "info",
     "keyspace",
@@ -28,7 +28,7 @@ const COLLECTORS: [&str; 11] = [
     "scrape",
     "health",
 ];
-/// The README's, to the letter.
+/// Exactly those in the README.
 const PERMISSIONS: &str =
     "-@all +ping +info +config|get +slowlog|len +slowlog|get +latency|latest +cluster|info +client|setname";
 
@@ -187,7 +187,7 @@ async fn values_are_the_servers_with_no_more_than_the_readmes_permissions() {
 
 /// The families that promtool finds fault with have the peer's names, which dashboards and alerts rely on.
 #[tokio::test]
-async fn promtool_complains_of_the_peers_names_only_and_metrics_md_has_every_family() {
+async fn promtool_reports_only_the_peers_names_and_metrics_md_has_every_family() {
     let redis = Redis::start().await.unwrap();
     let exporter = exporter(redis.address()).await;
     let text = http::get(&exporter.url("/metrics")).await.unwrap().text();
@@ -212,7 +212,7 @@ async fn promtool_complains_of_the_peers_names_only_and_metrics_md_has_every_fam
 }
 
 #[tokio::test]
-async fn what_is_refused_costs_its_own_collector_only() {
+async fn a_refused_command_fails_only_its_own_collector() {
     // CONFIG is gone, as on services in the cloud.
     let redis = Redis::start_with(&["--rename-command", "CONFIG", ""]).await.unwrap();
     let mut admin = connect(&redis).await;
@@ -225,7 +225,7 @@ async fn what_is_refused_costs_its_own_collector_only() {
         page.expect("redis_exporter_collector_success", &[("collector", collector)], expected).unwrap();
     }
     assert!(!page.has("redis_config_maxclients") && page.has("redis_slowlog_length"));
-    // Redis' own default where nobody tells.
+    // Redis' own default if CONFIG is refused.
     assert_eq!(page.matching("redis_db_keys", &[]).len(), 16);
     let health = health(&exporter).await;
     assert_eq!(health["status"], "degraded");
@@ -315,7 +315,7 @@ async fn unix_sockets_tls_and_probes() {
     let tls = tls.start().await.unwrap();
     page(&tls).await.unwrap().expect("redis_up", &[], 1.0).unwrap();
 
-    // Whom nobody vouches for is not trusted, and the other way round TLS is not Redis.
+    // An unknown certificate authority is refused; and a plain connection to a TLS port is not Redis.
     let stranger = Program::exporter("redis-exporter").arg(format!("--redis.addr=rediss://{}", port.address()));
     let stranger = stranger.start().await.unwrap();
     assert_check(&health(&stranger).await, "connect", "fail", "the TLS handshake failed");
@@ -359,7 +359,7 @@ async fn a_server_that_goes_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_without_showing_it() {
+async fn a_wrong_password_is_reported_without_showing_it() {
     let redis = Redis::start_with(&["--requirepass", "sesame"]).await.unwrap();
     for (user, password, reason) in
         [("default", "wrong-secret", "AUTH was refused: WRONGPASS"), ("nobody", "wrong-secret", "check --redis.user")]
@@ -392,7 +392,7 @@ async fn health_within_a_second(exporter: &RunningProgram) -> Value {
 }
 
 #[tokio::test]
-async fn a_stopped_server_is_told_in_time_and_recovers_by_itself() {
+async fn a_stopped_server_is_reported_in_time_and_recovers() {
     let redis = Redis::start().await.unwrap();
     let exporter = exporter(redis.address()).await;
     page(&exporter).await.unwrap().expect("redis_up", &[], 1.0).unwrap();
@@ -412,7 +412,7 @@ async fn a_stopped_server_is_told_in_time_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn servers_that_are_none() {
+async fn targets_that_are_not_redis() {
     let cases = [
         (Behaviour::Silence, "PING: no answer within"),
         (Behaviour::Garbage, "not Redis' protocol"),
@@ -442,7 +442,7 @@ async fn refuses_a_fake(behaviour: Behaviour, reason: &str) {
     .unwrap();
 }
 
-/// Answers one request after the other with these, and goes on with the tail for ever, if there is one.
+/// Answers each request with one of these in order, then repeats the tail, if there is one, until the client leaves.
 async fn scripted(answers: [&'static str; 3], tail: Option<&'static str>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -480,7 +480,7 @@ async fn servers_that_break_off_in_the_middle() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_fills_no_memory() {
+async fn an_endless_answer_does_not_fill_memory() {
     for (answer, tail) in [
         // A text, and lists in a list, which take most room.
         ("$1000000000000\r\n", "redis_version:7\r\nredis_version:7\r\nredis_version:7\r\n"),
@@ -488,8 +488,8 @@ async fn an_answer_without_end_fills_no_memory() {
     ] {
         let exporter = exporter(scripted(["+PONG\r\n", "+OK\r\n", answer], Some(tail)).await).await;
         // Reading 4 MiB of tiny lists takes some seconds in a debug build.
-        let patience = [("x-prometheus-scrape-timeout-seconds", "60")];
-        let reply = http::get_within(&exporter.url("/health"), &patience, 60 * SECOND).await.unwrap();
+        let timeout_header = [("x-prometheus-scrape-timeout-seconds", "60")];
+        let reply = http::get_within(&exporter.url("/health"), &timeout_header, 60 * SECOND).await.unwrap();
         assert_check(&reply.json(), "connect", "fail", "larger than 4 MiB");
         let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.pid().unwrap())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
@@ -580,7 +580,7 @@ async fn a_dump_that_fails() {
     let mut admin = connect(&redis).await;
     let exporter = exporter(redis.address()).await;
     assert_check(&health(&exporter).await, "persistence", "ok", "append-only file off");
-    // Where the dump should be renamed to stands a directory.
+    // A directory has the dump's name, so the rename fails.
     let dump = redis.directory().join("dump.rdb");
     std::fs::create_dir(&dump).unwrap();
     ask::<redis::Value>(&mut admin, "BGSAVE").await;

@@ -9,7 +9,7 @@ use medassist_tests::testbed::{
 };
 use reqwest::Method;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Program, what the names of the series about itself begin with, target.
 const EXPORTERS: [(&str, &str, &[&str]); 4] = [
@@ -20,7 +20,7 @@ const EXPORTERS: [(&str, &str, &[&str]); 4] = [
 ];
 
 async fn reload(exporter: &RunningProgram, method: Method) -> Result<Reply, Error> {
-    Ok(http::request(method, &exporter.url("/-/reload"), &[], Vec::new(), PATIENCE).await?)
+    Ok(http::request(method, &exporter.url("/-/reload"), &[], Vec::new(), TIMEOUT).await?)
 }
 
 async fn page(exporter: &RunningProgram) -> Result<Page, Error> {
@@ -42,7 +42,7 @@ fn log_lines(exporter: &RunningProgram, text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn every_exporter_reloads_and_says_when() -> Result<(), Error> {
+async fn every_exporter_reloads_and_reports_when() -> Result<(), Error> {
     for (name, prefix, target) in EXPORTERS {
         let before = now();
         let exporter = Program::exporter(name).args(target).start().await?;
@@ -62,7 +62,7 @@ async fn every_exporter_reloads_and_says_when() -> Result<(), Error> {
             last = reloaded;
         }
         exporter.hang_up()?;
-        eventually(PATIENCE, "SIGHUP reloads", async || match last_success(&page(&exporter).await?, prefix, 1.0)? {
+        eventually(TIMEOUT, "SIGHUP reloads", async || match last_success(&page(&exporter).await?, prefix, 1.0)? {
             time if time > last => Ok(()),
             time => Err(Error::Series(format!("{time}"))),
         })
@@ -114,7 +114,7 @@ async fn mysql_exporter_takes_a_new_account_by_reload() -> Result<(), Error> {
     std::fs::write(&ini, "[client]\nuser=second\npassword=two\n").unwrap();
     std::fs::remove_file(&password).unwrap();
     exporter.hang_up()?;
-    eventually(PATIENCE, "the log names the missing file", async || {
+    eventually(TIMEOUT, "the log names the missing file", async || {
         match log_lines(&exporter, "--mysqld.password-file=") {
             1 => Ok(()),
             lines => Err(format!("{lines} lines")),
@@ -129,13 +129,13 @@ async fn mysql_exporter_takes_a_new_account_by_reload() -> Result<(), Error> {
     std::fs::write(&ini, format!("[client]\nuser=second\npassword=two\nsocket={}\n", db.socket().display())).unwrap();
     db.sql("CREATE USER second@localhost IDENTIFIED BY 'two'")?;
     exporter.hang_up()?;
-    eventually(PATIENCE, "the new account is in force", async || {
+    eventually(TIMEOUT, "the new account is in force", async || {
         let page = page(&exporter).await?;
         page.expect("mysqld_exporter_config_last_reload_successful", &[], 1.0)
     })
     .await?;
     page(&exporter).await?.expect("mysql_up", &[], 1.0)?;
-    eventually(PATIENCE, "the old account's connections are closed", async || match users()?.trim() {
+    eventually(TIMEOUT, "the old account's connections are closed", async || match users()?.trim() {
         "second" => Ok(()),
         users => Err(Error::Series(users.to_owned())),
     })
@@ -165,7 +165,7 @@ async fn a_scrape_that_runs_keeps_the_old_account_and_the_next_one_has_the_new()
     let metrics = exporter.url("/metrics");
     let running = async { http::get(&metrics).await };
     let second = async {
-        eventually(PATIENCE, "the scrape has come", async || match open_files(&exporter) {
+        eventually(TIMEOUT, "the scrape has come", async || match open_files(&exporter) {
             files if files > idle => Ok(()),
             files => Err(files.to_string()),
         })

@@ -185,7 +185,7 @@ impl Load {
 }
 
 #[tokio::test]
-async fn the_suite_runs_and_tells_what_breaks() {
+async fn the_suite_runs_and_reports_failures() {
     let stack = Stack::new();
     let begin = Instant::now();
     stack.must(&["up"]);

@@ -127,7 +127,7 @@ async fn prometheus_scrapes_and_alertmanager_takes_an_alert() {
 }
 
 #[tokio::test]
-async fn a_fake_misbehaves_as_told() {
+async fn a_fake_misbehaves_as_configured() {
     let half = Fake::start(Behaviour::HalfReply(b"half".to_vec())).await.unwrap();
     let mut stream = TcpStream::connect(half.address()).await.unwrap();
     let mut answer = [0; 4];
@@ -148,7 +148,7 @@ async fn a_fake_misbehaves_as_told() {
 }
 
 #[tokio::test]
-async fn a_condition_that_never_comes_names_itself_and_what_was_seen() {
+async fn a_condition_that_never_holds_is_named_with_the_last_value() {
     let error = eventually(SECOND / 10, "pigs fly", async || Err::<(), _>("they walk")).await.unwrap_err().to_string();
     assert!(error.contains("pigs fly") && error.contains("they walk"), "{error}");
     let error = eventually(SECOND / 10, "a hang ends", async || {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const TARGET: &str = "--redis.addr=redis://127.0.0.1:1";
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -43,7 +43,7 @@ impl Authority {
         http::client(0).unwrap();
         let mut builder = Client::builder()
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .pool_max_idle_per_host(0)
             .tls_certs_only([Certificate::from_pem(self.0.pem().as_bytes()).unwrap()]);
         if let Some((certificate, key)) = identity {
@@ -92,7 +92,7 @@ async fn start(files: &Files, args: &[&str]) -> Result<RunningProgram, Error> {
     let exporter = Program::new("redis-exporter").listen("--web.listen-address").arg(TARGET).arg(files.flag());
     let exporter = exporter.args(args).start().await?;
     let address = exporter.addresses()[0];
-    eventually(PATIENCE, "the exporter listens", async || TcpStream::connect(address).await.map(drop)).await?;
+    eventually(TIMEOUT, "the exporter listens", async || TcpStream::connect(address).await.map(drop)).await?;
     Ok(exporter)
 }
 
@@ -107,7 +107,7 @@ async fn status(client: &Client, url: &str) -> u16 {
 
 async fn as_user(exporter: &RunningProgram, path: &str, user: &str, password: &str) -> u16 {
     let client = http::client(0).unwrap();
-    let reply = client.get(exporter.url(path)).basic_auth(user, Some(password)).timeout(PATIENCE).send().await;
+    let reply = client.get(exporter.url(path)).basic_auth(user, Some(password)).timeout(TIMEOUT).send().await;
     reply.map_or(0, |reply| reply.status().as_u16())
 }
 
@@ -155,7 +155,7 @@ async fn client_certificates_are_required_and_checked() -> Result<(), Error> {
     files.write("web.yml", &format!("{yaml}  client_allowed_sans: [somebody.else]\n"));
     let reload = kept.post(https(&exporter, "/-/reload")).send().await.unwrap();
     assert_eq!(reload.status(), 200);
-    eventually(PATIENCE, "the kept connection is closed", async || match status(&kept, &metrics).await {
+    eventually(TIMEOUT, "the kept connection is closed", async || match status(&kept, &metrics).await {
         0 => Ok(()),
         status => Err(status),
     })
@@ -192,7 +192,7 @@ async fn users_need_their_password_everywhere_but_for_health_probes() -> Result<
         assert_eq!(reply.header("www-authenticate"), "Basic realm=\"exporter\"", "{path}");
         assert!(!reply.text().contains("redis"), "{path}: {}", reply.text());
     }
-    let reload = http::request(Method::POST, &exporter.url("/-/reload"), &[], Vec::new(), PATIENCE).await?;
+    let reload = http::request(Method::POST, &exporter.url("/-/reload"), &[], Vec::new(), TIMEOUT).await?;
     assert_eq!(reload.status, 401);
     assert!(!exporter.log().contains("configuration reloaded"));
     for path in ["/-/healthy", "/-/ready"] {
@@ -204,11 +204,9 @@ async fn users_need_their_password_everywhere_but_for_health_probes() -> Result<
     // Series are not to be had without a password under the name of a health probe.
     let exporter = Program::new("redis-exporter").listen("--web.listen-address").arg(TARGET).arg(files.flag());
     let exporter = exporter.arg("--web.telemetry-path=/-/healthy").start().await?;
-    eventually(PATIENCE, "the series ask for a password", async || {
-        match http::get(&exporter.url("/-/healthy")).await {
-            Ok(Reply { status: 401, .. }) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    eventually(TIMEOUT, "the series ask for a password", async || match http::get(&exporter.url("/-/healthy")).await {
+        Ok(Reply { status: 401, .. }) => Ok(()),
+        other => Err(format!("{other:?}")),
     })
     .await?;
     Ok(())
@@ -247,7 +245,7 @@ async fn a_renewed_certificate_counts_without_a_reload() -> Result<(), Error> {
     let url = https(&exporter, "/metrics");
     assert_eq!(status(&first.client(None), &url).await, 200);
     files.write("server.pem", "rubbish");
-    eventually(PATIENCE, "the log says that the new files are invalid", async || match exporter.log() {
+    eventually(TIMEOUT, "the log says that the new files are invalid", async || match exporter.log() {
         log if log.contains("server.pem: no PEM certificate found") => Ok(()),
         log => {
             assert_eq!(status(&first.client(None), &url).await, 200, "the old certificate stays");
@@ -256,7 +254,7 @@ async fn a_renewed_certificate_counts_without_a_reload() -> Result<(), Error> {
     })
     .await?;
     files.write_pair(&second.issue(&["127.0.0.1"]));
-    eventually(PATIENCE, "the new certificate is shown", async || match status(&second.client(None), &url).await {
+    eventually(TIMEOUT, "the new certificate is shown", async || match status(&second.client(None), &url).await {
         200 => Ok(()),
         status => Err(status),
     })
@@ -277,7 +275,7 @@ async fn a_reload_takes_good_files_and_refuses_bad_ones() -> Result<(), Error> {
     let exporter = start(&files, &[&password]).await?;
     let reload = async |user: &str, password: &str| {
         let client = http::client(0).unwrap();
-        let request = client.post(exporter.url("/-/reload")).basic_auth(user, Some(password)).timeout(PATIENCE);
+        let request = client.post(exporter.url("/-/reload")).basic_auth(user, Some(password)).timeout(TIMEOUT);
         let reply = request.send().await.unwrap();
         (reply.status().as_u16(), reply.text().await.unwrap())
     };
@@ -295,7 +293,7 @@ async fn a_reload_takes_good_files_and_refuses_bad_ones() -> Result<(), Error> {
     assert_eq!(status, 500);
     assert!(text.contains("web.yml: basic_auth_users.alice: ") && text.lines().count() == 1, "{text:?}");
     exporter.hang_up()?;
-    eventually(PATIENCE, "SIGHUP is refused, too", async || {
+    eventually(TIMEOUT, "SIGHUP is refused, too", async || {
         match exporter.log().matches("basic_auth_users.alice: ").count() {
             2 => Ok(()),
             count => Err(count),
@@ -315,7 +313,7 @@ async fn a_reload_takes_good_files_and_refuses_bad_ones() -> Result<(), Error> {
     assert_eq!((me("two").await, me("three").await), (200, 401));
     files.write("password", "redis password");
     exporter.hang_up()?;
-    eventually(PATIENCE, "SIGHUP reloads the users", async || match me("three").await {
+    eventually(TIMEOUT, "SIGHUP reloads the users", async || match me("three").await {
         200 => Ok(()),
         status => Err(status),
     })
@@ -340,7 +338,7 @@ async fn a_wrong_file_stops_the_start_with_one_line_that_names_the_key() -> Resu
         ("haproxy-exporter", "--haproxy.scrape-uri=tcp://127.0.0.1:1"),
         ("backup-exporter", "--backup.job=mysql:/nowhere/at/all"),
     ] {
-        let program = Program::exporter(name).arg(target).arg(files.flag()).run(PATIENCE).await?;
+        let program = Program::exporter(name).arg(target).arg(files.flag()).run(TIMEOUT).await?;
         assert_eq!((program.code, program.stderr.lines().count()), (Some(1), 1), "{}", program.stderr);
         assert!(program.stderr.contains("web.yml: tls_server_config.cert_file: "), "{}", program.stderr);
     }
@@ -351,7 +349,7 @@ async fn a_wrong_file_stops_the_start_with_one_line_that_names_the_key() -> Resu
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_in_the_handshake_is_given_up_and_does_not_hold_a_stop() -> Result<(), Error> {
+async fn a_silent_tls_handshake_times_out_and_does_not_delay_a_stop() -> Result<(), Error> {
     let authority = Authority::new();
     let files = Files::new();
     files.write_pair(&authority.issue(&["127.0.0.1"]));
@@ -364,7 +362,7 @@ async fn a_client_that_says_nothing_in_the_handshake_is_given_up_and_does_not_ho
         stream
     };
     let (mut silent, started) = (connect().await, Instant::now());
-    let ended = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut Vec::new())).await;
+    let ended = tokio::time::timeout(TIMEOUT, silent.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok() && started.elapsed() > Duration::from_secs(5), "{ended:?} after {:?}", started.elapsed());
     let _silent = connect().await;
     assert_eq!(status(&authority.client(None), &https(&exporter, "/-/healthy")).await, 200);
@@ -409,7 +407,7 @@ async fn prometheus_scrapes_over_tls_with_a_user_and_a_client_certificate() -> R
         ("up%7Bjob%3D%22wrong%22%7D", "0"),
         ("up%7Bjob%3D%22bare%22%7D", "0"),
     ] {
-        eventually(PATIENCE, query, async || match value(query).await? {
+        eventually(TIMEOUT, query, async || match value(query).await? {
             Some(value) if value == expected => Ok(()),
             other => Err(Error::Series(format!("{other:?}"))),
         })
@@ -447,7 +445,7 @@ async fn the_socket_that_systemd_passes_is_served() -> Result<(), Error> {
     let page = http::get(&url).await?.text();
     Page::parse(&page)?.expect("redis_up", &[], 0.0)?;
 
-    let none = Program::new("redis-exporter").args([TARGET, "--web.systemd-socket"]).run(PATIENCE).await?;
+    let none = Program::new("redis-exporter").args([TARGET, "--web.systemd-socket"]).run(TIMEOUT).await?;
     assert_eq!(none.code, Some(1));
     assert!(none.stderr.contains("--web.systemd-socket: no socket was passed"), "{}", none.stderr);
     Ok(())

@@ -14,13 +14,13 @@ use medassist_stack::Error;
 /// What it does with each connection.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// Accepts, reads, and never says a word.
+    /// Accepts, reads, and never sends a byte.
     Silence,
     /// Sends bytes of no protocol, without end, as fast as they are read.
     Garbage,
     /// Sends these bytes and then nothing more, keeping the connection open.
     HalfReply(Vec<u8>),
-    /// The same, but only after the client has said something.
+    /// The same, but only after the client has sent something.
     HalfReplyOnRequest(Vec<u8>),
     /// Sends these bytes one by one with this pause: every read succeeds, the reply never ends in time.
     Drip(Vec<u8>, Duration),

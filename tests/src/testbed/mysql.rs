@@ -1,4 +1,5 @@
-//! `mysql-exporter` as the tests run it: a server with the user and the grants of its README, and what its pages say.
+//! `mysql-exporter` as the tests run it: a server with the user and the grants of its README, and helpers for its
+//! pages.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -17,8 +18,8 @@ const README: &str = include_str!("../../../exporters/mysql/README.md");
 pub const USER: &str = "exporter";
 pub const PASSWORD: &str = "secret";
 
-/// For a server that must answer; a hung one is asked with less.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// For a server that must answer. Tests of hung ones use a shorter timeout.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The README's first block of SQL that has these words in it, with the tests' password.
 pub fn grants(words: &str) -> Result<String, Error> {
@@ -28,12 +29,12 @@ pub fn grants(words: &str) -> Result<String, Error> {
     Ok(block.replace("'a-password'", &format!("'{PASSWORD}'")))
 }
 
-/// What the README tells to run for the default collectors, which differs by flavour.
+/// The README's grants for the default collectors, which differ by flavour.
 pub fn default_grants(flavour: Flavour) -> Result<String, Error> {
     grants(if flavour.is_mariadb() { "SLAVE MONITOR" } else { "REPLICATION CLIENT" })
 }
 
-/// A server with the user that the README tells to make.
+/// A server with the README's user.
 pub async fn server(flavour: Flavour, args: &[&str]) -> Result<Database, Error> {
     let db = Database::start_as(flavour, args).await?;
     db.sql(&default_grants(flavour)?)?;
@@ -45,7 +46,7 @@ pub async fn connection(db: &Database) -> Result<mysql_async::Conn, Error> {
     let options = mysql_async::OptsBuilder::default()
         .socket(Some(db.socket().to_string_lossy()))
         .user(Some("root"))
-        // Given, so that it asks the server for nothing, which may be busy or full.
+        // Set here, so that the driver does not query a server that may be busy or full.
         .max_allowed_packet(Some(1 << 20))
         .wait_timeout(Some(28_800));
     let connection = mysql_async::Conn::new(options).await;
@@ -69,11 +70,11 @@ pub async fn get_page(exporter: &RunningProgram, path: &str) -> Result<Page, Err
     page_of(&http::get(&exporter.url(path)).await?)
 }
 
-/// With Prometheus' word how long it waits. The test waits longer: what a busy machine adds on the way is not the
+/// With Prometheus' scrape timeout in the header. The test waits longer: what a busy machine adds on the way is not the
 /// exporter's.
 pub async fn get_within(exporter: &RunningProgram, path: &str, seconds: f64) -> Result<Reply, Error> {
     let header = ("x-prometheus-scrape-timeout-seconds", &*seconds.to_string());
-    Ok(http::get_within(&exporter.url(path), &[header], PATIENCE).await?)
+    Ok(http::get_within(&exporter.url(path), &[header], TIMEOUT).await?)
 }
 
 pub async fn scrape_within(exporter: &RunningProgram, seconds: f64) -> Result<Page, Error> {
@@ -114,7 +115,7 @@ pub fn failed(page: &Page) -> Vec<&str> {
 /// Waits for a page on which the server is down, or not.
 pub async fn up(exporter: &RunningProgram, value: f64) -> Result<Page, Error> {
     let what = format!("mysql_up is {value}");
-    let page = eventually(PATIENCE, &what, async || {
+    let page = eventually(TIMEOUT, &what, async || {
         let page = scrape(exporter).await?;
         page.expect("mysql_up", &[], value)?;
         Ok::<_, Error>(page)
