@@ -43,13 +43,13 @@ impl Collector for AppCollector {
         gauge(
             &mut encoder,
             "app_config_last_reload_success_timestamp_seconds",
-            "Time of the last successful start or reload, as a Unix time in seconds.",
+            "Unix time of the last successful start or reload.",
             lifecycle.last_reload_success().as_duration().as_secs_f64(),
         )?;
         counter(
             &mut encoder,
             "app_log_lines_dropped_total",
-            "Total number of log lines dropped because standard error was stalled or failed.",
+            "Total number of log lines dropped because standard error was blocked or failed.",
             logging::dropped_lines(),
         )?;
         for (metric, value) in process::read() {
@@ -57,13 +57,12 @@ impl Collector for AppCollector {
             encode(&mut encoder, metric.name, metric.help, value)?;
         }
 
-        // A gauge, as everybody's build_info: OpenMetrics' type `info` is unknown to the older text format and its
-        // linters.
-        let help = "Always 1; the label has the program's version.";
+        // A gauge, as is usual for build_info: the text format 0.0.4 has no type `info`.
+        let help = "Always 1. The label has the program's version.";
         let mut family = encoder.encode_descriptor("app_build_info", help, None, MetricType::Gauge)?;
         ConstGauge::new(1_i64).encode(family.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)?;
 
-        let help = "Whether the last probes of the dependency succeeded; absent before the first probe.";
+        let help = "Whether the last probes of the dependency succeeded. Absent before the first probe.";
         let mut family = encoder.encode_descriptor("app_dependency_up", help, None, MetricType::Gauge)?;
         for dependency in app.dependencies() {
             let up: i64 = match dependency.status() {

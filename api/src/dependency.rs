@@ -10,9 +10,9 @@ use serde::Serialize;
 use service_kit::{address::Address, lock::lock};
 use tokio::{sync::Notify, time::timeout};
 
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// While it is down or a probe contradicts the status, which then settles within 3 s instead of 15.
-const PROBE_EVERY_WHEN_UNSURE: Duration = Duration::from_secs(1);
+const UNCONFIRMED_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum pause between two probes, even if requests keep failing.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -54,7 +54,7 @@ impl Hysteresis {
         true
     }
 
-    fn surely_up(&self) -> bool {
+    fn is_confirmed_up(&self) -> bool {
         self.status == DependencyStatus::Up && self.against == 0
     }
 }
@@ -134,7 +134,8 @@ impl Dependency {
                 }
             }
             tokio::time::sleep(PROBE_PAUSE).await;
-            let every = if self.lock().hysteresis.surely_up() { PROBE_EVERY } else { PROBE_EVERY_WHEN_UNSURE };
+            let every =
+                if self.lock().hysteresis.is_confirmed_up() { PROBE_INTERVAL } else { UNCONFIRMED_PROBE_INTERVAL };
             let _ = timeout(every.saturating_sub(started.elapsed()), self.recheck.notified()).await;
         }
     }

@@ -61,22 +61,18 @@ fn text(manifest: &Manifest) -> String {
         Outcome::Ok(success) => (1, Some(success)),
         Outcome::Failed(_) => (0, None),
     };
-    gauge("mysql_backup_status", "Whether the last run made a complete backup (1) or failed (0).", status.to_string());
-    gauge("mysql_backup_duration_seconds", "How long the last run took.", duration.to_string());
-    gauge(
-        "mysql_backup_last_timestamp",
-        "When the last run ended, good or failed, in seconds since 1970.",
-        end.to_string(),
-    );
+    gauge("mysql_backup_status", "Whether the last run made a complete backup.", status.to_string());
+    gauge("mysql_backup_duration_seconds", "Duration of the last run in seconds.", duration.to_string());
+    gauge("mysql_backup_last_timestamp", "Unix time of the end of the last run, successful or not.", end.to_string());
     if let Some(success) = success {
         gauge(
             "mysql_backup_size_bytes",
-            "Stored size of the last complete backup.",
+            "Size of the file of the last complete backup.",
             success.file.stored_bytes.to_string(),
         );
         gauge(
             "mysql_backup_last_success_timestamp_seconds",
-            "When the last good run ended, in seconds since 1970.",
+            "Unix time of the end of the last successful run.",
             end.to_string(),
         );
     }
@@ -92,19 +88,19 @@ mod tests {
         let manifest = Manifest::parse(include_bytes!("../fixtures/ok.good.json")).unwrap();
         assert_eq!(
             text(&manifest),
-            "# HELP mysql_backup_status Whether the last run made a complete backup (1) or failed (0).\n\
+            "# HELP mysql_backup_status Whether the last run made a complete backup.\n\
              # TYPE mysql_backup_status gauge\n\
              mysql_backup_status 1\n\
-             # HELP mysql_backup_duration_seconds How long the last run took.\n\
+             # HELP mysql_backup_duration_seconds Duration of the last run in seconds.\n\
              # TYPE mysql_backup_duration_seconds gauge\n\
              mysql_backup_duration_seconds 4.753\n\
-             # HELP mysql_backup_last_timestamp When the last run ended, good or failed, in seconds since 1970.\n\
+             # HELP mysql_backup_last_timestamp Unix time of the end of the last run, successful or not.\n\
              # TYPE mysql_backup_last_timestamp gauge\n\
              mysql_backup_last_timestamp 1795370944.873\n\
-             # HELP mysql_backup_size_bytes Stored size of the last complete backup.\n\
+             # HELP mysql_backup_size_bytes Size of the file of the last complete backup.\n\
              # TYPE mysql_backup_size_bytes gauge\n\
              mysql_backup_size_bytes 43012\n\
-             # HELP mysql_backup_last_success_timestamp_seconds When the last good run ended, in seconds since 1970.\n\
+             # HELP mysql_backup_last_success_timestamp_seconds Unix time of the end of the last successful run.\n\
              # TYPE mysql_backup_last_success_timestamp_seconds gauge\n\
              mysql_backup_last_success_timestamp_seconds 1795370944.873\n"
         );
