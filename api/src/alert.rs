@@ -1,4 +1,4 @@
-//! Alertmanager's notifications: stored before they are acknowledged, one row an alert.
+//! Alertmanager's notifications: stored before they are acknowledged, one row per alert.
 //!
 //! Alertmanager takes any 2xx as delivered, repeats after 5xx and gives up on 4xx; it delivers at least once, to any
 //! replica, and late notifications may overtake. So: 2xx only after the commit, and the row's rules below make order
@@ -128,7 +128,7 @@ pub(crate) async fn webhook(
     Ok(Json(json!({ "stored": notification.alerts.len() })))
 }
 
-/// Compares digests, so that the time it takes says nothing about how much of a guess was right.
+/// Compares digests, so that the time does not reveal how much of a guess was right.
 fn is_token(token: &Secret, sent: &str) -> bool {
     Sha256::digest(token.expose()) == Sha256::digest(sent)
 }

@@ -13,9 +13,9 @@ use crate::{
     lifecycle::Lifecycle,
 };
 
-/// One statement a file: MySQL commits DDL at once, so a file of two could stop half-way. A crash between the statement
-/// and its record runs the statement again, so it must bear that (`IF NOT EXISTS`). A file that was released never
-/// changes.
+/// One statement per file: MySQL commits DDL at once, so a file of two could stop half-way. A crash between the
+/// statement and its record runs the statement again, so it must bear that (`IF NOT EXISTS`). A file that was released
+/// never changes.
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "payment", sql: include_str!("../migrations/0001_payment.sql") },
     Migration { version: 2, name: "alert", sql: include_str!("../migrations/0002_alert.sql") },

@@ -11,7 +11,7 @@ use web_kit::Refusal;
 
 use crate::trace::TraceId;
 
-/// Value of Retry-After. A restart of MySQL takes longer, but clients should notice its end soon.
+/// Value of Retry-After. A restart of MySQL takes longer, but clients should retry soon after it.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
 #[derive(Debug, Clone)]

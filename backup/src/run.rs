@@ -205,7 +205,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Cancelled: only when the runtime is being torn down, and then nobody polls this.
+            // Cancelled: only when the runtime shuts down, and then this is not polled.
             Err(_) => std::future::pending().await,
         },
     }

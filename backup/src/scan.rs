@@ -1,4 +1,4 @@
-//! Reads a dump as it flows by and remembers what is in it.
+//! Scans a dump while it is written, and lists its contents.
 //!
 //! A dump's end alone proves little: both clients also write the footer when they fail, and omit without an error what
 //! the user may not see. So the scanner lists what the dump holds, for comparison with the server.

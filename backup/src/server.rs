@@ -20,7 +20,7 @@ const MAX_PACKET: usize = 16 << 20;
 /// The servers' own databases. Users and grants belong to the configuration, and the rest is derived.
 const SYSTEM_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
-/// Where to log in, and as whom.
+/// The address and the account of the login.
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) address: Address,

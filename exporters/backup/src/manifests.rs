@@ -9,12 +9,12 @@ use mysql_backup::manifest::{Manifest, Outcome, ReadError};
 use mysql_backup::name::{FileKind, RunName};
 use tracing::warn;
 
-use crate::scan::{Backup, Identity, LastRun, Remembered, Runs, ScanError, ScanInProgress};
+use crate::scan::{Backup, FileCache, Identity, LastRun, Runs, ScanError, ScanInProgress};
 
 /// A message is for one line on a page; a manifest may be 4 MiB.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// What is remembered of a manifest.
+/// What the cache keeps of a manifest.
 #[derive(Clone, Debug)]
 pub(crate) enum Record {
     Ok(Backup),
@@ -41,7 +41,7 @@ impl From<Manifest> for Record {
     }
 }
 
-pub(crate) fn scan(scan: &mut ScanInProgress<'_>, remembered: &mut Remembered<Record>) -> Result<(), ScanError> {
+pub(crate) fn scan(scan: &mut ScanInProgress<'_>, cache: &mut FileCache<Record>) -> Result<(), ScanError> {
     // The names of one backup sort by time.
     let mut has_manifest: BTreeMap<RunName, bool> = BTreeMap::new();
     let job = scan.job;
@@ -56,7 +56,7 @@ pub(crate) fn scan(scan: &mut ScanInProgress<'_>, remembered: &mut Remembered<Re
         }
     })?;
 
-    let mut before = std::mem::take(remembered);
+    let mut before = std::mem::take(cache);
     let mut runs = Runs::default();
     let mut unreadable = Vec::new();
     for (count, (run, has_manifest)) in has_manifest.into_iter().rev().enumerate() {
@@ -83,7 +83,7 @@ pub(crate) fn scan(scan: &mut ScanInProgress<'_>, remembered: &mut Remembered<Re
             },
         };
         evaluate(scan, &run, &record, &mut runs)?;
-        remembered.insert(name.into(), (identity, record));
+        cache.insert(name.into(), (identity, record));
     }
     scan.found.runs = Some(runs);
     // Only what is unreadable since the last scan: one line, however many there are.

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use wildmatch::WildMatch;
 
-use crate::scan::{Backup, Identity, Remembered, ScanError, ScanInProgress};
+use crate::scan::{Backup, FileCache, Identity, ScanError, ScanInProgress};
 use crate::{magic, stamp};
 
 /// How programs call a file that they have not finished.
@@ -21,7 +21,7 @@ pub(crate) fn scan(
     scan: &mut ScanInProgress<'_>,
     glob: &WildMatch,
     stable_for: Duration,
-    remembered: &mut Remembered<bool>,
+    cache: &mut FileCache<bool>,
 ) -> Result<(), ScanError> {
     let mut names = Vec::new();
     let mut unfinished = 0;
@@ -52,7 +52,7 @@ pub(crate) fn scan(
     files.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| b.3.cmp(&a.3)));
 
     let stable_for = SignedDuration::try_from(stable_for).unwrap_or(SignedDuration::MAX);
-    let mut before = std::mem::take(remembered);
+    let mut before = std::mem::take(cache);
     let mut unreadable = Vec::new();
     for (count, (modified, bytes, identity, name)) in files.into_iter().enumerate() {
         if !scan.should_continue(count) {
@@ -88,14 +88,14 @@ pub(crate) fn scan(
             }),
             Ok(false) => scan.found.files.unreadable += 1,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            // Not remembered: it may be given permission without a change that shows.
+            // Not cached: a new permission may not change its identity.
             Err(_) => {
                 scan.found.files.unreadable += 1;
                 continue;
             }
         }
         if let Ok(genuine) = genuine {
-            remembered.insert(name, (identity, genuine));
+            cache.insert(name, (identity, genuine));
         }
     }
     if let Some(newest) = unreadable.first() {

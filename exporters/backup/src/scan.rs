@@ -146,7 +146,7 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-pub(crate) type Remembered<T> = HashMap<Box<str>, (Identity, T)>;
+pub(crate) type FileCache<T> = HashMap<Box<str>, (Identity, T)>;
 
 /// If this is the same, the content is the same: a rewrite changes the times, a replacement the inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Job, Source};
-use crate::scan::{Remembered, Scan, ScanError, ScanInProgress};
+use crate::scan::{FileCache, Scan, ScanError, ScanInProgress};
 use crate::{manifests, pattern};
 
 /// Maximum age of a scan for a later scrape, if it ended after the deadline of its own: twice the usual scrape
@@ -27,8 +27,8 @@ type ScanFunction = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
 /// scan have one.
 #[derive(Debug, Default)]
 pub(crate) struct ScanCache {
-    pub(crate) manifests: Remembered<manifests::Record>,
-    pub(crate) contents: Remembered<bool>,
+    pub(crate) manifests: FileCache<manifests::Record>,
+    pub(crate) contents: FileCache<bool>,
 }
 
 /// Reads the job's directory. It blocks for as long as the file system does.
@@ -107,7 +107,7 @@ impl Scanner {
         if let Ok(scan) = &outcome {
             *lock(&self.last_success) = Some((began, Arc::clone(scan)));
         }
-        // Before the announcement: whoever comes after it must be able to start the next scan.
+        // Before the result is sent: a scrape that starts after it must be able to start the next scan.
         drop(running);
         self.latest.send_replace(Some(outcome));
     }

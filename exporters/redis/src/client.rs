@@ -30,7 +30,7 @@ pub(crate) type Answer<T> = Result<T, Refused>;
 #[derive(Clone, Debug)]
 pub struct Ping {
     pub round_trip: Duration,
-    /// A server that loads its data, or has lost its master, is there but serves nobody.
+    /// The error reply to PING of a server that loads its data or has lost its master. INFO still works there.
     pub refusal: Option<String>,
 }
 
@@ -212,7 +212,7 @@ async fn request_all(connection: &mut Connection, context: &ScrapeContext<'_>) -
     commands.cmd("SLOWLOG").arg("LEN");
     commands.cmd("SLOWLOG").arg("GET").arg(1);
     commands.cmd("LATENCY").arg("LATEST");
-    // Servers before 7.0 take one name a command.
+    // Servers before 7.0 take one name per command.
     for setting in SETTINGS {
         commands.cmd("CONFIG").arg("GET").arg(setting);
     }

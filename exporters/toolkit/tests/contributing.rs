@@ -1,4 +1,4 @@
-//! CONTRIBUTING.md promises that its exporter compiles as it stands.
+//! The exporter in CONTRIBUTING.md is the example that compiles.
 
 #[test]
 fn the_exporter_in_contributing_md_is_the_example() {

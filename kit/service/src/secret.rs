@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_file_and_a_variable_together_are_an_error() {
         let from = |path, variable| Secret::from_file_or_variable(FLAG, path, variable);
-        // Cargo sets one of these for its tests, and nobody sets the other.
+        // Cargo sets one of these for its tests, and the other one is not set.
         assert_eq!(from(None, "SERVICE_KIT_TEST_UNSET").unwrap(), None);
         assert_eq!(from(None, "CARGO_PKG_NAME").unwrap().unwrap().expose(), "service-kit");
         let error = from(Some(Path::new("/nowhere")), "CARGO_PKG_NAME").unwrap_err().to_string();

@@ -75,7 +75,7 @@ async fn presented(tls: &Arc<Tls>, client: ClientConfig) -> Option<CertificateDe
     let client = async {
         let name = ServerName::try_from("localhost").unwrap();
         let mut stream = TlsConnector::from(Arc::new(client)).connect(name, theirs).await.ok()?;
-        // In TLS 1.3 a client learns with the first answer that its certificate was refused.
+        // In TLS 1.3 a client gets the refusal of its certificate with the first response.
         stream.read_u8().await.ok()?;
         Some(stream.get_ref().1.peer_certificates()?.first()?.clone().into_owned())
     };
