@@ -24,12 +24,12 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
-up: packages ## Start the local stack: install, build, run, wait until all is UP
+up: packages ## Start the local stack: install, build, run, wait until all targets are UP
 	cargo build --locked --profile $(cargo_profile) $(addprefix --bin ,$(programs))
 	@$(stack) up
 
 .PHONY: status
-status: built ## One line a service: name, state, URL; fails unless all run
+status: built ## Print the name, state and URL of each service; fail unless all run
 	@$(stack) status
 
 .PHONY: down
@@ -37,7 +37,7 @@ down: built ## Stop the local stack; its data stays in target/stack
 	@$(stack) down
 
 .PHONY: backup
-backup: built ## Run the backup job once, now
+backup: built ## Run the backup job once
 	@$(stack) backup
 
 .PHONY: start stop kill pause resume logs
@@ -72,7 +72,7 @@ lint: packages ## Check format, lints, structure, words, rules and configuration
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 
 .PHONY: dist
-dist: packages ## Build the programs as they are shipped, static, into target/shipped
+dist: packages ## Build the shipped programs, static, into target/shipped
 	BUILD_REVISION=$(revision) RUSTFLAGS="$(dist_flags)" \
 	    cargo build --locked --profile dist --target $(host) $(addprefix --bin ,$(shipped))
 	mkdir -p $(target)/shipped
@@ -80,12 +80,12 @@ dist: packages ## Build the programs as they are shipped, static, into target/sh
 	@ls -l $(addprefix $(target)/shipped/,$(shipped))
 
 .PHONY: dist-pgo
-dist-pgo: unpacked ## The same, optimized by what runs in the benchmark's scrapes: twice the time
+dist-pgo: unpacked ## Build the same with profile-guided optimization; takes twice the time
 	@tests/install-packages.sh dist-pgo
 	bench/dist-pgo $(target)
 
 .PHONY: bench
-bench: dist unpacked ## Measure the exporters against the Go ones, which it installs: make bench BENCH="--only redis"
+bench: dist unpacked ## Install the Go exporters and compare with them: make bench BENCH="--only redis"
 	@tests/install-packages.sh bench
 	cargo build --locked --release --bin bench
 	$(target)/release/bench $(BENCH)
@@ -105,14 +105,14 @@ one: built
 compose-up: ## Start everything in containers: secrets, build, run, wait until healthy
 	@compose/stack.sh up
 
-compose-status: ## One line a container: state, health, URL; fails unless all is well
+compose-status: ## Print the state, health and URL of each container; fail unless all are healthy
 	@compose/stack.sh status
 
 compose-down: ## Stop the containers; their data stays in volumes
 	@compose/stack.sh down
 
-test-compose: dist ## Bring the core up in containers with stand-ins and check it (root, Debian)
+test-compose: dist ## Start the core in containers with substitute images and check it (root, Debian)
 	@tests/compose/run
 
-compose-check: ## Prove that each service of the compose project does its work: make compose-check PARTS="grafana cadvisor"
+compose-check: ## Check the services of the running compose project: make compose-check PARTS="grafana cadvisor"
 	@compose/check $(PARTS)

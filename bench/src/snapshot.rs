@@ -160,7 +160,7 @@ fn samples(side: Side) -> Vec<Vec<Sample>> {
     families
 }
 
-/// What somebody would write who needs this page once.
+/// Code that formats this one page by hand.
 fn hand_written(families: &[Vec<Sample>]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(32 << 20);
     for (family, samples) in families.iter().enumerate() {

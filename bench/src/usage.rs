@@ -13,7 +13,7 @@ pub(crate) fn status_bytes(pid: &str, field: &str) -> Result<f64> {
     Ok(kilobytes * 1024.0)
 }
 
-/// Forgets the peak of resident memory so far: the next `VmHWM` is the peak since now.
+/// Resets the peak of resident memory: the next `VmHWM` is the peak from now on.
 pub(crate) fn reset_peak() -> Result<()> {
     Ok(fs::write("/proc/self/clear_refs", "5")?)
 }

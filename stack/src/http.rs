@@ -80,7 +80,7 @@ pub fn client(idle: usize) -> Result<Client, reqwest::Error> {
     static PROVIDER: Once = Once::new();
     // reqwest is built without a TLS provider and panics when none is installed, even for plain HTTP.
     PROVIDER.call_once(|| {
-        // An error means that somebody else installed one, which serves as well.
+        // An error means that one is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     Client::builder()

@@ -1,5 +1,5 @@
 //! How each program is started: its command line and the condition that says it is ready. Who owns the process is not
-//! decided here: the testbed's dies with the test, the stack's outlives its shell.
+//! decided here: the testbed's processes end with the test, the stack's outlive their shell.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -231,7 +231,7 @@ pub fn installed(names: &[&str]) -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::NotInstalled { program: names.join(" or ") })
 }
 
-/// `target/debug` or `target/release`: where the running program lies, and this workspace's other programs with it.
+/// `target/debug` or `target/release`: the directory of the running program and of this workspace's other programs.
 pub fn profile_directory() -> Result<PathBuf, Error> {
     let own = std::env::current_exe().map_err(Error::io("cannot find the running program"))?;
     let directory = own.parent().unwrap_or(Path::new("."));

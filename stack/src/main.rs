@@ -37,7 +37,7 @@ struct Cli {
 enum Action {
     /// Start what is not running, wait until every target of Prometheus is UP, and leave it running
     Up,
-    /// One line a service: name, state, URL. Exits with 1 unless all are running
+    /// Print the name, state and URL of each service; exit with 1 unless all run
     Status,
     /// Stop everything: SIGTERM, and SIGKILL after 20 s
     Down,
@@ -54,11 +54,11 @@ enum Action {
     /// Show the last 100 lines of one service's log
     Logs {
         service: String,
-        /// Go on with what comes
+        /// Continue with new lines
         #[arg(short, long)]
         follow: bool,
     },
-    /// Run the backup job once, now; exits as it does
+    /// Run the backup job once, and exit with its status
     Backup,
 }
 

@@ -45,7 +45,7 @@ impl fmt::Display for State {
 #[derive(Clone, Copy, Debug)]
 struct Identity {
     pid: i32,
-    /// In clock ticks since the machine started; the kernel writes it, nobody can change it.
+    /// In clock ticks since the machine started; the kernel writes it, and no process can change it.
     started: u64,
 }
 
@@ -161,7 +161,7 @@ impl Service {
         let file = self.pid_file(layout);
         let Some(identity) = Identity::read(&file) else { return Ok(false) };
         let group = Pid::from_raw(identity.pid);
-        // A leader that is gone may have left children, in a group whose number the kernel gives to nobody else
+        // A leader that is gone may have left children, in a group whose number the kernel does not reuse
         // meanwhile; but if another process has that number, the group died out and it is not ours.
         let ours = stat(identity.pid).is_none_or(|(_, started)| started == identity.started);
         let mut killed = false;
@@ -189,7 +189,7 @@ impl Service {
         Ok(killed)
     }
 
-    /// SIGSTOP: the kernel still accepts its connections, nobody answers.
+    /// SIGSTOP: the kernel still accepts its connections, but gets no answer from the process.
     pub fn pause(&self, layout: &Layout) -> Result<(), Error> {
         self.signal(layout, Signal::STOP)
     }
@@ -217,7 +217,7 @@ impl Service {
     }
 }
 
-/// Whether nobody of the group lives. Where process 1 reaps nothing (some containers), the dead stay visible.
+/// Whether no process of the group is alive. Where process 1 reaps nothing (some containers), the dead stay visible.
 fn only_zombies(group: i32) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

@@ -11,7 +11,7 @@ use crate::error::Error;
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Polls `condition` until it is `Ok`, and returns its value; after the deadline the error names
-/// `what` and the last reason. A condition that hangs is cut off by the deadline, too.
+/// `what` and the last reason. The deadline also ends a condition that hangs.
 pub async fn eventually<T, E: Display>(
     deadline: Duration,
     what: &str,

@@ -432,7 +432,7 @@ async fn a_stop_drains() -> Result<(), Error> {
     let (reply, (status, ())) = tokio::try_join!(async { Ok(in_flight.await?) }, meanwhile)?;
     assert_eq!(reply.status, 201, "{}", reply.text());
     assert_eq!(status.code(), Some(0));
-    assert!(http::get(&livez).await.is_err(), "nobody listens any more");
+    assert!(http::get(&livez).await.is_err(), "the listener is closed");
     Ok(())
 }
 
@@ -618,7 +618,7 @@ async fn an_invalid_request_is_a_client_error_with_a_problem() -> Result<(), Err
     let begun = "POST /api/payment HTTP/1.1\r\nHost: api\r\nIdempotency-Key: k\r\nContent-Length: 9\r\n\r\n{";
     slow.write_all(begun.as_bytes()).await.expect("the start of a request");
     let mut answer = String::new();
-    // Nobody waits any longer for what is still to come, so that this reads to the end.
+    // The server does not wait for the rest of the request: it responds and closes.
     tokio::time::timeout(SOON, slow.read_to_string(&mut answer)).await.expect("an end").expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("urn:medassist:problem:body-too-slow"), "{answer}");

@@ -147,9 +147,9 @@ async fn runs_of_the_backup_job_have_their_results() {
     failed.expect("backup_runs", &[("backup", "app"), ("result", "failed")], 1.0).unwrap();
     failed.expect("backup_last_recovery_point_timestamp_seconds", &app, recovery_point).unwrap();
     assert!(failed.value("backup_last_run_timestamp_seconds", &app).unwrap() > finished);
-    let unwell = health(&exporter).await;
-    assert_eq!(unwell["status"], "degraded");
-    let (status, reason) = check(&unwell, "last_run");
+    let degraded = health(&exporter).await;
+    assert_eq!(degraded["status"], "degraded");
+    let (status, reason) = check(&degraded, "last_run");
     assert!(status == "fail" && reason.contains("server_unreachable"), "{reason}");
 
     // A truncated file is not a complete backup, even though its manifest is `ok`.
@@ -189,9 +189,9 @@ async fn a_missing_directory_loses_its_own_series_only() {
         |page: &Page| page.value("backup_scan_last_success_timestamp_seconds", &[("backup", "a")]).unwrap();
     assert!(last_success(&both) <= last_success(&one));
     assert_eq!(last_success(&page(&exporter).await), last_success(&one));
-    let unwell = health(&exporter).await;
-    assert_eq!(unwell["status"], "degraded");
-    let (status, reason) = check(&unwell, "readable");
+    let degraded = health(&exporter).await;
+    assert_eq!(degraded["status"], "degraded");
+    let (status, reason) = check(&degraded, "readable");
     assert!(status == "fail" && reason.contains(a.to_str().unwrap()) && reason.contains("No such file"), "{reason}");
 
     fs::rename(&b, home.path().join("also-aside")).unwrap();

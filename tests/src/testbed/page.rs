@@ -237,7 +237,7 @@ fn unescape(text: &str, quotes: bool) -> Result<String, String> {
     Ok(result)
 }
 
-/// As Go's ParseFloat takes it; Rust's parser also takes `infinity` and `nan`, which nobody should send.
+/// As Go's ParseFloat takes it; Rust's parser also takes `infinity` and `nan`, which are not valid.
 fn number(text: &str) -> Result<f64, String> {
     match text {
         "NaN" => Ok(f64::NAN),

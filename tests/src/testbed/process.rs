@@ -62,7 +62,7 @@ impl Directory {
     fn keep(&mut self) {
         if let Some(directory) = self.0.take() {
             let path = directory.keep();
-            // A database is 100 MB, and nobody reads it: what is kept is logs and configuration.
+            // A database is 100 MB, so only logs and configuration are kept.
             let _ = std::fs::remove_dir_all(path.join("data"));
             eprintln!("testbed: kept {}", path.display());
         }
@@ -190,7 +190,7 @@ impl Process {
         Ok(())
     }
 
-    /// SIGSTOP, and waits until it is stopped: the kernel still accepts its connections, nobody answers.
+    /// SIGSTOP, and waits until it is stopped: the kernel still accepts its connections, but they get no answer.
     pub fn pause(&self) -> Result<(), Error> {
         self.signal(Signal::STOP)?;
         let end = Instant::now() + DEADLINE;
