@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use exporter_toolkit::duration::positive_duration;
+use exporter_toolkit::http::{HttpClient, HttpOptions};
 use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
 use tokio::sync::Semaphore;
 
@@ -21,7 +22,7 @@ pub use crate::columns::Naming;
 pub use crate::source::UriError;
 pub use crate::state::ServerState;
 
-use crate::source::{HttpClients, Source};
+use crate::source::Source;
 use crate::target::Options;
 pub use crate::target::{HaproxyTarget, Session};
 
@@ -62,7 +63,7 @@ fn server_state(name: &str) -> Result<ServerState, String> {
 pub struct HaproxyExporter {
     options: Arc<Options>,
     /// Keeps no connections: the number of probed targets has no bound.
-    probe_http: Arc<HttpClients>,
+    probe_http: Arc<HttpClient>,
     password_file: Option<PathBuf>,
     /// Replaced by each reload. A running scrape keeps the previous one until its end.
     target: Mutex<Arc<HaproxyTarget>>,
@@ -85,19 +86,21 @@ impl Exporter for HaproxyExporter {
     type Target = HaproxyTarget;
 
     fn new(args: Args) -> Result<Self, BoxError> {
-        let verify = !args.no_ssl_verify;
+        let http = |max_idle| {
+            let verify = !args.no_ssl_verify;
+            Arc::new(HttpClient::new(HttpOptions { verify, max_redirects: 2, max_idle, unix_socket: None }))
+        };
         let options =
             Arc::new(Options { naming: args.naming, exclude_states: args.exclude_states, timeout: args.timeout });
-        let mut source = Source::parse(&args.scrape_uri, Arc::new(HttpClients::new(verify, 1)))
-            .map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
+        let mut source =
+            Source::parse(&args.scrape_uri, http(1)).map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
         if let Some(file) = &args.password_file {
             source.read_password(file)?;
         }
         let target = Arc::new(HaproxyTarget::new(source, Arc::new(Semaphore::new(1)), Arc::clone(&options)));
-        let probe_http = Arc::new(HttpClients::new(verify, 0));
         Ok(Self {
             options,
-            probe_http,
+            probe_http: http(0),
             password_file: args.password_file,
             target: Mutex::new(target),
             slots: Mutex::default(),

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use exporter_toolkit::http::{HttpClient, HttpError, StatusCode, Url, without_login};
 use exporter_toolkit::resolve::connect_to;
-use exporter_toolkit::resolve::http::HttpResolver;
 use exporter_toolkit::secret::{Secret, SecretError};
-use reqwest::{StatusCode, Url};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
@@ -70,7 +69,7 @@ pub(crate) enum ReadError {
     #[error("what {address} answers is not HAProxy's statistics: {advice}")]
     NotStatistics { address: String, advice: &'static str },
     #[error("can't ask {address}: {advice}")]
-    Request { address: String, advice: &'static str, source: reqwest::Error },
+    Request { address: String, advice: &'static str, source: HttpError },
     #[error("{address} answers {status}: {advice}")]
     Status { address: String, status: StatusCode, advice: &'static str },
 }
@@ -98,7 +97,7 @@ pub(crate) struct Source {
     uri: Uri,
     /// The URI without a password.
     address: String,
-    http: Arc<HttpClients>,
+    http: Arc<HttpClient>,
 }
 
 impl fmt::Debug for Source {
@@ -108,7 +107,7 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    pub(crate) fn parse(uri: &str, http: Arc<HttpClients>) -> Result<Self, UriError> {
+    pub(crate) fn parse(uri: &str, http: Arc<HttpClient>) -> Result<Self, UriError> {
         let (scheme, rest) = uri.split_once(':').ok_or(UriError::Scheme)?;
         let (uri, address) = match scheme {
             "unix" => {
@@ -129,11 +128,8 @@ impl Source {
             }
             "http" | "https" => {
                 let url = Url::parse(uri).map_err(|error| UriError::Url(error.to_string()))?;
-                let mut shown = url.clone();
-                // Neither fails where there is a host, which http and https demand.
-                let _ = shown.set_password(None);
-                let _ = shown.set_username("");
-                (Uri::Http(url), shown.into())
+                let address = without_login(&url);
+                (Uri::Http(url), address)
             }
             _ => return Err(UriError::Scheme),
         };
@@ -233,12 +229,7 @@ impl Source {
 
     /// Over the stats page.
     async fn fetch(&self, url: &Url, by: Instant) -> Result<Answer, ReadError> {
-        let started = Instant::now();
-        let mut answer = Vec::new();
-        match timeout_at(by, self.download(url, &mut answer)).await {
-            Ok(result) => result?,
-            Err(_) => return Err(self.silent(started, answer.len())),
-        }
+        let answer = self.http.get(url, MAX_ANSWER, by).await.map_err(|error| self.no_page(error))?;
         let text = String::from_utf8_lossy(&answer);
         if text.trim_start().starts_with('<') {
             let advice = "it is a page for people; does the URI end in ;csv?";
@@ -247,39 +238,35 @@ impl Source {
         Ok(Answer { stat: self.statistics(&text)?, info: None })
     }
 
-    async fn download(&self, url: &Url, answer: &mut Vec<u8>) -> Result<(), ReadError> {
-        let failed = |error: reqwest::Error| {
-            let advice = if error.is_connect() {
-                "does HAProxy run, and does a frontend with `stats enable` listen there?"
-            } else if error.is_redirect() {
-                "it redirects in circles; is this the stats page?"
-            } else {
-                "the exchange broke"
-            };
-            // The URL may hold a password.
-            ReadError::Request { address: self.address.clone(), advice, source: error.without_url() }
-        };
-        let client = self.http.of(url).map_err(failed)?;
-        let mut response = client.get(url.clone()).send().await.map_err(failed)?;
-        let status = response.status();
-        if !status.is_success() {
-            let advice = match status {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    "check the user in --haproxy.scrape-uri, --haproxy.password-file, and `stats auth` in haproxy.cfg"
-                }
-                StatusCode::NOT_FOUND => "check the path in --haproxy.scrape-uri and `stats uri` in haproxy.cfg",
-                StatusCode::SERVICE_UNAVAILABLE => {
-                    "no stats page takes this path; check --haproxy.scrape-uri and `stats uri` in haproxy.cfg"
-                }
-                _ => "check --haproxy.scrape-uri",
-            };
-            return Err(ReadError::Status { address: self.address.clone(), status, advice });
+    fn no_page(&self, error: HttpError) -> ReadError {
+        let address = self.address.clone();
+        match error {
+            HttpError::Exchange(ref cause) => {
+                let advice = if cause.is_connect() {
+                    "does HAProxy run, and does a frontend with `stats enable` listen there?"
+                } else if cause.is_redirect() {
+                    "it redirects in circles; is this the stats page?"
+                } else {
+                    "the exchange broke"
+                };
+                ReadError::Request { address, advice, source: error }
+            }
+            HttpError::Status(status) => {
+                let advice = match status {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                        "check the user in --haproxy.scrape-uri, --haproxy.password-file, and `stats auth` in haproxy.cfg"
+                    }
+                    StatusCode::NOT_FOUND => "check the path in --haproxy.scrape-uri and `stats uri` in haproxy.cfg",
+                    StatusCode::SERVICE_UNAVAILABLE => {
+                        "no stats page takes this path; check --haproxy.scrape-uri and `stats uri` in haproxy.cfg"
+                    }
+                    _ => "check --haproxy.scrape-uri",
+                };
+                ReadError::Status { address, status, advice }
+            }
+            HttpError::TooLarge { .. } => ReadError::TooLarge { address },
+            HttpError::Timeout { seconds, received } => ReadError::Silent { address, seconds, received },
         }
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            answer.extend_from_slice(&chunk);
-            self.check_size(answer.len())?;
-        }
-        Ok(())
     }
 
     fn statistics(&self, csv: &str) -> Result<Stat, ReadError> {
@@ -303,47 +290,15 @@ fn split(answer: &str) -> Option<(&str, &str)> {
     Some(answer.split_at(at))
 }
 
-/// One client for all targets, so that connections are reused. Made when it is first needed: the runtime socket never
-/// needs it.
-pub(crate) struct HttpClients {
-    verify: bool,
-    /// Connections that are kept for the next scrape, by host.
-    idle: usize,
-    plain: OnceLock<reqwest::Client>,
-    tls: OnceLock<reqwest::Client>,
-}
-
-impl HttpClients {
-    pub(crate) fn new(verify: bool, idle: usize) -> Self {
-        Self { verify, idle, plain: OnceLock::new(), tls: OnceLock::new() }
-    }
-
-    fn of(&self, url: &Url) -> Result<&reqwest::Client, reqwest::Error> {
-        let builder = reqwest::Client::builder()
-            // HAProxy's page is next door; a proxy in the environment is meant for the internet.
-            .no_proxy()
-            .dns_resolver(HttpResolver)
-            .redirect(reqwest::redirect::Policy::limited(2))
-            .pool_max_idle_per_host(self.idle);
-        // Without TLS no certificates are looked for: a container without any is fine.
-        let (cell, builder) = match url.scheme() {
-            "https" => (&self.tls, builder.tls_danger_accept_invalid_certs(!self.verify)),
-            _ => (&self.plain, builder.tls_certs_only([])),
-        };
-        if let Some(client) = cell.get() {
-            return Ok(client);
-        }
-        let client = builder.build()?;
-        Ok(cell.get_or_init(|| client))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use exporter_toolkit::http::HttpOptions;
+
     use super::*;
 
     fn source(uri: &str) -> Result<Source, UriError> {
-        Source::parse(uri, Arc::new(HttpClients::new(true, 1)))
+        let options = HttpOptions { verify: true, max_redirects: 2, max_idle: 1, unix_socket: None };
+        Source::parse(uri, Arc::new(HttpClient::new(options)))
     }
 
     #[test]

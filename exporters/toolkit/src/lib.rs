@@ -16,6 +16,8 @@ mod gather;
 mod handler;
 pub mod health;
 mod health_collector;
+#[cfg(feature = "http")]
+pub mod http;
 mod landing_page;
 mod process;
 mod reload;

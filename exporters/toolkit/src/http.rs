@@ -1,0 +1,202 @@
+//! Reads the page of a service over HTTP: bounded in size and time, on a connection that is kept for the next scrape.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use reqwest::Client;
+use reqwest::redirect::Policy;
+pub use reqwest::{StatusCode, Url};
+use service_kit::error_chain::with_sources;
+use service_kit::resolve::http::HttpResolver;
+use tokio::time::{Instant, timeout_at};
+
+/// How a client makes its requests.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Whether a server's TLS certificate must be valid.
+    pub verify: bool,
+    /// Without any, a redirect is a [`HttpError::Status`].
+    pub max_redirects: usize,
+    /// Maximum connections per host that are kept for the next request.
+    pub max_idle: usize,
+    /// Where all requests go, whatever the host of their URL.
+    pub unix_socket: Option<PathBuf>,
+}
+
+/// Why there is no page. The exporter adds the target, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Without the URL, which may contain a password.
+    #[error("{}", with_sources(.0))]
+    Exchange(reqwest::Error),
+    #[error("status {0}")]
+    Status(StatusCode),
+    #[error("the response is over {} KiB", .limit / 1024)]
+    TooLarge { limit: usize },
+    #[error("no complete response within {seconds:.2} s ({received} bytes received)")]
+    Timeout { seconds: f64, received: usize },
+}
+
+/// A client for any number of targets, so that they share the connections that are kept.
+pub struct HttpClient {
+    options: HttpOptions,
+    // Made when first needed: most exporters need one of them or none.
+    plain: OnceLock<Client>,
+    tls: OnceLock<Client>,
+}
+
+impl HttpClient {
+    pub fn new(options: HttpOptions) -> Self {
+        Self { options, plain: OnceLock::new(), tls: OnceLock::new() }
+    }
+
+    /// The page at `url`, if it has at most `limit` bytes. The body of an error is not read.
+    pub async fn get(&self, url: &Url, limit: usize, deadline: Instant) -> Result<Vec<u8>, HttpError> {
+        let started = Instant::now();
+        let mut page = Vec::new();
+        match timeout_at(deadline, self.download(url, limit, &mut page)).await {
+            Ok(result) => result.map(|()| page),
+            Err(_) => Err(HttpError::Timeout { seconds: started.elapsed().as_secs_f64(), received: page.len() }),
+        }
+    }
+
+    async fn download(&self, url: &Url, limit: usize, page: &mut Vec<u8>) -> Result<(), HttpError> {
+        let failed = |error: reqwest::Error| HttpError::Exchange(error.without_url());
+        let client = self.client(url).map_err(failed)?;
+        let mut response = client.get(url.clone()).send().await.map_err(failed)?;
+        if !response.status().is_success() {
+            return Err(HttpError::Status(response.status()));
+        }
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            page.extend_from_slice(&chunk);
+            if page.len() > limit {
+                return Err(HttpError::TooLarge { limit });
+            }
+        }
+        Ok(())
+    }
+
+    fn client(&self, url: &Url) -> Result<&Client, reqwest::Error> {
+        let options = &self.options;
+        let mut builder = Client::builder()
+            // A proxy in the environment is meant for the internet. Targets are near.
+            .no_proxy()
+            .dns_resolver(HttpResolver)
+            .redirect(match options.max_redirects {
+                0 => Policy::none(),
+                max => Policy::limited(max),
+            })
+            .pool_max_idle_per_host(options.max_idle);
+        if let Some(path) = &options.unix_socket {
+            builder = builder.unix_socket(path.as_path());
+        }
+        // Without TLS no certificates are loaded, so that a container without any is fine.
+        let (cell, builder) = match url.scheme() {
+            "https" => (&self.tls, builder.tls_danger_accept_invalid_certs(!options.verify)),
+            _ => (&self.plain, builder.tls_certs_only([])),
+        };
+        if let Some(client) = cell.get() {
+            return Ok(client);
+        }
+        let client = builder.build()?;
+        Ok(cell.get_or_init(|| client))
+    }
+}
+
+/// The URL without user and password, for logs and `/health`.
+pub fn without_login(url: &Url) -> String {
+    let mut shown = url.clone();
+    // Neither fails if there is a host, which http and https require.
+    let _ = shown.set_password(None);
+    let _ = shown.set_username("");
+    shown.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, UnixListener};
+
+    use super::*;
+
+    const LIMIT: usize = 1024;
+
+    fn client(options: HttpOptions) -> HttpClient {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        HttpClient::new(options)
+    }
+
+    fn options() -> HttpOptions {
+        HttpOptions { verify: true, max_redirects: 0, max_idle: 1, unix_socket: None }
+    }
+
+    /// The result for a server that sends this and keeps the connection open.
+    async fn get(response: String) -> Result<Vec<u8>, HttpError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://me:secret@{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; LIMIT]).await.unwrap() > 0);
+            stream.write_all(response.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let client = client(options());
+        tokio::select! {
+            () = server => unreachable!("it never ends"),
+            result = client.get(&url, LIMIT, Instant::now() + Duration::from_millis(500)) => result,
+        }
+    }
+
+    fn ok(length: usize, body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn a_page_is_bounded_in_size_and_time() {
+        assert_eq!(get(ok(4, "page")).await.unwrap(), b"page");
+        assert_eq!(get(ok(LIMIT, &"x".repeat(LIMIT))).await.unwrap().len(), LIMIT);
+        let large = get(ok(LIMIT + 1, &"x".repeat(LIMIT + 1))).await;
+        assert_eq!(large.unwrap_err().to_string(), "the response is over 1 KiB");
+        let endless = get(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n{}", "x".repeat(2048)));
+        assert!(matches!(endless.await, Err(HttpError::TooLarge { limit: LIMIT })));
+        assert!(matches!(get(ok(5, "page")).await, Err(HttpError::Timeout { received: 4, .. })));
+        assert!(matches!(get(String::new()).await, Err(HttpError::Timeout { received: 0, .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_page_is_an_error_without_the_password() {
+        let redirect = get("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n".to_owned()).await;
+        assert_eq!(redirect.unwrap_err().to_string(), "status 302 Found");
+        let mail = get("220 mail.example ESMTP\r\n".to_owned()).await.unwrap_err();
+        assert!(matches!(mail, HttpError::Exchange(_)));
+        assert!(!format!("{mail} {mail:?}").contains("secret"), "{mail:?}");
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_replaces_the_host() {
+        let socket = std::env::temp_dir().join(format!("exporter-toolkit-http-{}", std::process::id()));
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; LIMIT];
+            let read = stream.read(&mut request).await.unwrap();
+            stream.write_all(ok(4, "page").as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        };
+        let client = client(HttpOptions { unix_socket: Some(socket.clone()), ..options() });
+        let url = "http://unix/status?full".parse().unwrap();
+        let (request, page) = tokio::join!(server, client.get(&url, LIMIT, Instant::now() + Duration::from_secs(5)));
+        assert!(request.starts_with("GET /status?full HTTP/1.1\r\n"), "{request}");
+        assert_eq!(page.unwrap(), b"page");
+        let _ = std::fs::remove_file(&socket);
+    }
+
+    #[test]
+    fn logins_are_not_shown() {
+        let url = "https://me:secret@host:8443/status?x".parse().unwrap();
+        assert_eq!(without_login(&url), "https://host:8443/status?x");
+    }
+}
