@@ -9,7 +9,7 @@ use medassist_tests::Error;
 use medassist_tests::launch::Launch;
 use medassist_tests::testbed::{Page, Program, http};
 
-const EXPORTERS: [(&str, &str, &[&str], &str); 4] = [
+const EXPORTERS: [(&str, &str, &[&str], &str); 5] = [
     (
         "mysql-exporter",
         "mysql",
@@ -27,6 +27,12 @@ const EXPORTERS: [(&str, &str, &[&str], &str); 4] = [
         "haproxy",
         &["--haproxy.scrape-uri=tcp://127.0.0.1:1"],
         include_str!("../../exporters/haproxy/METRICS.md"),
+    ),
+    (
+        "nginx-exporter",
+        "nginx",
+        &["--nginx.scrape-uri=http://127.0.0.1:1/"],
+        include_str!("../../exporters/nginx/METRICS.md"),
     ),
     (
         "backup-exporter",

@@ -12,10 +12,11 @@ use reqwest::Method;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Program, what the names of the series about itself begin with, target.
-const EXPORTERS: [(&str, &str, &[&str]); 4] = [
+const EXPORTERS: [(&str, &str, &[&str]); 5] = [
     ("mysql-exporter", "mysqld_exporter", &["--mysqld.address=127.0.0.1:1", "--mysqld.username=nobody"]),
     ("redis-exporter", "redis_exporter", &["--redis.addr=redis://127.0.0.1:1"]),
     ("haproxy-exporter", "haproxy_exporter", &["--haproxy.scrape-uri=tcp://127.0.0.1:1"]),
+    ("nginx-exporter", "nginx_exporter", &["--nginx.scrape-uri=http://127.0.0.1:1/"]),
     ("backup-exporter", "backup_exporter", &["--backup.job=mysql:/nowhere/at/all"]),
 ];
 

@@ -336,6 +336,7 @@ async fn a_wrong_file_stops_the_start_with_one_line_that_names_the_key() -> Resu
         ("mysql-exporter", "--mysqld.username=nobody"),
         ("redis-exporter", TARGET),
         ("haproxy-exporter", "--haproxy.scrape-uri=tcp://127.0.0.1:1"),
+        ("nginx-exporter", "--nginx.scrape-uri=http://127.0.0.1:1/"),
         ("backup-exporter", "--backup.job=mysql:/nowhere/at/all"),
     ] {
         let program = Program::exporter(name).arg(target).arg(files.flag()).run(TIMEOUT).await?;

@@ -50,4 +50,4 @@ pub use page::Page;
 pub use port::Port;
 pub use process::Process;
 pub use program::{Program, RunningProgram};
-pub use servers::{Alertmanager, Database, HaProxy, NodeExporter, Prometheus, Pushgateway, Redis};
+pub use servers::{Alertmanager, Database, HaProxy, Nginx, NodeExporter, Prometheus, Pushgateway, Redis};

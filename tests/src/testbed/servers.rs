@@ -26,7 +26,7 @@ macro_rules! is_a_process {
         }
     )*};
 }
-is_a_process!(Database, Redis, HaProxy, Prometheus, Alertmanager, Pushgateway, NodeExporter);
+is_a_process!(Database, Redis, HaProxy, Nginx, Prometheus, Alertmanager, Pushgateway, NodeExporter);
 
 /// A database: `root` without a password, on the unix socket and, in MariaDB, from 127.0.0.1; no other user, no
 /// database.
@@ -179,10 +179,37 @@ macro_rules! http_server {
         }
     };
 }
+http_server!(Nginx, "nginx");
 http_server!(Prometheus, "prometheus");
 http_server!(Alertmanager, "alertmanager");
 http_server!(Pushgateway, "pushgateway");
 http_server!(NodeExporter, "node_exporter");
+
+impl Nginx {
+    /// With these lines in the block `server`, which listens on the port and on the unix socket, and has `/healthz`.
+    pub async fn start(worker_connections: u32, server: &str) -> Result<Self, Error> {
+        Self::launch("/healthz", |directory, port| {
+            let socket = directory.join("nginx.sock");
+            // One process, which remains the user that owns the directory.
+            let configuration = format!(
+                "master_process off;\npid nginx.pid;\nerror_log stderr;\n\
+                 events {{ worker_connections {worker_connections}; }}\n\
+                 http {{\naccess_log off;\n\
+                 client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n\
+                 uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
+                 server {{\nlisten 127.0.0.1:{port};\nlisten \"unix:{socket}\";\n\
+                 location = /healthz {{ return 200; }}\n{server}\n}}\n}}\n",
+                socket = socket.display()
+            );
+            launch::nginx(directory, &configured(directory, "nginx.conf", &configuration)?)
+        })
+        .await
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory().join("nginx.sock")
+    }
+}
 
 impl Prometheus {
     pub async fn start(configuration: &str) -> Result<Self, Error> {
