@@ -102,6 +102,15 @@ pub fn haproxy(configuration: &[&Path]) -> Result<Launch, Error> {
     Ok(launch)
 }
 
+/// nginx in the foreground. Relative paths of its configuration are below `prefix`.
+pub fn nginx(prefix: &Path, configuration: &Path) -> Result<Launch, Error> {
+    Ok(Launch::installed(&["nginx"])?
+        .args(["-e", "stderr", "-g", "daemon off;", "-p"])
+        .arg(prefix.join(""))
+        .arg("-c")
+        .arg(configuration))
+}
+
 pub fn prometheus(configuration: &Path, data: &Path, port: u16) -> Result<Launch, Error> {
     Ok(Launch::installed(&["prometheus"])?
         .path("--config.file", configuration)

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::error::Error;
-use crate::launch::Launch;
+use crate::launch::{self, Launch};
 use crate::layout::Layout;
 
 /// Ports of this layout.
@@ -33,9 +33,5 @@ pub fn launch(layout: &Layout, ports: &Ports) -> Result<Launch, Error> {
     ] {
         fs::write(environment.join(name), text).map_err(Error::file("cannot write", environment.join(name)))?;
     }
-    Ok(Launch::installed(&["nginx"])?
-        .args(["-e", "stderr", "-g", "daemon off;", "-p"])
-        .arg(prefix.join(""))
-        .arg("-c")
-        .arg(configuration.join("nginx.conf")))
+    launch::nginx(&prefix, &configuration.join("nginx.conf"))
 }

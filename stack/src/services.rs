@@ -165,19 +165,11 @@ pub static SERVICES: &[Service] = &[
         ready: |_, layout| Ready::Http(format!("http://127.0.0.1:{}/healthz", layout.port(NGINX_STATUS))),
         ..Service::BASE
     },
-    Service {
-        name: "nginx-exporter",
-        ports: &[19113],
-        scraped: Some(19113),
-        url: Url::Http("/metrics"),
-        launch: |service, layout| {
-            Ok(Launch::installed(&["prometheus-nginx-exporter", "nginx-prometheus-exporter"])?
-                .arg(service.listen(layout))
-                .arg(format!("--nginx.scrape-uri=http://127.0.0.1:{}/stub_status", layout.port(NGINX_STATUS))))
-        },
-        ready: |service, layout| service.http(layout, "/metrics"),
-        ..Service::BASE
-    },
+    Service::exporter("nginx-exporter", &[19113], |service, layout| {
+        Ok(Launch::built(service.name)?
+            .arg(service.listen(layout))
+            .arg(format!("--nginx.scrape-uri=http://127.0.0.1:{}/stub_status", layout.port(NGINX_STATUS))))
+    }),
     Service::exporter("mysql-exporter", &[19104], |service, layout| {
         Ok(Launch::built(service.name)?
             .arg(service.listen(layout))
