@@ -14,7 +14,7 @@ use crate::{
         Compression, Database, Failure, MAX_TABLE_NAMES, Manifest, Outcome, SCHEMA_VERSION, Server, StoredFile, Success,
     },
     name::{BackupName, RunName},
-    push::{push, without_login},
+    push::push,
     scan::{Contents, Databases},
     server::{Login, Session},
     store::Store,
@@ -321,7 +321,7 @@ fn seconds_of(manifest: &Manifest) -> f64 {
 async fn report(job: &Job, manifest: &Manifest) {
     let Some(gateway) = &job.pushgateway else { return };
     if let Err(error) = push(gateway, manifest).await {
-        tracing::warn!(gateway = without_login(gateway), %error, "push failed");
+        tracing::warn!(gateway = service_kit::http::without_login(gateway), %error, "push failed");
     }
 }
 

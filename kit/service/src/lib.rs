@@ -11,6 +11,8 @@ pub mod error_chain;
 pub mod file;
 pub mod healthcheck;
 pub mod hex;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod listen;
 pub mod lock;
 pub mod logging;

@@ -166,28 +166,6 @@ pub fn with_port(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
 }
 
-/// For HTTP clients, which would call the C library otherwise.
-#[cfg(feature = "http")]
-pub mod http {
-    use reqwest::dns::{Name, Resolve, Resolving};
-
-    use super::{SocketAddr, addresses, with_port};
-
-    /// Give it to `reqwest::ClientBuilder::dns_resolver`.
-    #[derive(Debug, Clone, Copy)]
-    pub struct HttpResolver;
-
-    impl Resolve for HttpResolver {
-        fn resolve(&self, name: Name) -> Resolving {
-            Box::pin(async move {
-                // reqwest replaces port 0 with the URL's.
-                let addresses = with_port(addresses(name.as_str()).await?, 0);
-                Ok(Box::new(addresses.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send>)
-            })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Stdio;
