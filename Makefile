@@ -8,7 +8,7 @@ STACK_PROFILE ?= release
 target := $(or $(CARGO_TARGET_DIR),target)
 stack := $(target)/$(STACK_PROFILE)/stack
 cargo_profile := $(if $(filter debug,$(STACK_PROFILE)),dev,$(STACK_PROFILE))
-shipped := mysql-exporter redis-exporter haproxy-exporter backup-exporter medassist-api mysql-backup
+shipped := mysql-exporter redis-exporter haproxy-exporter nginx-exporter backup-exporter medassist-api mysql-backup
 # What the stack runs, and itself.
 programs := stack $(shipped)
 

@@ -138,7 +138,9 @@ def containers_are_hardened(core):
     ours = [
         s
         for s in core
-        if s.startswith(("api", "mysql-exporter", "redis-exporter", "haproxy-exporter", "backup-exporter"))
+        if s.startswith(
+            ("api", "mysql-exporter", "redis-exporter", "haproxy-exporter", "nginx-exporter", "backup-exporter")
+        )
     ]
     sizes = {s: inspect(inspect(container(s))[0]["Image"])[0]["Size"] / 1e6 for s in ours}
     check(max(sizes.values()) <= 15, f"our images have 15 MB at most: {max(sizes.values()):.1f}", str(sizes))
@@ -169,11 +171,12 @@ def targets_are_up():
         "Prometheus keeps 40 days, and exemplars",
     )
     for what, expression in {
-        "the four exporters see their services": "mysql_up + on() redis_up + on() haproxy_up + on() backup_up == 4",
+        "the five exporters read their services": (
+            "mysql_up + on() redis_up + on() haproxy_up + on() nginx_up + on() backup_up == 5"
+        ),
         "all three replicas are in service": 'haproxy_backend_active_servers{proxy="be_api"} == 3',
         "a complete backup is there": 'backup_complete_files{backup="mysql"} >= 1',
         "the backup job reached the Pushgateway": "mysql_backup_status == 1",
-        "nginx is measured": "nginx_up == 1",
         "HAProxy's process is measured": "haproxy_process_uptime_seconds > 0",
     }.items():
         check(until(40, lambda: query(expression)), what, expression)
