@@ -39,8 +39,8 @@ export const firingSince = '1000 * (ALERTS_FOR_STATE and ignoring (alertstate) A
 export const urgentAlerts = 'count(ALERTS{alertstate="firing", severity=~"p1|p2"}) or vector(0)';
 
 /** Their process is the exporter's, not that of what it observes. */
-const EXPORTERS = 'job=~"mysql|redis|haproxy|backup"';
-const OTHERS = 'job!~"mysql|redis|haproxy|backup"';
+const EXPORTERS = 'job=~"mysql|redis|haproxy|nginx|backup"';
+const OTHERS = 'job!~"mysql|redis|haproxy|nginx|backup"';
 /**
  * What started in the last minute, however long it was away. The API has no start time: its
  * scrapes succeed again, or its counters begin again.

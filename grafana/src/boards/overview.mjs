@@ -74,6 +74,7 @@ export default board({
           'State of each part. The first to turn is nearest to the cause: MySQL before API means MySQL. "Monitoring" is degraded while a target does not answer.',
         queries: [
           { legend: 'API', expr: q.api },
+          { legend: 'nginx', expr: q.verdictOrUnknown('nginx') },
           { legend: 'HAProxy', expr: q.verdictOrUnknown('haproxy') },
           { legend: 'MySQL', expr: q.verdictOrUnknown('mysql') },
           { legend: 'Redis', expr: q.verdictOrUnknown('redis') },
