@@ -8,7 +8,8 @@ STACK_PROFILE ?= release
 target := $(or $(CARGO_TARGET_DIR),target)
 stack := $(target)/$(STACK_PROFILE)/stack
 cargo_profile := $(if $(filter debug,$(STACK_PROFILE)),dev,$(STACK_PROFILE))
-shipped := mysql-exporter redis-exporter haproxy-exporter nginx-exporter backup-exporter medassist-api mysql-backup
+exporters := mysql-exporter redis-exporter haproxy-exporter nginx-exporter backup-exporter
+shipped := $(exporters) medassist-api mysql-backup
 # What the stack runs, and itself.
 programs := stack $(shipped)
 
@@ -71,10 +72,13 @@ lint: packages ## Check format, lints, structure, words, rules and configuration
 	haproxy -c -q -f compose/haproxy/haproxy.cfg
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check; else echo "cargo-deny is not installed: skipped"; fi
 
+# The exporters apart: built together with the API, they would carry the features that only the API asks of libraries.
+dist_build = BUILD_REVISION=$(revision) RUSTFLAGS="$(dist_flags)" cargo build --locked --profile dist --target $(host)
+
 .PHONY: dist
 dist: packages ## Build the shipped programs, static, into target/shipped
-	BUILD_REVISION=$(revision) RUSTFLAGS="$(dist_flags)" \
-	    cargo build --locked --profile dist --target $(host) $(addprefix --bin ,$(shipped))
+	$(dist_build) $(addprefix --bin ,$(exporters))
+	$(dist_build) $(addprefix --bin ,$(filter-out $(exporters),$(shipped)))
 	mkdir -p $(target)/shipped
 	install -m 755 $(addprefix $(target)/$(host)/dist/,$(shipped)) $(target)/shipped/
 	@ls -l $(addprefix $(target)/shipped/,$(shipped))
