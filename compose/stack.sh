@@ -80,16 +80,16 @@ up() {
     # It waits for what others depend on, and returns when the last container is started.
     # shellcheck disable=SC2086
     "${compose[@]}" up --detach --remove-orphans ${COMPOSE_UP_OPTIONS---build} "$@" || {
-        unsettled | sed 's/^/compose: not well: /' >&2
+        unsettled | sed 's/^/compose: not healthy: /' >&2
         fail "the start failed; $log_hint"
     }
     while waiting=$(unsettled); [[ -n $waiting ]]; do
         [[ $waiting == "$shown" ]] || echo "compose: after $((SECONDS - started)) s waiting for: ${waiting//$'\n'/, }"
         shown=$waiting
-        ((SECONDS - started < TIMEOUT)) || fail "not all is well after $TIMEOUT s; $log_hint"
+        ((SECONDS - started < TIMEOUT)) || fail "not all services are healthy after $TIMEOUT s; $log_hint"
         sleep 1
     done
-    echo "compose: all is up after $((SECONDS - started)) s"
+    echo "compose: all services are up after $((SECONDS - started)) s"
     [[ $(states) != *cadvisor* || $(states) == *"cadvisor running healthy"* ]] ||
         echo "compose: except cadvisor, which measures containers; all else works without it. $log_hint"
     urls
@@ -123,7 +123,7 @@ status() {
     echo "$rows"
     urls
     waiting=$(unsettled)
-    [[ -z $waiting ]] || fail "not well: ${waiting//$'\n'/, }"
+    [[ -z $waiting ]] || fail "not healthy: ${waiting//$'\n'/, }"
 }
 
 down() {

@@ -9,7 +9,7 @@ export const BACKEND = 'proxy="be_api"';
 /** Requests of people, as in the rule: health checks are many and fast, and would hide slow requests. */
 export const WORK = 'http_route!~"/livez|/readyz|/health"';
 
-/** 0 well, 1 degraded, 2 down; no series while the exporter is silent. @param {string} service */
+/** 0 healthy, 1 degraded, 2 down; no series while the exporter is down. @param {string} service */
 export const verdict = (service) =>
   `2 * max(${service}_health_status{status="down"}) + max(${service}_health_status{status="degraded"})`;
 
@@ -115,7 +115,7 @@ export const fullIn = (selector = '') => {
   return `${free} / (-deriv(${free}[6h]) > 0) and ${free} offset 1h`;
 };
 
-/** 0 well; 1 fewer servers than there are, or more errors than the alert allows; 2 no server. */
+/** 0 healthy; 1 fewer servers than there are, or more errors than the alert allows; 2 no server. */
 export const api = orUnknown(
   `clamp_max((${serversInService} < bool count(up{job="api"})) + (${errorShare(R)} > bool ${LIMITS.errors.bad} or vector(0)), 1)` +
     ` + (${serversInService} == bool 0)`,

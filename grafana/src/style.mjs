@@ -64,7 +64,7 @@ export const above = (from, text, colour) => ({
 });
 
 export const VERDICT = words({
-  0: ['well', 'ok'],
+  0: ['healthy', 'ok'],
   1: ['degraded', 'warn'],
   2: ['down', 'bad'],
   3: ['unknown', 'none'],

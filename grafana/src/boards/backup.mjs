@@ -19,7 +19,7 @@ export default board({
   from: 'now-24h',
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       stat({
         width: 5,
@@ -35,7 +35,7 @@ export default board({
       stat({
         width: 4,
         title: 'Last run',
-        description: 'Whether the last run of the job ended well. Failed: runbook MysqlBackupFailed.',
+        description: 'Whether the last run of the job succeeded. Failed: runbook MysqlBackupFailed.',
         unit: 'none',
         base: 'none',
         query: { expr: `min(${series('last_run_success')})` },
@@ -99,7 +99,7 @@ export default board({
       }),
       timeline({
         width: 10,
-        title: 'Witnesses',
+        title: 'Sources of the backup status',
         description:
           'Is the backup at fault, or only what observes it? Manifest and push come from the job, directory and exporter from its observer.',
         queries: [

@@ -24,7 +24,7 @@ export default board({
   variables: [{ name: 'container', label: 'Container', query: 'label_values(container_last_seen{name!=""}, name)' }],
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       stat({
         width: 4,

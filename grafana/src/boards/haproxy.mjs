@@ -21,7 +21,7 @@ export default board({
   from: 'now-1h',
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       verdict({
         width: 3,
@@ -107,7 +107,7 @@ export default board({
         width: 12,
         title: 'Servers',
         description:
-          'Each server now. Check L4CON is refused, L7TOUT hangs, L7STS is not well; "Code" is the status of its last check.',
+          'Each server now. Check L4CON is refused, L7TOUT hangs, L7STS is an unexpected status; "Code" is the status of its last check.',
         by: { server: 'Server', state: 'State', check: 'Check', address: 'Address' },
         sort: 'Server',
         ascending: true,
@@ -156,7 +156,7 @@ export default board({
       }),
     ),
     band(
-      'What did users meet?',
+      'User experience',
       8,
       responses(8),
       timeSeries({

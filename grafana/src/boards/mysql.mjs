@@ -28,7 +28,7 @@ export default board({
   variables: [{ name: 'instance', label: 'Server', query: 'label_values(mysql_up, instance)' }],
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       verdict({
         width: 4,

@@ -20,7 +20,7 @@ export default board({
   variables: [{ name: 'instance', label: 'Server', query: 'label_values(nginx_up, instance)' }],
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       verdict({
         width: 6,

@@ -22,12 +22,12 @@ const { R } = q;
 export default board({
   uid: 'medassist-overview',
   title: 'Overview',
-  description: 'Is MedAssist well? If not: which part, since when, and where to look.',
+  description: 'Whether MedAssist is healthy; if not, which component, since when, and where to look.',
   services: [],
   from: 'now-3h',
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       serversInService(3, 'medassist-haproxy'),
       errors(3, 'medassist-red'),
@@ -65,7 +65,7 @@ export default board({
     ),
     band('What is wrong, since when?', 8, alerts(13), firingNow(11)),
     band(
-      'Which part?',
+      'Components',
       7,
       timeline({
         width: 15,
@@ -106,7 +106,7 @@ export default board({
       }),
     ),
     band(
-      'What did users meet?',
+      'User experience',
       8,
       responses(8, 'medassist-red'),
       durations(8, 'job="api"', 'medassist-red'),
@@ -139,7 +139,7 @@ export default board({
       }),
     ),
     band(
-      'Where next?',
+      'More dashboards',
       6,
       stat({
         width: 14,

@@ -39,7 +39,7 @@ export default board({
   variables: [{ name: 'instance', label: 'Replica', query: 'label_values(up{job="api"}, instance)' }],
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       serversInService(4, 'medassist-haproxy'),
       errors(4),
@@ -76,7 +76,7 @@ export default board({
       }),
     ),
     band(
-      'What did users meet? (at HAProxy)',
+      'User experience (at HAProxy)',
       8,
       responses(12),
       timeSeries({

@@ -24,7 +24,7 @@ export default board({
   variables: [{ name: 'instance', label: 'Server', query: 'label_values(redis_up, instance)' }],
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       verdict({
         width: 4,
@@ -65,7 +65,7 @@ export default board({
         width: 4,
         title: 'Last save',
         description:
-          'Whether the last snapshot and the last write of the append-only file ended well. Failed: Redis may refuse writes.',
+          'Whether the last snapshot and the last write of the append-only file succeeded. Failed: Redis may refuse writes.',
         unit: 'none',
         base: 'none',
         query: { expr: `min(${gauge('rdb_last_bgsave_status')}) * min(${gauge('aof_last_write_status')})` },

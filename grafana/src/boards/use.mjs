@@ -29,7 +29,7 @@ export default board({
   variables: [{ name: 'instance', label: 'Host', query: 'label_values(up{job="node"}, instance)' }],
   bands: [
     band(
-      'Is it well?',
+      'Health',
       4,
       stat({
         width: 4,
