@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::address::Endpoint;
-use exporter_toolkit::secret::SecretError;
+use crate::credentials::CredentialsError;
 
 /// Maximum bytes of one response. INFO ALL of a busy server is about 100 kB.
 const ANSWER_LIMIT: u64 = 4 << 20;
@@ -26,7 +26,7 @@ pub(crate) enum Error {
     )]
     Handshake { target: String, source: io::Error },
     #[error("{target}: {source}")]
-    Credentials { target: String, source: SecretError },
+    Credentials { target: String, source: CredentialsError },
     #[error("{target}: {step}: no answer within {seconds:.2} s: {advice}")]
     Timeout { target: String, step: &'static str, seconds: f64, advice: &'static str },
     #[error("{target}: {step}: the connection broke: {source}: the server may be restarting; see its log")]

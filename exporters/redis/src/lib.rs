@@ -17,13 +17,13 @@ mod tls;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use exporter_toolkit::secret::{Secret, SecretError};
+use exporter_toolkit::secret::Secret;
 use exporter_toolkit::{BoxError, Collector, Exporter};
 use tokio_rustls::TlsConnector;
 
 use crate::address::{Address, Endpoint};
 use crate::client::{Client, Session};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, CredentialsError, PasswordTarget};
 use crate::tls::{TlsArgs, TlsError};
 
 const DEFAULT_ADDRESS: &str = "redis://localhost:6379";
@@ -43,6 +43,10 @@ pub struct RedisArgs {
     #[arg(long = "redis.password-file", value_name = "FILE")]
     password_file: Option<PathBuf>,
 
+    /// Servers that get the one password when /probe names them; `*` for all. Repeatable [default: only --redis.addr]
+    #[arg(long = "redis.password-targets", value_name = "ADDRESS", value_delimiter = ',')]
+    password_targets: Vec<PasswordTarget>,
+
     #[command(flatten)]
     tls: TlsArgs,
 }
@@ -60,7 +64,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
-    Credentials(#[from] SecretError),
+    Credentials(#[from] CredentialsError),
 }
 
 pub struct RedisExporter {
@@ -90,6 +94,8 @@ impl RedisExporter {
             user: args.user.or_else(|| environment("REDIS_USER")),
             password: environment("REDIS_PASSWORD").map(Secret::new),
             password_file: args.password_file.or_else(|| environment("REDIS_PASSWORD_FILE").map(PathBuf::from)),
+            main: address.endpoint.clone(),
+            password_targets: args.password_targets,
         };
         let target = main_target(&address, &credentials, &args.tls)?;
         Ok(Self { address, credentials, tls: args.tls, target: Mutex::new(target) })
@@ -103,6 +109,10 @@ impl RedisExporter {
         let address = parse("target", target)?;
         if address.password.is_some() {
             return Err(ConfigError::PasswordInTarget);
+        }
+        // The caller gets this error as a response. A file that cannot be read is a failed scrape.
+        if let Err(error @ CredentialsError::NotForTarget) = self.credentials.login(&address) {
+            return Err(error.into());
         }
         let tls = connector(&self.tls, &address)?;
         Ok(Client::new(address, self.credentials.clone(), tls))
@@ -209,10 +219,22 @@ mod tests {
 
     #[test]
     fn probes_with_a_password_are_refused() {
-        let exporter = configure(&[], &[("REDIS_PASSWORD", "secret")]).unwrap();
+        let exporter = configure(&[], &[]).unwrap();
         assert_eq!(exporter.probe_target("redis://me@other:1").unwrap().address(), "redis://other:1");
         assert!(exporter.probe_target("redis://me:pw@other:1").is_err());
         assert!(exporter.probe_target("").is_err());
+    }
+
+    #[test]
+    fn the_one_password_is_for_the_main_target_and_those_listed() {
+        let secret = [("REDIS_PASSWORD", "secret")];
+        let exporter = configure(&[], &secret).unwrap();
+        let refused = exporter.probe_target("redis://other:1").err().unwrap().to_string();
+        assert!(refused.contains("--redis.password-targets") && !refused.contains("secret"), "{refused}");
+        assert!(exporter.probe_target("localhost").is_ok());
+        let exporter = configure(&["--redis.password-targets=other:1,third:1"], &secret).unwrap();
+        assert!(exporter.probe_target("redis://other:1").is_ok() && exporter.probe_target("third:1").is_ok());
+        assert!(exporter.probe_target("other:2").is_err());
     }
 
     #[test]
