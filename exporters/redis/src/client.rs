@@ -13,12 +13,11 @@ use crate::address::Address;
 use crate::connection::{Connection, Error, ScrapeContext};
 use crate::credentials::{Credentials, Login};
 use crate::info::Info;
+use crate::refusal::{self, Verdict};
 
 /// A command that the server refused. Only the families of that command are absent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{command} was refused: {reply}: give the user the permissions in exporters/redis/README.md, or disable this collector"
-)]
+#[error("{command} was refused: {reply}: {advice}, or disable this collector", advice = refusal::advice(reply))]
 pub struct Refused {
     pub command: &'static str,
     pub reply: String,
@@ -30,7 +29,7 @@ pub(crate) type Answer<T> = Result<T, Refused>;
 #[derive(Clone, Debug)]
 pub struct Ping {
     pub round_trip: Duration,
-    /// The error reply to PING of a server that loads its data or has lost its master. INFO still works there.
+    /// The error reply to PING of a server that still answers INFO.
     pub refusal: Option<String>,
 }
 
@@ -189,13 +188,14 @@ async fn ping(connection: &mut Connection, context: &ScrapeContext<'_>) -> Resul
     let sent = Instant::now();
     let answer = connection.request(context, "PING", &command).await?.pop();
     let round_trip = sent.elapsed();
-    let Some(Value::ServerError(error)) = answer else { return Ok(Ping { round_trip, refusal: None }) };
-    match error.code() {
-        // INFO is what counts; a user who may not PING is not a fault of the server.
-        "NOPERM" => Ok(Ping { round_trip, refusal: None }),
-        // INFO is answered all the same.
-        "LOADING" | "MASTERDOWN" => Ok(Ping { round_trip, refusal: Some(error_text(&error)) }),
-        _ => Err(context.refused("PING", error_text(&error))),
+    let refusal = match answer {
+        Some(Value::ServerError(error)) => error_text(&error),
+        _ => return Ok(Ping { round_trip, refusal: None }),
+    };
+    match refusal::verdict(&refusal) {
+        Verdict::Unusable => Err(context.refused("PING", refusal)),
+        // INFO decides whether the server is up.
+        _ => Ok(Ping { round_trip, refusal: Some(refusal) }),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::address::Endpoint;
 use crate::credentials::CredentialsError;
+use crate::refusal::advice;
 
 /// Maximum bytes of one response. INFO ALL of a busy server is about 100 kB.
 const ANSWER_LIMIT: u64 = 4 << 20;
@@ -76,22 +77,6 @@ impl ScrapeContext<'_> {
 /// A parser's error continues with a dump of its input.
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
-}
-
-/// What to do about an error reply, by its first word.
-fn advice(reply: &str) -> &'static str {
-    match reply.split_whitespace().next().unwrap_or_default() {
-        "NOAUTH" => "give a password with --redis.password-file or REDIS_PASSWORD",
-        "WRONGPASS" => "check --redis.user and the password in --redis.password-file or REDIS_PASSWORD",
-        "NOPERM" => "give the user the permissions in exporters/redis/README.md",
-        "DENIED" => "the server is in protected mode: set a password there, or bind it to loopback",
-        "BUSY" => "a script has kept the server busy: see SCRIPT KILL and FUNCTION KILL",
-        _ if reply.contains("max number of clients") => {
-            "the server is out of connections: raise maxclients or find who holds them"
-        }
-        _ if reply.contains("AUTH") => "the server has no password: give none, or set one there",
-        _ => "see the server's log",
-    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -172,24 +157,4 @@ async fn connect_tcp(context: &ScrapeContext<'_>, host: &str, port: u16) -> Resu
     let stream = context.with_deadline("connecting", advice, connect(host, port)).await?.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_come_with_advice() {
-        for (reply, expected) in [
-            ("NOAUTH Authentication required.", "--redis.password-file"),
-            ("WRONGPASS invalid username-password pair or user is disabled.", "--redis.user"),
-            ("NOPERM User exporter has no permissions to run the 'info' command", "README.md"),
-            ("ERR max number of clients reached", "maxclients"),
-            ("ERR AUTH <password> called without any password configured for the default user.", "give none"),
-            ("BUSY Redis is busy running a script.", "SCRIPT KILL"),
-            ("", "log"),
-        ] {
-            assert!(advice(reply).contains(expected), "{reply}: {}", advice(reply));
-        }
-    }
 }

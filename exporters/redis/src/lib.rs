@@ -12,6 +12,7 @@ mod collectors;
 mod connection;
 mod credentials;
 mod info;
+mod refusal;
 mod tls;
 
 use std::path::PathBuf;

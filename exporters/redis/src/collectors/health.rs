@@ -5,6 +5,7 @@ use exporter_toolkit::flags::positive;
 use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Families, Finding, HealthChecks, async_trait};
 
 use crate::client::Session;
+use crate::refusal::{Verdict, advice, verdict};
 
 static PING: CheckDef =
     CheckDef { name: "ping", help: "Whether the server executes commands, and answers PING in time.", essential: true };
@@ -76,7 +77,13 @@ impl HealthChecks for Health {
 
 fn ping(session: &Session, warn: f64) -> Finding {
     if let Some(refusal) = &session.ping.refusal {
-        return (Fail, format!("PING was refused: {refusal}"));
+        let reason = || format!("PING was refused: {refusal}: {}", advice(refusal));
+        match verdict(refusal) {
+            Verdict::Unusable | Verdict::RefusesCommands => return (Fail, reason()),
+            Verdict::Unknown => return (Warn, reason()),
+            // The check `persistence` reports refused writes. The server does execute commands.
+            Verdict::RefusesWrites | Verdict::CommandUnavailable => {}
+        }
     }
     let seconds = session.ping.round_trip.as_secs_f64();
     let reason = format!("answered in {:.1} ms", seconds * 1e3);
@@ -118,8 +125,13 @@ fn mebibytes(bytes: f64) -> String {
 
 fn persistence(session: &Session) -> Option<Finding> {
     let info = &session.info;
-    let dump = info.get("rdb_last_bgsave_status")?;
+    let dump = info.get("rdb_last_bgsave_status");
+    let refusal = session.ping.refusal.as_ref().filter(|refusal| verdict(refusal) == Verdict::RefusesWrites);
+    if dump.is_none() && refusal.is_none() {
+        return None;
+    }
     let failed = |status: Option<&str>| status.is_some_and(|status| status != "ok");
+    let writes = if refusal.is_some() { "writes are refused" } else { "writes may be refused" };
     Some(if info.get("loading") == Some("1") {
         let percent = info.get("loading_loaded_perc").unwrap_or("?");
         (Fail, format!("the server is loading its data ({percent} %) and refuses commands"))
@@ -129,12 +141,10 @@ fn persistence(session: &Session) -> Option<Finding> {
             "the last write to the append-only file failed and writes are refused: check the disk and the server's log"
                 .to_owned(),
         )
-    } else if failed(Some(dump)) {
-        (
-            Fail,
-            "the last dump (BGSAVE) failed and writes may be refused: check the disk, memory and the server's log"
-                .to_owned(),
-        )
+    } else if failed(dump) {
+        (Fail, format!("the last dump (BGSAVE) failed and {writes}: check the disk, memory and the server's log"))
+    } else if let Some(refusal) = refusal {
+        (Fail, format!("{writes}: {refusal}: {}", advice(refusal)))
     } else if failed(info.get("aof_last_bgrewrite_status")) {
         (
             Warn,
@@ -209,8 +219,18 @@ mod tests {
         assert_finding(Some(ping(&session, 0.1)), Good, "1.0 ms");
         session.ping.round_trip = Duration::from_millis(100);
         assert_finding(Some(ping(&session, 0.1)), Warn, "100.0 ms");
-        session.ping.refusal = Some("LOADING Redis is loading the dataset in memory".to_owned());
-        assert_finding(Some(ping(&session, 0.1)), Fail, "LOADING");
+        session.ping.round_trip = Duration::from_millis(1);
+        for (refusal, status, reason) in [
+            ("LOADING Redis is loading the dataset in memory", Fail, "LOADING"),
+            ("MASTERDOWN Link with MASTER is down", Fail, "MASTERDOWN"),
+            ("MISCONF Redis is configured to save RDB snapshots", Good, "1.0 ms"),
+            ("NOPERM User exporter has no permissions", Good, "1.0 ms"),
+            ("ERR unknown command 'PING'", Good, "1.0 ms"),
+            ("WEIRD proxy", Warn, "WEIRD proxy: see the server's log"),
+        ] {
+            session.ping.refusal = Some(refusal.to_owned());
+            assert_finding(Some(ping(&session, 0.1)), status, reason);
+        }
     }
 
     #[test]
@@ -236,8 +256,18 @@ mod tests {
         assert_finding(of("aof_last_write_status:err"), Fail, "append-only");
         assert_finding(of("aof_last_bgrewrite_status:err"), Warn, "rewrite");
         assert_finding(of("loading:1\nloading_loaded_perc:42.00"), Fail, "42.00 %");
-        assert_finding(persistence(&session("rdb_last_bgsave_status:err\n")), Fail, "BGSAVE");
+        assert_finding(persistence(&session("rdb_last_bgsave_status:err\n")), Fail, "writes may be refused");
         assert_eq!(persistence(&session("redis_mode:sentinel\n")), None);
+        // What INFO does not show, PING does.
+        for (info, reason) in [
+            ("rdb_last_bgsave_status:err\n", "BGSAVE) failed and writes are refused"),
+            ("rdb_last_bgsave_status:ok\n", "writes are refused: MISCONF no"),
+            ("redis_version:7\n", "writes are refused: MISCONF no"),
+        ] {
+            let mut session = session(info);
+            session.ping.refusal = Some("MISCONF no".to_owned());
+            assert_finding(persistence(&session), Fail, reason);
+        }
     }
 
     #[test]
