@@ -2,12 +2,15 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
 use exporter_toolkit::resolve::connect;
 use redis::{ErrorKind, Pipeline, RedisError, Value, parse_redis_value_async};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, Take};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -16,7 +19,14 @@ use crate::credentials::CredentialsError;
 use crate::refusal::advice;
 
 /// Maximum bytes of one response. INFO ALL of a busy server is about 100 kB.
-const ANSWER_LIMIT: u64 = 4 << 20;
+const MAX_ANSWER_BYTES: u64 = 4 << 20;
+
+/// Maximum lines of one response. Each value takes one at least, so this bounds memory and the loops of the collectors.
+/// 4 MiB of INFO have fewer.
+const MAX_ANSWER_LINES: usize = 256 << 10;
+
+/// After so much, other scrapes have their turn.
+const BYTES_PER_TURN: usize = 8 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -36,7 +46,9 @@ pub(crate) enum Error {
         "{target}: {step}: the answer is not Redis' protocol ({reason}): check that --redis.addr names a Redis port, with rediss:// for TLS"
     )]
     NotRedis { target: String, step: &'static str, reason: String },
-    #[error("{target}: {step}: the answer is larger than {} MiB: the target may not be Redis, or its INFO is abnormally large", ANSWER_LIMIT >> 20)]
+    #[error(
+        "{target}: {step}: the answer is larger than {} MiB or {MAX_ANSWER_LINES} lines: the target may not be Redis, or its INFO is abnormally large", MAX_ANSWER_BYTES >> 20
+    )]
     TooLarge { target: String, step: &'static str },
     #[error("{target}: {step} was refused: {reply}: {advice}")]
     Refused { target: String, step: &'static str, reply: String, advice: &'static str },
@@ -133,13 +145,13 @@ impl Connection {
         let broken = |source| Error::Broken { target: context.target(), step, source };
         self.stream.write_all(&commands.get_packed_pipeline()).await.map_err(|error| broken(error.into()))?;
         self.stream.flush().await.map_err(|error| broken(error.into()))?;
-        let mut answers = (&mut self.stream).take(ANSWER_LIMIT);
+        let mut answers = Answers::of(&mut *self.stream);
         let mut decoder = Default::default();
         let mut values = Vec::with_capacity(commands.len());
         while values.len() < commands.len() {
             match parse_redis_value_async(&mut decoder, &mut answers).await {
                 Ok(value) => values.push(value),
-                Err(_) if answers.limit() == 0 => return Err(Error::TooLarge { target: context.target(), step }),
+                Err(_) if answers.too_large() => return Err(Error::TooLarge { target: context.target(), step }),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(broken(error)),
                 Err(error) => {
                     let reason = first_line(&error.to_string());
@@ -148,6 +160,44 @@ impl Connection {
             }
         }
         Ok(values)
+    }
+}
+
+/// The answers to one request. A server that always has more bytes keeps neither the memory nor the thread.
+struct Answers<'a> {
+    stream: Take<&'a mut dyn Stream>,
+    lines: usize,
+    bytes_in_turn: usize,
+}
+
+impl<'a> Answers<'a> {
+    fn of(stream: &'a mut dyn Stream) -> Self {
+        Self { stream: stream.take(MAX_ANSWER_BYTES), lines: 0, bytes_in_turn: 0 }
+    }
+
+    fn too_large(&self) -> bool {
+        self.stream.limit() == 0 || self.lines >= MAX_ANSWER_LINES
+    }
+}
+
+impl AsyncRead for Answers<'_> {
+    /// After a limit it reports the end of the stream.
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.too_large() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.bytes_in_turn >= BYTES_PER_TURN {
+            self.bytes_in_turn = 0;
+            // Pending at its first poll, until new connections and timers had their turn. A plain wake-up would run
+            // this task up to 61 times before them.
+            ready!(pin!(yield_now()).poll(context));
+        }
+        let before = out.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, out))?;
+        let read = out.filled().get(before..).unwrap_or_default();
+        self.bytes_in_turn += read.len();
+        self.lines += read.iter().filter(|byte| **byte == b'\n').count();
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The cluster from the view of one node: fields of INFO and CLUSTER INFO, which keep their names.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
+use tokio::task::coop::consume_budget;
 
 use super::fields::BY_KEY;
 use crate::client::Session;
@@ -29,16 +30,17 @@ impl Collector<Session> for Cluster {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        fields(&session.info, out);
+        fields(&session.info, out).await;
         if let Some(cluster) = &session.cluster {
-            fields(cluster.as_ref().map_err(Clone::clone)?, out);
+            fields(cluster.as_ref().map_err(Clone::clone)?, out).await;
         }
         Ok(())
     }
 }
 
-fn fields(info: &Info, out: &mut Families) {
+async fn fields(info: &Info, out: &mut Families) {
     for (key, value) in info.fields().filter(|(key, _)| key.starts_with("cluster_")) {
+        consume_budget().await;
         let Some(value) = number(value) else { continue };
         match BY_KEY.get(key) {
             Some(field) => out.push(&field.desc, &[], value),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, SummaryValue, async_trait};
+use tokio::task::coop::consume_budget;
 
 use crate::client::Session;
 use crate::info::{part, parts};
@@ -55,6 +56,7 @@ impl Collector<Session> for CommandStats {
         let mut totals = HashMap::new();
         let mut latencies = Vec::new();
         for (key, value) in session.info.fields() {
+            consume_budget().await;
             if let Some(command) = key.strip_prefix("cmdstat_") {
                 let (Some(calls), Some(microseconds)) = (part(value, "calls"), part(value, "usec")) else { continue };
                 totals.insert(command, (calls, microseconds));
@@ -75,6 +77,7 @@ impl Collector<Session> for CommandStats {
             }
         }
         for (command, value) in latencies {
+            consume_budget().await;
             let Some(&(calls, sum)) = totals.get(command) else { continue };
             let quantiles = parts(value)
                 .filter_map(|(name, value)| Some((name.strip_prefix('p')?.parse().ok()?, value.parse().ok()?)))

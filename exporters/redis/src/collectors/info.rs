@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
+use tokio::task::coop::consume_budget;
 
 use super::fields::{BY_KEY, FIELDS};
 use crate::client::Session;
@@ -71,6 +72,7 @@ impl Collector<Session> for InfoFields {
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         for (key, value) in session.info.fields() {
+            consume_budget().await;
             if let Some(field) = BY_KEY.get(key) {
                 if let Some(value) = number(value) {
                     out.push(&field.desc, &[], value / field.divisor);

@@ -1,6 +1,9 @@
 //! Keys of each database.
 
+use std::collections::HashSet;
+
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+use tokio::task::coop::consume_budget;
 
 use crate::client::Session;
 use crate::info::{is_numbered, part};
@@ -26,6 +29,9 @@ static AVERAGE_TTL: Desc = Desc::gauge(
 /// The default of Redis, for servers that refuse CONFIG GET.
 const DEFAULT_DATABASES: usize = 16;
 
+/// The server chooses the number of databases, so it needs a bound here.
+const MAX_EMPTY_DATABASES: usize = 10_000;
+
 pub(super) struct Keyspace;
 
 #[async_trait]
@@ -47,10 +53,11 @@ impl Collector<Session> for Keyspace {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (database, value) in session.info.fields().filter(|(key, _)| is_numbered(key, "db")) {
+            consume_budget().await;
             let (Some(keys), Some(expiring)) = (part(value, "keys"), part(value, "expires")) else { continue };
-            seen.push(database);
+            seen.insert(database);
             out.push(&KEYS, &[database], keys);
             out.push(&EXPIRING, &[database], expiring);
             if let Some(milliseconds) = part(value, "avg_ttl") {
@@ -61,12 +68,21 @@ impl Collector<Session> for Keyspace {
             }
         }
         // INFO leaves out empty databases. Rules such as `redis_db_keys{db="db0"} == 0` need them.
-        for number in 0..databases(session) {
+        let databases = databases(session);
+        for number in 0..databases.min(MAX_EMPTY_DATABASES) {
+            consume_budget().await;
             let database = format!("db{number}");
-            if !seen.contains(&database.as_str()) {
+            if !seen.contains(database.as_str()) {
                 out.push(&KEYS, &[&database], 0.0);
                 out.push(&EXPIRING, &[&database], 0.0);
             }
+        }
+        if databases > MAX_EMPTY_DATABASES {
+            return Err(format!(
+                "the server has {databases} databases: empty ones from db{MAX_EMPTY_DATABASES} on are left out; \
+                 lower its setting `databases`, or disable this collector"
+            )
+            .into());
         }
         Ok(())
     }
@@ -98,6 +114,18 @@ mod tests {
              redis_db_keys{db=\"db0\"} 0\nredis_db_keys{db=\"db1\"} 5\n\
              redis_db_keys_expiring{db=\"db0\"} 0\nredis_db_keys_expiring{db=\"db1\"} 2\n"
         );
+    }
+
+    #[test]
+    fn a_hostile_number_of_databases_is_an_error() {
+        use futures::FutureExt as _;
+
+        let mut session = session("db0:keys=1,expires=0\n");
+        session.config = Ok(vec![("databases".to_owned(), "99999999999".to_owned())]);
+        let mut out = Families::default();
+        let error = Keyspace.collect(&session, &mut out).now_or_never().unwrap().unwrap_err().to_string();
+        assert!(error.contains("99999999999 databases"), "{error}");
+        assert_eq!(exporter_toolkit::testing::samples(out).len(), 2 * MAX_EMPTY_DATABASES);
     }
 
     #[test]

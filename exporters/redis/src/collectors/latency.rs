@@ -1,6 +1,7 @@
 //! Spikes from the latency monitor (`latency-monitor-threshold`).
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+use tokio::task::coop::consume_budget;
 
 use crate::client::Session;
 
@@ -33,6 +34,7 @@ impl Collector<Session> for Latency {
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         for event in session.latency.as_ref().map_err(Clone::clone)? {
+            consume_budget().await;
             out.push(&LAST, &[&event.name], event.unix_seconds as f64);
             out.push(&DURATION, &[&event.name], event.milliseconds as f64 / 1e3);
         }

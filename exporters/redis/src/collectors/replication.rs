@@ -1,6 +1,7 @@
 //! On a replica the link to its master, on a master its replicas.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+use tokio::task::coop::consume_budget;
 
 use crate::client::Session;
 use crate::info::{is_numbered, part, parts};
@@ -63,6 +64,7 @@ impl Collector<Session> for Replication {
         // KeyDB follows several masters: the fields of each follow its host and port.
         let (mut host, mut port) = ("", "");
         for (key, value) in session.info.fields() {
+            consume_budget().await;
             let number = value.parse::<f64>().ok();
             let desc = match master_field(key) {
                 Some("host") => {

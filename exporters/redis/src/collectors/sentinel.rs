@@ -1,6 +1,7 @@
 //! The masters that a Sentinel monitors.
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+use tokio::task::coop::consume_budget;
 
 use crate::client::Session;
 use crate::info::{is_numbered, part, parts};
@@ -57,6 +58,7 @@ impl Collector<Session> for Sentinel {
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         for (key, value) in session.info.fields() {
+            consume_budget().await;
             if let Some(desc) = NUMBERS.iter().find(|desc| desc.field == key) {
                 if let Ok(value) = value.parse() {
                     out.push(desc, &[], value);
