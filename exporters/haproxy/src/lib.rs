@@ -2,6 +2,7 @@
 
 mod collectors;
 mod columns;
+mod history;
 mod info;
 mod source;
 mod stat;
@@ -97,7 +98,8 @@ impl Exporter for HaproxyExporter {
         if let Some(file) = &args.password_file {
             source.read_password(file)?;
         }
-        let target = Arc::new(HaproxyTarget::new(source, Arc::new(Semaphore::new(1)), Arc::clone(&options)));
+        let target =
+            Arc::new(HaproxyTarget::new(source, Arc::new(Semaphore::new(1)), Arc::clone(&options)).with_history());
         Ok(Self {
             options,
             probe_http: http(0),

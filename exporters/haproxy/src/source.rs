@@ -68,6 +68,11 @@ pub(crate) enum ReadError {
     TooLarge { address: String },
     #[error("what {address} answers is not HAProxy's statistics: {advice}")]
     NotStatistics { address: String, advice: &'static str },
+    #[error(
+        "the statistics of HAProxy at {address} have no row that can be read ({broken} rows could not be): is it HAProxy, and does `stats scope` \
+         hide all proxies?"
+    )]
+    NoRows { address: String, broken: u64 },
     #[error("can't ask {address}: {advice}")]
     Request { address: String, advice: &'static str, source: HttpError },
     #[error("{address} answers {status}: {advice}")]

@@ -73,6 +73,11 @@ impl Stat {
         self.columns.get(name).copied()
     }
 
+    /// Whether no row could be read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.iter().all(Vec::is_empty)
+    }
+
     pub(crate) fn rows(&self, scope: Scope) -> impl Iterator<Item = Row<'_>> {
         self.rows[scope as usize].iter().map(|&first| Row { stat: self, first })
     }
@@ -95,10 +100,6 @@ impl<'a> Row<'a> {
     /// Empty where HAProxy has no such column.
     pub(crate) fn get(&self, column: &str) -> &'a str {
         self.stat.column(column).map_or("", |column| self.field(column))
-    }
-
-    pub(crate) fn number(&self, column: &str) -> Option<f64> {
-        number(self.get(column))
     }
 
     pub(crate) fn proxy(&self) -> &'a str {
@@ -214,8 +215,8 @@ mod tests {
         assert_eq!(names(&stat, Scope::Server), ["be/one"]);
         assert_eq!(names(&stat, Scope::Listener), ["fe/sock-1"]);
         let backend = stat.rows(Scope::Backend).next().unwrap();
-        assert_eq!((backend.get("status"), backend.number("scur"), backend.get("missing")), ("UP", None, ""));
-        assert_eq!(stat.rows(Scope::Frontend).next().unwrap().number("scur"), Some(1.0));
+        assert_eq!((backend.get("status"), backend.get("scur"), backend.get("missing")), ("UP", "", ""));
+        assert_eq!(stat.rows(Scope::Frontend).next().unwrap().get("scur"), "1");
         assert_eq!(stat.broken, 0);
     }
 

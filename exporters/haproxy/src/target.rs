@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::columns::Naming;
+use crate::history::History;
 use crate::info::Info;
 use crate::source::{ReadError, Source};
 use crate::stat::{Row, Stat};
@@ -27,20 +28,27 @@ pub struct HaproxyTarget {
     pub(crate) slot: Arc<Semaphore>,
     options: Arc<Options>,
     failures: Arc<Failures>,
+    /// Absent for probes, which have one scrape.
+    history: Option<Arc<History>>,
 }
 
 impl HaproxyTarget {
     pub(crate) fn new(source: Source, slot: Arc<Semaphore>, options: Arc<Options>) -> Self {
-        Self { source, slot, options, failures: Arc::default() }
+        Self { source, slot, options, failures: Arc::default(), history: None }
     }
 
-    /// The same target with another password. It keeps its slot and its counters.
+    pub(crate) fn with_history(self) -> Self {
+        Self { history: Some(Arc::default()), ..self }
+    }
+
+    /// The same target with another password. It keeps its slot, its counters and its history.
     pub(crate) fn with(&self, source: Source) -> Self {
         Self {
             source,
             slot: Arc::clone(&self.slot),
             options: Arc::clone(&self.options),
             failures: Arc::clone(&self.failures),
+            history: self.history.clone(),
         }
     }
 }
@@ -59,11 +67,16 @@ impl Target for HaproxyTarget {
         let _slot = slot.map_err(|_| ReadError::Busy(self.source.address().to_owned()))??;
         let answer = self.source.read(deadline).await?;
         self.failures.add(answer.stat.broken);
+        if answer.stat.is_empty() {
+            let address = self.source.address().to_owned();
+            return Err(ReadError::NoRows { address, broken: answer.stat.broken }.into());
+        }
         Ok(Session {
             stat: answer.stat,
             info: answer.info,
             options: Arc::clone(&self.options),
             failures: Arc::clone(&self.failures),
+            history: self.history.clone(),
         })
     }
 }
@@ -88,6 +101,7 @@ pub struct Session {
     pub(crate) info: Option<Info>,
     pub(crate) options: Arc<Options>,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) history: Option<Arc<History>>,
 }
 
 impl Session {

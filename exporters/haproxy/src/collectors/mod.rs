@@ -44,6 +44,7 @@ mod test_kit {
             info: None,
             options: Arc::new(Options { naming, exclude_states: Vec::new(), timeout: None }),
             failures: Arc::default(),
+            history: None,
         }
     }
 
