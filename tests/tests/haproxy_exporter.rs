@@ -16,9 +16,9 @@ use medassist_tests::testbed::{
     Behaviour, Fake, HaProxy, Page, Port, Process, Program, RunningProgram, eventually, http,
 };
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -431,7 +431,7 @@ async fn the_health_status_names_the_backend_and_its_servers() {
     assert_eq!(reason(&second, "serving").0, "fail");
     let (status, text) = reason(&second, "backends");
     assert_eq!(status, "fail");
-    assert!(text.contains("be_api has 0 of 6 servers usable; down: api1; in maintenance or drained: 5"), "{text}");
+    assert!(text.contains("be_api has 0 of 6 servers usable; down: api1; in maintenance: 4; drained: 1"), "{text}");
     // Tracking a server is going down with it.
     assert!(text.contains("be_tcp has 0 of 2 servers usable; down: nobody, tracking"), "{text}");
     let page = page_of(&exporter).await;
@@ -446,6 +446,308 @@ async fn the_health_status_names_the_backend_and_its_servers() {
     })
     .await
     .unwrap();
+}
+
+/// A healthy HAProxy with a backend for each kind of trouble.
+struct Trouble {
+    haproxy: HaProxy,
+    fe: Port,
+    small: Port,
+    tcp: Port,
+    /// Accepts and never answers.
+    _silent: Fake,
+    _ports: [Port; 2],
+}
+
+const TROUBLE: &str = r#"
+global
+    maxconn 100
+defaults
+    mode http
+    timeout connect 100ms
+    timeout client 20s
+    timeout server 20s
+    timeout queue 20s
+    option abortonclose
+    default-server inter 1h fastinter 1h downinter 1h
+resolvers nobody
+    nameserver nobody 127.0.0.1:"${NOBODY}"
+    timeout retry 100ms
+frontend fe
+    bind 127.0.0.1:"${FE}"
+    use_backend be_slow if { path /slow }
+    use_backend be_sticky if { path /sticky }
+    use_backend be_none if { path /none }
+    use_backend be_dead if { path /dead }
+    default_backend be_good
+frontend small
+    bind 127.0.0.1:"${SMALL}"
+    maxconn 4
+    default_backend be_good
+frontend fe_tcp
+    mode tcp
+    bind 127.0.0.1:"${TCP}"
+    default_backend be_tcp
+backend be_good
+    server one 127.0.0.1:"${UPSTREAM}"
+    server two 127.0.0.1:"${UPSTREAM}" check
+    server three 127.0.0.1:"${UPSTREAM}"
+backend be_slow
+    server slow 127.0.0.1:"${SILENT}" maxconn 2
+backend be_sticky
+    use-server busy if TRUE
+    server free 127.0.0.1:"${UPSTREAM}" maxconn 2
+    server busy 127.0.0.1:"${SILENT}" maxconn 2
+backend be_none
+backend be_dead
+    server dead 127.0.0.1:"${NOBODY}"
+backend be_tcp
+    mode tcp
+    server dead 127.0.0.1:"${NOBODY}"
+frontend upstream
+    bind 127.0.0.1:"${UPSTREAM}"
+    http-request return status 200 content-type text/plain string "well"
+"#;
+
+/// Two of three servers have names that never resolve.
+const LOST_BY_DNS: &str = r#"
+backend be_dns
+    server known 127.0.0.1:"${UPSTREAM}"
+    server lost1 lost.invalid:80 resolvers nobody init-addr none
+    server lost2 lost.invalid:80 resolvers nobody init-addr none
+"#;
+
+impl Trouble {
+    async fn start() -> Self {
+        Self::with("").await
+    }
+
+    async fn with(more: &str) -> Self {
+        let [fe, small, tcp, nobody, upstream] = std::array::from_fn(|_| Port::lease().unwrap());
+        let silent = Fake::start(Behaviour::Silence).await.unwrap();
+        let numbers = [
+            ("FE", fe.number()),
+            ("SMALL", small.number()),
+            ("TCP", tcp.number()),
+            ("NOBODY", nobody.number()),
+            ("UPSTREAM", upstream.number()),
+            ("SILENT", silent.address().port()),
+        ]
+        .map(|(key, number)| (key, number.to_string()));
+        let env: Vec<(&str, &str)> = numbers.iter().map(|(key, number)| (*key, number.as_str())).collect();
+        let haproxy = HaProxy::start_with(&format!("{TROUBLE}{more}"), &env).await.unwrap();
+        Self { haproxy, fe, small, tcp, _silent: silent, _ports: [nobody, upstream] }
+    }
+
+    /// An exporter that has scraped once, with the status `healthy`.
+    async fn exporter(&self) -> RunningProgram {
+        let exporter = exporter(&[&format!("--haproxy.scrape-uri=unix:{}", self.haproxy.socket().display())]).await;
+        let report = health(&exporter).await;
+        assert_eq!(report["status"], "healthy", "{report}");
+        exporter
+    }
+
+    /// All at once; returns the status codes.
+    async fn requests(&self, path: &str, count: usize) -> Vec<u16> {
+        let url = format!("http://{}{path}", self.fe.address());
+        join_all((0..count).map(async |_| http::get(&url).await.unwrap().status)).await
+    }
+
+    fn commands(&self, commands: &[&str]) {
+        for command in commands {
+            let answer = self.haproxy.command(command).unwrap();
+            assert_eq!(answer.trim(), "", "{command}");
+        }
+    }
+}
+
+/// Scrapes until the check has this status, and returns the report.
+async fn health_when(exporter: &RunningProgram, check: &str, status: &str) -> Value {
+    eventually(DEADLINE, &format!("{check} is {status}"), async || {
+        let report = health(exporter).await;
+        if reason(&report, check).0 == status { Ok(report) } else { Err(report.to_string()) }
+    })
+    .await
+    .unwrap()
+}
+
+/// Requests that are not answered, until they are dropped.
+fn waiting(trouble: &Trouble, path: &str, count: usize) -> JoinSet<()> {
+    let url = format!("http://{}{path}", trouble.fe.address());
+    let request = async |url: String| drop(http::get_within(&url, &[], DEADLINE).await);
+    (0..count).map(|_| request(url.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_queue_and_a_server_at_its_maxconn_degrade_the_health() {
+    let trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    // HAProxy counts requests for one server apart from those for any.
+    for (path, queue, full) in [
+        ("/slow", "be_slow has 8 queued requests", "be_slow/slow has 2 of 2 sessions (maxconn)"),
+        (
+            "/sticky",
+            "be_sticky has 8 queued requests (8 of them for busy)",
+            "be_sticky/busy has 2 of 2 sessions (maxconn)",
+        ),
+    ] {
+        let requests = waiting(&trouble, path, 10);
+        let report = eventually(DEADLINE, queue, async || {
+            let report = health(&exporter).await;
+            if reason(&report, "queue").1 == queue { Ok(report) } else { Err(report.to_string()) }
+        })
+        .await
+        .unwrap();
+        assert_eq!(report["status"], "degraded");
+        assert_eq!(reason(&report, "queue").0, "warn");
+        assert_eq!(reason(&report, "limits"), ("warn".to_owned(), full.to_owned()));
+
+        drop(requests);
+        health_when(&exporter, "queue", "ok").await;
+        health_when(&exporter, "limits", "ok").await;
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_all_refused_are_down_until_others_are_served_or_haproxy_restarts() {
+    let mut trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    assert_eq!(trouble.requests("/none", 20).await, [503; 20]);
+    let down = health(&exporter).await;
+    assert_eq!(down["status"], "down", "{down}");
+    let (status, text) = reason(&down, "requests");
+    assert_eq!(status, "fail");
+    assert!(text.contains("fe failed 20 of 20 requests (20 5xx)"), "{text}");
+    assert!(text.contains("be_none failed 20 of 20 requests (20 5xx, 20 failed connections)"), "{text}");
+
+    assert_eq!(trouble.requests("/", 20).await, [200; 20]);
+    let degraded = health(&exporter).await;
+    assert_eq!(degraded["status"], "degraded", "{degraded}");
+    assert_eq!(reason(&degraded, "requests").0, "ok");
+    let (status, text) = reason(&degraded, "errors");
+    assert_eq!(status, "fail");
+    assert!(text.contains(": be_none failed 20 of 20 requests"), "{text}");
+
+    // All counters begin at 0 again.
+    trouble.haproxy.stop().await.unwrap();
+    trouble.haproxy.restart().await.unwrap();
+    let restarted = health(&exporter).await;
+    assert_eq!(restarted["status"], "healthy", "{restarted}");
+    assert_eq!(reason(&restarted, "errors").0, "ok");
+}
+
+#[tokio::test]
+async fn a_dead_server_without_a_check_is_named_with_its_errors_and_retries() {
+    let trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    assert_eq!(trouble.requests("/dead", 12).await, [503; 12]);
+    let report = health(&exporter).await;
+    assert_eq!(report["status"], "down", "{report}");
+    let (status, text) = reason(&report, "errors");
+    assert_eq!(status, "fail");
+    assert!(text.contains("be_dead/dead failed 12 of 12 requests (12 failed connections)"), "{text}");
+    let (status, text) = reason(&report, "retries");
+    assert_eq!(status, "warn");
+    assert!(text.contains("be_dead has 36 retries and 0 redispatches for 12 requests, most at dead"), "{text}");
+}
+
+#[tokio::test]
+async fn a_tcp_backend_that_connects_to_nobody_is_down() {
+    let trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    join_all((0..12).map(async |_| {
+        let mut stream = TcpStream::connect(trouble.tcp.address()).await.unwrap();
+        assert_eq!(timeout(DEADLINE, stream.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0);
+    }))
+    .await;
+    let report = health(&exporter).await;
+    assert_eq!(report["status"], "down", "{report}");
+    let (_, text) = reason(&report, "requests");
+    assert!(text.contains("be_tcp failed 12 of 12 requests (12 failed connections)"), "{text}");
+}
+
+#[tokio::test]
+async fn a_frontend_and_a_process_at_their_maxconn_degrade_the_health() {
+    let trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    let open = async |address: SocketAddr, count: usize| {
+        join_all((0..count).map(|_| TcpStream::connect(address)))
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>()
+    };
+    let small = open(trouble.small.address(), 4).await;
+    let report = health_when(&exporter, "frontends", "warn").await;
+    assert_eq!(report["status"], "degraded");
+    assert_eq!(reason(&report, "frontends").1, "small has 4 of 4 sessions (maxconn)");
+    assert_eq!(reason(&report, "connections").0, "ok");
+
+    let many = open(trouble.fe.address(), 86).await;
+    let report = health_when(&exporter, "connections", "warn").await;
+    assert_eq!(reason(&report, "connections").1, "the process has 90 of 100 connections (maxconn)");
+    drop((small, many));
+    health_when(&exporter, "connections", "ok").await;
+}
+
+#[tokio::test]
+async fn servers_out_by_intent_are_healthy_until_none_is_left() {
+    let trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    trouble.commands(&["set server be_good/one state maint", "set server be_good/two state drain"]);
+    let report = health(&exporter).await;
+    assert_eq!(report["status"], "healthy", "{report}");
+
+    trouble.commands(&["set server be_good/three weight 0"]);
+    let report = health(&exporter).await;
+    assert_eq!(report["status"], "degraded", "{report}");
+    let text = "be_good has 0 of 3 servers usable; in maintenance: 1; drained: 1; of weight 0: 1";
+    assert_eq!(reason(&report, "backends"), ("fail".to_owned(), text.to_owned()));
+    for check in ["servers", "resolution"] {
+        assert_eq!(reason(&report, check).0, "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_whose_servers_all_have_weight_0_fails() {
+    let trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    trouble.commands(&["set server be_good/one weight 0", "set server be_good/two weight 0"]);
+    assert_eq!(health(&exporter).await["status"], "healthy");
+    trouble.commands(&["set server be_good/three weight 0"]);
+    let report = health(&exporter).await;
+    assert_eq!(report["status"], "degraded", "{report}");
+    let text = "be_good has 0 of 3 servers usable; of weight 0: 3";
+    assert_eq!(reason(&report, "backends"), ("fail".to_owned(), text.to_owned()));
+}
+
+#[tokio::test]
+async fn servers_lost_by_dns_are_not_in_maintenance_by_intent() {
+    let trouble = Trouble::with(LOST_BY_DNS).await;
+    let uri = format!("--haproxy.scrape-uri=unix:{}", trouble.haproxy.socket().display());
+    let report = health(&exporter(&[&uri]).await).await;
+    assert_eq!(report["status"], "degraded", "{report}");
+    let text = "2 servers have no address, because the name does not resolve: be_dns/lost1, be_dns/lost2";
+    assert_eq!(reason(&report, "resolution"), ("warn".to_owned(), text.to_owned()));
+    let text = "be_dns has 1 of 3 servers usable; without an address: lost1, lost2";
+    assert_eq!(reason(&report, "backends"), ("warn".to_owned(), text.to_owned()));
+
+    let report = health(&exporter(&[&uri, "--health.template-backends=be_dns"]).await).await;
+    assert_eq!(report["status"], "healthy", "{report}");
+}
+
+#[tokio::test]
+async fn a_flapping_server_degrades_the_health() {
+    let trouble = Trouble::start().await;
+    let exporter = trouble.exporter().await;
+    for _ in 0..3 {
+        trouble.commands(&["set server be_good/two health down", "set server be_good/two health up"]);
+    }
+    let report = health(&exporter).await;
+    assert_eq!(report["status"], "degraded", "{report}");
+    let (status, text) = reason(&report, "flapping");
+    assert_eq!(status, "warn");
+    assert!(text.contains("be_good/two went down 3 times"), "{text}");
 }
 
 #[tokio::test]
@@ -548,6 +850,8 @@ async fn a_target_that_is_not_haproxy_is_down_with_a_reason_and_affects_no_other
     let stuck = Fake::start(Behaviour::HalfReplyOnRequest(half.into())).await.unwrap();
     let dripping = Fake::start(Behaviour::Drip(STATISTICS.into(), Duration::from_millis(100))).await.unwrap();
     let cut = Answering::start(half, now).await;
+    let torn = Answering::start("# pxname,svname,scur,status,type,\ntorn,row\nand,another\n\n", now).await;
+    let empty = Answering::start("# pxname,svname,scur,status,type,\n\n", now).await;
     let denied = Answering::start("Permission denied\n\n", now).await;
     let mail = Answering::start("220 mail.example.org SECRET ESMTP\r\n\n", now).await;
     let html = Answering::start(http_answer("200 OK", "<html>SECRET</html>"), now).await;
@@ -569,6 +873,8 @@ async fn a_target_that_is_not_haproxy_is_down_with_a_reason_and_affects_no_other
         (tcp(garbage.address()), "garbage"),
         (tcp(closing.address()), "closing"),
         (tcp(cut.address), "ended its answer in the middle"),
+        (tcp(torn.address), "no row that can be read (2 rows could not be)"),
+        (tcp(empty.address), "no row that can be read (0 rows could not be)"),
         (tcp(denied.address), "`level user` suffices"),
         (tcp(mail.address), "not HAProxy's statistics"),
         (page(html.address), "does the URI end in ;csv?"),
@@ -638,6 +944,10 @@ async fn a_torn_row_is_counted_and_the_others_stay() {
         page.expect("haproxy_server_current_sessions", &[("proxy", "be"), ("server", "one")], 2.0).unwrap();
         page.expect("haproxy_backend_current_sessions", &[("proxy", "be")], 2.0).unwrap();
     }
+    let report = health(&exporter).await;
+    assert_eq!(report["status"], "degraded");
+    let warning = "could not be read in HAProxy's response: 1 row";
+    assert_eq!(reason(&report, "statistics"), ("warn".to_owned(), warning.to_owned()));
 }
 
 #[tokio::test]
@@ -671,6 +981,8 @@ async fn promtool_and_openmetrics_take_the_page() {
     let bed = Bed::start().await.unwrap();
     bed.traffic().await;
     let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+    // The first scrape has no checks of what changed.
+    page_of(&exporter).await;
     let text = http::get(&exporter.url("/metrics")).await.unwrap().text();
     let mut promtool = Launch::installed(&["promtool"]).unwrap().args(["check", "metrics"]).wrapped(&[]);
     // It fails over style, too; what a peer dictates stays.
