@@ -21,12 +21,13 @@
 //!     db.pause()?;
 //!     eventually(Duration::from_secs(10), "mysql_up falls to 0", async || {
 //!         let page = Page::parse(&http::get(&exporter.url("/metrics")).await?.text())?;
-//!         page.expect("mysql_up", &[], 0.0)
+//!         Ok::<_, medassist_tests::Error>(page.expect("mysql_up", &[], 0.0)?)
 //!     })
 //!     .await?;
 //!     db.resume()?;
 //!     db.kill()?;
-//!     db.restart().await // same port, same data
+//!     db.restart().await?; // same port, same data
+//!     Ok(())
 //! }
 //! ```
 //!
