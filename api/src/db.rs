@@ -57,7 +57,8 @@ pub(crate) enum DbError {
     NoSchema { address: Arc<str> },
     #[error("MySQL at {address}: {doing}: no answer before the deadline")]
     Deadline { address: Arc<str>, doing: &'static str },
-    #[error("MySQL at {address}: {doing}: {source}")]
+    /// Without the server's message, which can quote a row.
+    #[error("MySQL at {address}: {doing}: {}", error_code::describe_login(source))]
     Driver { address: Arc<str>, doing: &'static str, source: Box<mysql_async::Error> },
 }
 

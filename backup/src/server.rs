@@ -141,12 +141,12 @@ impl<'a> Session<'a> {
 
 impl Login {
     fn error(&self, error: &mysql_async::Error) -> RunError {
-        let address = self.address.to_string();
+        let (address, message) = (self.address.to_string(), error_code::describe_login(error));
         let is_denied = |code| error_code::is_login_rejected(code) || error_code::is_privilege_missing(code);
         if error_code::of(error).is_some_and(is_denied) {
-            RunError::AccessDenied { address, user: self.user.clone(), message: error.to_string() }
+            RunError::AccessDenied { address, user: self.user.clone(), message }
         } else {
-            RunError::ServerUnreachable { address, message: error.to_string() }
+            RunError::ServerUnreachable { address, message }
         }
     }
 }
