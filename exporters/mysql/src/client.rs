@@ -34,8 +34,17 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
 
 /// The first statement of a connection: it keeps the exporter's statements out of the slow query log, and every server
-/// accepts it.
-const NO_SLOW_LOG_STATEMENT: &str = "SET long_query_time=31536000";
+/// accepts it. With a global `max_join_size`, a server rejects even [`VERSION_STATEMENT`] without `sql_big_selects`.
+const FIRST_STATEMENT: &str = "SET long_query_time=31536000, sql_big_selects=1";
+
+/// Global values that would change the answers. With `autocommit=0`, a kept connection would hold one transaction open:
+/// it would read old rows, block DDL, and never commit the canary.
+const PINNED_SETTINGS: [&str; 4] = [
+    "autocommit=1",
+    "character_set_results=utf8mb4",
+    "group_concat_max_len=1024",
+    "sql_select_limit=18446744073709551615",
+];
 
 /// Time limits of one scrape's statements: ours and the server's.
 #[derive(Clone, Copy, Debug)]
@@ -301,6 +310,7 @@ fn session_settings(version: Version, wanted: &ConnectionSettings, statement_sec
         // The server closes a connection that is no longer used.
         format!("wait_timeout={}", SERVER_IDLE_LIMIT.as_secs()),
     ];
+    settings.extend(PINNED_SETTINGS.map(str::to_owned));
     // Neither an ALTER TABLE nor a lock on the canary's row may block the scrape.
     if let Some(seconds) = wanted.lock_wait_timeout() {
         settings.extend(["lock_wait_timeout", "innodb_lock_wait_timeout"].map(|name| format!("{name}={seconds}")));
@@ -315,6 +325,23 @@ fn session_settings(version: Version, wanted: &ConnectionSettings, statement_sec
         settings.push(format!("max_execution_time={}", statement_seconds.saturating_mul(1000)));
     }
     settings
+}
+
+/// Runs a statement and reads its answer. The driver's own conversions panic on an unexpected row, and quote it.
+async fn read(conn: &mut Conn, statement: &str) -> mysql_async::Result<Result<Rows, TooLarge>> {
+    let mut result = conn.query_iter(statement).await?;
+    let mut rows = Rows::new(result.columns_ref().iter().map(|column| column.name_str().into_owned()));
+    while let Some(row) = result.next().await? {
+        let cells = (0..row.len()).map(|column| match row.as_ref(column) {
+            // In the text protocol every value is NULL or bytes.
+            Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
+            _ => None,
+        });
+        if let Err(too_large) = rows.push(cells) {
+            return Ok(Err(too_large));
+        }
+    }
+    Ok(Ok(rows))
 }
 
 /// Closes a connection with a quit packet; without it the server logs an aborted connection. Best effort: one write
@@ -347,13 +374,15 @@ impl Lease {
             return Ok(());
         }
         if connection.statement_seconds.is_none() {
-            match connection.conn.query_drop(NO_SLOW_LOG_STATEMENT).await {
+            match connection.conn.query_drop(FIRST_STATEMENT).await {
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => debug!(target = %self.client.name, NO_SLOW_LOG_STATEMENT, %error, "setting refused"),
+                Err(error) => {
+                    debug!(target = %self.client.name, FIRST_STATEMENT, error = error_code::describe(&error), "setting refused")
+                }
                 Ok(()) => {}
             }
-            let row: Option<(String, String)> = connection.conn.query_first(VERSION_STATEMENT).await?;
-            connection.version = Version::parse(&row.map(|(_, version)| version).unwrap_or_default());
+            let rows = read(&mut connection.conn, VERSION_STATEMENT).await?.unwrap_or_default();
+            connection.version = Version::parse(rows.lookup("version").unwrap_or_default());
         }
         let settings = session_settings(connection.version, &self.client.settings, statement_seconds);
         match connection.conn.query_drop(format!("SET {}", settings.join(", "))).await {
@@ -362,7 +391,9 @@ impl Lease {
                 for setting in settings {
                     match connection.conn.query_drop(format!("SET {setting}")).await {
                         Err(error) if error.is_fatal() => return Err(error),
-                        Err(error) => debug!(target = %self.client.name, setting, %error, "setting refused"),
+                        Err(error) => {
+                            debug!(target = %self.client.name, setting, error = error_code::describe(&error), "setting refused")
+                        }
                         Ok(()) => {}
                     }
                 }
@@ -375,19 +406,7 @@ impl Lease {
 
     async fn read(&mut self, statement: &str) -> mysql_async::Result<Result<Rows, TooLarge>> {
         let Some(connection) = &mut self.connection else { return Ok(Ok(Rows::default())) };
-        let mut result = connection.conn.query_iter(statement).await?;
-        let mut rows = Rows::new(result.columns_ref().iter().map(|column| column.name_str().into_owned()));
-        while let Some(row) = result.next().await? {
-            let cells = (0..row.len()).map(|column| match row.as_ref(column) {
-                // In the text protocol every value is NULL or bytes.
-                Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
-                _ => None,
-            });
-            if let Err(too_large) = rows.push(cells) {
-                return Ok(Err(too_large));
-            }
-        }
-        Ok(Ok(rows))
+        read(&mut connection.conn, statement).await
     }
 
     /// Whether the answer lacks tables that others locked for longer than `lock_wait_timeout`: the server only warns.
@@ -396,8 +415,8 @@ impl Lease {
         if connection.conn.get_warnings() == 0 {
             return Ok(false);
         }
-        let warnings: Vec<(String, u16, String)> = connection.conn.query("SHOW WARNINGS").await?;
-        Ok(warnings.iter().any(|(_, code, _)| *code == error_code::LOCK_WAIT_TIMEOUT))
+        let warnings = read(&mut connection.conn, "SHOW WARNINGS").await?.unwrap_or_default();
+        Ok(warnings.iter().any(|row| row.number(1) == Some(f64::from(error_code::LOCK_WAIT_TIMEOUT))))
     }
 
     /// Keeps the connection for the next statement; its last answer was read completely.
@@ -443,8 +462,10 @@ mod tests {
             ("", None),
         ] {
             let settings = session_settings(Version::parse(version), &ConnectionSettings::from_flags(&[]), 10);
-            assert_eq!(settings.get(1).map(String::as_str), Some("lock_wait_timeout=2"));
-            assert_eq!(settings.get(3).map(String::as_str), limit, "{version}");
+            assert_eq!(settings[1..=PINNED_SETTINGS.len()], PINNED_SETTINGS);
+            let rest = &settings[PINNED_SETTINGS.len() + 1..];
+            assert_eq!(rest.first().map(String::as_str), Some("lock_wait_timeout=2"));
+            assert_eq!(rest.get(2).map(String::as_str), limit, "{version}");
         }
     }
 
@@ -452,7 +473,7 @@ mod tests {
     fn the_peers_flags_set_the_peers_variables() {
         let set = |flags: &[&str]| {
             let version = Version::parse("10.11.6-MariaDB");
-            session_settings(version, &ConnectionSettings::from_flags(flags), 10)[1..].join(" ")
+            session_settings(version, &ConnectionSettings::from_flags(flags), 10)[PINNED_SETTINGS.len() + 1..].join(" ")
         };
         let limit = "max_statement_time=10";
         let waits = |seconds| format!("lock_wait_timeout={seconds} innodb_lock_wait_timeout={seconds}");

@@ -1,4 +1,5 @@
-//! Errors of the exporter. Each text says what failed, on which target, and what to do; none contains a secret.
+//! Errors of the exporter. Each text says what failed, on which target, and what to do. None contains a secret, or the
+//! server's message about a statement, which can quote a row.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,12 +17,19 @@ pub(crate) enum Error {
     )]
     LoginRejected { address: String, user: String, reason: String },
     #[error(
-        "{address} has no connection left ({reason}): raise max_connections, or find the clients that use them with SHOW \
-         PROCESSLIST"
+        "{address} has no connection left ({reason}): raise max_connections or the account's MAX_USER_CONNECTIONS, or find \
+         the clients that use them with SHOW PROCESSLIST"
     )]
     NoConnectionLeft { address: String, reason: String },
     #[error("cannot connect to {address} ({reason}): check that the server runs and listens there")]
     Connect { address: String, reason: String },
+    #[error(
+        "{address} is in offline mode ({reason}), in which only administrators can connect: Group Replication sets it on a \
+         member that leaves on an error; check its error log and offline_mode"
+    )]
+    Offline { address: String, reason: String },
+    #[error("{address} ends the session ({reason}): its error log has the message")]
+    SessionRejected { address: String, reason: String },
     #[error(
         "{address} requires an authentication method for user {user:?} that the exporter does not support ({reason}): use \
          caching_sha2_password, mysql_native_password, ed25519 or parsec; cleartext needs enable-cleartext-plugin in \
@@ -53,7 +61,7 @@ pub(crate) enum Error {
         short(statement)
     )]
     NotAllowed { address: String, statement: Cow<'static, str>, reason: String },
-    #[error("{} on {address}: {reason}", short(statement))]
+    #[error("{} on {address}: {reason}{}", short(statement), hint(*code))]
     Statement { address: String, statement: Cow<'static, str>, code: Option<u16>, reason: String },
     #[error("the answer of {address} to {} exceeds {limit} bytes; it was discarded", short(statement))]
     TooLarge { address: String, statement: Cow<'static, str>, limit: usize },
@@ -61,14 +69,16 @@ pub(crate) enum Error {
 
 impl Error {
     pub(crate) fn connecting(address: &str, user: &str, error: &mysql_async::Error) -> Self {
-        let (address, reason) = (address.to_owned(), reason(error));
+        let (address, reason) = (address.to_owned(), error_code::describe_login(error));
         match error_code::of(error) {
             Some(code) if error_code::is_login_rejected(code) => {
                 Self::LoginRejected { address, user: user.to_owned(), reason }
             }
             Some(code) if error_code::is_too_many_connections(code) => Self::NoConnectionLeft { address, reason },
             Some(error_code::SECURE_TRANSPORT_REQUIRED) => Self::Tls { address, reason },
-            _ => match error {
+            Some(code) if error_code::is_offline(code) => Self::Offline { address, reason },
+            Some(_) => Self::SessionRejected { address, reason },
+            None => match error {
                 mysql_async::Error::Driver(
                     DriverError::UnknownAuthPlugin { .. }
                     | DriverError::CleartextPluginDisabled
@@ -89,7 +99,7 @@ impl Error {
     }
 
     pub(crate) fn statement(address: &str, statement: Cow<'static, str>, error: &mysql_async::Error) -> Self {
-        let (address, reason) = (address.to_owned(), reason(error));
+        let (address, reason) = (address.to_owned(), error_code::describe(error));
         match error_code::of(error) {
             Some(code) if error_code::is_privilege_missing(code) => Self::NotAllowed { address, statement, reason },
             code => Self::Statement { address, statement, code, reason },
@@ -119,14 +129,15 @@ fn is_tls(error: &mysql_async::Error) -> bool {
     }
 }
 
-/// mysql_async's own texts wrap each other ("Input/output error: Input/output error: …").
-fn reason(error: &mysql_async::Error) -> String {
-    match error {
-        mysql_async::Error::Server(error) => format!("error {}: {}", error.code, error.message),
-        mysql_async::Error::Io(IoError::Io(error)) => error.to_string(),
-        mysql_async::Error::Io(error) => error.to_string(),
-        mysql_async::Error::Driver(error) => error.to_string(),
-        error => error.to_string(),
+/// What the error means, or where the message is that [`error_code::describe`] leaves out.
+fn hint(code: Option<u16>) -> &'static str {
+    match code {
+        Some(error_code::LOCK_WAIT_TIMEOUT) => "; another session holds a lock on the row or the table",
+        Some(error_code::OPTION_PREVENTS_STATEMENT) => "; the server runs with read_only or super_read_only",
+        Some(error_code::DISK_FULL | error_code::RECORD_FILE_FULL) => "; a disk or a tablespace is full",
+        Some(error_code::UNKNOWN_COM_ERROR) => "; a Galera node outside the primary component refuses statements",
+        Some(_) => "; run the statement as the exporter's user for the server's message",
+        None => "",
     }
 }
 
