@@ -66,7 +66,15 @@ async fn a_healthy_server() {
         // MySQL makes itself a certificate of ten years.
         let certificate = check(&exporter, "certificate").await;
         assert_eq!(certificate.is_some_and(|(status, _)| status == "ok"), flavour == Flavour::MySql);
-        for absent in ["replication", "errant_transactions", "canary_write", "table_cache", "temp_tables"] {
+        for absent in [
+            "replication",
+            "errant_transactions",
+            "canary_write",
+            "galera",
+            "group_replication",
+            "table_cache",
+            "temp_tables",
+        ] {
             assert_eq!(check(&exporter, absent).await, None, "{flavour:?}: {absent}");
         }
         page.expect("mysql_health_status", &[("status", "healthy")], 1.0).unwrap();
@@ -159,7 +167,10 @@ async fn a_canary_is_written() {
         // Reads go on, writes don't.
         db.sql("SET GLOBAL read_only=ON").unwrap();
         let reason = until(&exporters[0], "canary_write", "fail").await;
-        assert!(reason.contains("read-only"), "{flavour:?}: {reason}");
+        assert!(
+            reason.contains("error 1290 (ER_OPTION_PREVENTS_STATEMENT); the server runs with read_only"),
+            "{flavour:?}: {reason}"
+        );
         let report = mysql::health(&exporters[0]).await.unwrap();
         assert_eq!(report["status"], "down");
         db.sql("SET GLOBAL read_only=OFF").unwrap();
@@ -170,9 +181,63 @@ async fn a_canary_is_written() {
         holder.query_drop("BEGIN").await.unwrap();
         holder.query_drop("SELECT * FROM mysql_exporter.canary FOR UPDATE").await.unwrap();
         let reason = until(&exporters[0], "canary_write", "fail").await;
-        assert!(reason.contains("Lock wait timeout"), "{flavour:?}: {reason}");
+        assert!(reason.contains("error 1205 (ER_LOCK_WAIT_TIMEOUT); another session holds"), "{flavour:?}: {reason}");
         holder.query_drop("ROLLBACK").await.unwrap();
         until(&exporters[0], "canary_write", "ok").await;
+    }
+}
+
+/// A trigger's message can quote the row of a user.
+#[tokio::test]
+async fn a_statements_error_quotes_no_row() {
+    const ROW: &str = "patient@example.org";
+    for flavour in FLAVOURS {
+        let db = server(flavour, &[]).await;
+        db.sql(&grants("CREATE TABLE mysql_exporter.canary").unwrap()).unwrap();
+        // With the code of a denied privilege, whose own message would name no row.
+        for code in [1644, 1142] {
+            db.sql(&format!(
+                "DROP TRIGGER IF EXISTS mysql_exporter.reject; CREATE TRIGGER mysql_exporter.reject BEFORE INSERT ON mysql_exporter.canary FOR EACH ROW \
+                 SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'Duplicate entry {ROW}'"
+            ))
+            .unwrap();
+            let exporter = exporter(&db, &["--collector.canary", "--log.level=debug"]).await;
+            let reason = until(&exporter, "canary_write", "fail").await;
+            assert!(reason.contains(&format!("error {code} (ER_")), "{flavour:?}: {reason}");
+            assert_eq!(mysql::places_with(&exporter, ROW).await.unwrap(), [""; 0], "{flavour:?}");
+            let told = db.sql("INSERT INTO mysql_exporter.canary VALUES (1, NOW())").unwrap_err().to_string();
+            assert!(told.contains(ROW), "{told}");
+        }
+    }
+}
+
+/// The exporter's sessions are its own, whatever the server's global values are.
+#[tokio::test]
+async fn global_settings_do_not_change_the_sessions() {
+    for flavour in FLAVOURS {
+        let db = server(flavour, &[]).await;
+        db.sql(&grants("CREATE TABLE mysql_exporter.canary").unwrap()).unwrap();
+        db.sql(
+            "SET NAMES utf8mb4; CREATE DATABASE `日本語`; CREATE TABLE `日本語`.t (id INT); \
+             GRANT SELECT ON `日本語`.* TO exporter@'127.0.0.1'; SET GLOBAL init_connect='SET NAMES latin1'",
+        )
+        .unwrap();
+        db.sql(
+            "SET GLOBAL autocommit=0; SET GLOBAL sql_select_limit=1; SET GLOBAL group_concat_max_len=4; \
+             SET GLOBAL sql_big_selects=0; SET GLOBAL max_join_size=1",
+        )
+        .unwrap();
+        let exporter = exporter(&db, &["--collector.canary", "--collect.info_schema.tables"]).await;
+        let page = scrape(&exporter).await.unwrap();
+        assert!(mysql::failed(&page).is_empty(), "{flavour:?}: {:?}", mysql::failed(&page));
+        until(&exporter, "canary_write", "ok").await;
+        let count = |from: &str| db.sql(&format!("SET sql_big_selects=1; SELECT COUNT(*) FROM {from}")).unwrap();
+        assert_eq!(count("mysql_exporter.canary").trim(), "1", "{flavour:?}");
+        let open = "information_schema.innodb_trx JOIN information_schema.processlist ON id = trx_mysql_thread_id \
+                    WHERE user = 'exporter'";
+        assert_eq!(count(open).trim(), "0", "{flavour:?}");
+        let tables = page.matching("mysql_info_schema_table_rows", &[("schema", "日本語")]);
+        assert_eq!(tables.len(), 1, "{flavour:?}");
     }
 }
 

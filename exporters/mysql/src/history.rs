@@ -22,16 +22,19 @@ pub(crate) struct StatusSample {
     pub(crate) opened_tables: f64,
     pub(crate) temp_tables: f64,
     pub(crate) temp_tables_on_disk: f64,
+    /// Seconds for which Galera's flow control has paused replication; 0 without Galera.
+    pub(crate) flow_control_paused: f64,
 }
 
 /// What changed over the window, per second.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Trend {
     /// The slope of the least-squares line: one peak hardly changes it.
     pub(crate) connections: f64,
     pub(crate) opened_tables: f64,
     pub(crate) temp_tables: f64,
     pub(crate) temp_tables_on_disk: f64,
+    pub(crate) flow_control_paused: f64,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +76,7 @@ impl History {
             opened_tables: rate(|sample| sample.opened_tables),
             temp_tables: rate(|sample| sample.temp_tables),
             temp_tables_on_disk: rate(|sample| sample.temp_tables_on_disk),
+            flow_control_paused: rate(|sample| sample.flow_control_paused),
         })
     }
 
@@ -120,6 +124,7 @@ mod tests {
             opened_tables: 2.0 * seconds,
             temp_tables: 10.0 * seconds,
             temp_tables_on_disk: 5.0 * seconds,
+            flow_control_paused: 0.25 * seconds,
         }
     }
 
@@ -137,7 +142,13 @@ mod tests {
     fn a_trend_needs_a_minute() {
         let start = Instant::now();
         assert_eq!(run(&History::default(), start, &[1.0; 6]), None);
-        let expected = Trend { connections: 0.0, opened_tables: 2.0, temp_tables: 10.0, temp_tables_on_disk: 5.0 };
+        let expected = Trend {
+            connections: 0.0,
+            opened_tables: 2.0,
+            temp_tables: 10.0,
+            temp_tables_on_disk: 5.0,
+            flow_control_paused: 0.25,
+        };
         assert_eq!(run(&History::default(), start, &[1.0; 7]), Some(expected));
         let growing: Vec<f64> = (0..7).map(|i| f64::from(i) * 3.0).collect();
         assert!((run(&History::default(), start, &growing).unwrap().connections - 0.3).abs() < 1e-9);

@@ -18,6 +18,21 @@ pub(crate) fn status_statement(version: Version) -> &'static str {
     }
 }
 
+/// A group has at most nine members.
+pub(crate) const GROUP_MEMBERS_STATEMENT: &str = "SELECT * FROM performance_schema.replication_group_members LIMIT 9";
+
+/// Whether the server is a member of a replication group, active or not (MySQL's Group Replication).
+pub(crate) fn is_group_configured(variables: &Rows) -> bool {
+    variables.lookup("group_replication_group_name").is_some_and(|name| !name.is_empty())
+}
+
+/// Whether the members of the server's replication group keep it read-only. A write there would fail by intent, or
+/// because the member left its group.
+pub(crate) fn is_read_only_in_group(variables: &Rows) -> bool {
+    is_group_configured(variables)
+        && variables.lookup("super_read_only").is_some_and(|state| state.eq_ignore_ascii_case("ON"))
+}
+
 /// Replication from one server: a row of the status.
 #[derive(Clone, Copy)]
 pub(crate) struct Channel<'a>(Row<'a>);

@@ -82,6 +82,14 @@ impl Session {
         shared(&self.replication, timed(self.query(replication::status_statement(self.version)))).await
     }
 
+    /// The members of this server's replication group; `None` if it belongs to no group.
+    pub(crate) async fn group_members(&self, variables: &Rows) -> Option<Result<Rows, Error>> {
+        if !replication::is_group_configured(variables) {
+            return None;
+        }
+        Some(self.query(replication::GROUP_MEMBERS_STATEMENT).await)
+    }
+
     pub(crate) async fn query(&self, statement: impl Into<Cow<'static, str>>) -> Result<Rows, Error> {
         self.client.query(statement.into(), self.limits).await
     }

@@ -92,6 +92,20 @@ pub async fn health(exporter: &RunningProgram) -> Result<serde_json::Value, Erro
     Ok(http::get(&exporter.url("/health")).await?.json())
 }
 
+/// Where the exporter shows this text: in its health report, on its pages, to a probe, in its log.
+pub async fn places_with(exporter: &RunningProgram, text: &str) -> Result<Vec<&'static str>, Error> {
+    let mut places = Vec::new();
+    for path in ["/health", "/metrics", "/"] {
+        if http::get(&exporter.url(path)).await?.text().contains(text) {
+            places.push(path);
+        }
+    }
+    if exporter.log().contains(text) {
+        places.push("log");
+    }
+    Ok(places)
+}
+
 /// What a check says of itself; empty if there is no such check.
 pub fn reason(report: &serde_json::Value, check: &str) -> String {
     let checks = report["checks"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! A write that proves that the server accepts writes: with a full disk or a hanging lock, reads still succeed. A
-//! replica only reads the replicated row, as a write there would be an errant transaction.
+//! replica only reads the replicated row, as a write there would be an errant transaction. A secondary of a replication
+//! group does so too, as it rejects writes by intent.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Instant;
@@ -8,6 +9,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use exporter_toolkit::flags::positive;
 use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Families, async_trait};
 
+use crate::replication::is_read_only_in_group;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::sql::table_name;
@@ -25,8 +27,8 @@ const NEWEST: Desc = Desc::gauge(
 
 const CANARY_WRITE: CheckDef = CheckDef {
     name: "canary_write",
-    help: "Whether the server accepts a write, and how fast (--health.write-warn). Absent unless the collector canary is on, and \
-           on a replica.",
+    help: "Whether the server accepts a write, and how fast (--health.write-warn). Absent unless the collector canary is on, on a \
+           replica and on a read-only member of a replication group.",
     essential: true,
 };
 
@@ -99,7 +101,8 @@ impl Collector<Session> for Canary {
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         let table = &self.options.table;
-        if session.replication().await?.rows.is_empty() {
+        let is_read_only = is_read_only_in_group(&session.variables().await?.rows);
+        if session.replication().await?.rows.is_empty() && !is_read_only {
             let started = Instant::now();
             // A rejected write is an error here; a hanging one ends at the deadline.
             if let Err(error) = session.query(write_statement(table, slot())).await {

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn trend(opened_tables: f64, temp_tables: f64, temp_tables_on_disk: f64) -> Option<Trend> {
-        Some(Trend { connections: 0.0, opened_tables, temp_tables, temp_tables_on_disk })
+        Some(Trend { opened_tables, temp_tables, temp_tables_on_disk, ..Trend::default() })
     }
 
     #[test]

@@ -62,12 +62,7 @@ mod tests {
         find(
             &Rows::pairs(&[("Threads_connected", connected)]),
             &Rows::pairs(&[("max_connections", max)]),
-            growth.map(|connections| Trend {
-                connections,
-                opened_tables: 0.0,
-                temp_tables: 0.0,
-                temp_tables_on_disk: 0.0,
-            }),
+            growth.map(|connections| Trend { connections, ..Trend::default() }),
             defaults(),
         )
     }

@@ -4,6 +4,8 @@
 mod caches;
 mod certificate;
 mod connections;
+mod galera;
+mod group;
 mod replication;
 
 use exporter_toolkit::flags::positive;
@@ -14,9 +16,11 @@ use tokio::time::Instant;
 use self::caches::{TABLE_CACHE, TEMP_TABLES};
 use self::certificate::CERTIFICATE;
 use self::connections::CONNECTIONS;
+use self::galera::GALERA;
+use self::group::{GROUP_REPLICATION, Role};
 use self::replication::{ERRANT_TRANSACTIONS, READ_ONLY, REPLICATION};
 use crate::history::StatusSample;
-use crate::replication::{channels, own_transactions};
+use crate::replication::{channels, own_transactions, status_statement};
 use crate::rows::Rows;
 use crate::session::{Answer, Session};
 
@@ -41,6 +45,9 @@ pub(super) struct Thresholds {
     replication: replication::Thresholds,
 
     #[command(flatten)]
+    galera: galera::Thresholds,
+
+    #[command(flatten)]
     caches: caches::Thresholds,
 
     #[command(flatten)]
@@ -63,6 +70,8 @@ impl HealthChecks for Health {
         &REPLICATION,
         &ERRANT_TRANSACTIONS,
         &READ_ONLY,
+        &GALERA,
+        &GROUP_REPLICATION,
         &TABLE_CACHE,
         &TEMP_TABLES,
         &CERTIFICATE,
@@ -83,12 +92,22 @@ impl HealthChecks for Health {
             let (status, variables) = (&status.rows, &variables.rows);
             let trend = sample(status).and_then(|sample| session.history().trend(Instant::now(), sample));
             out.finding(&CONNECTIONS, connections::find(status, variables, trend, thresholds.connections));
+            out.finding(&GALERA, galera::find(status, variables, trend, thresholds.galera));
             out.finding(&TABLE_CACHE, caches::table_cache(status, variables, trend, thresholds.caches));
             out.finding(&TEMP_TABLES, caches::temp_tables(trend, thresholds.caches));
         }
+        let mut role = Role::Unknown;
+        if let Ok(variables) = &variables {
+            let members = session.group_members(&variables.rows).await;
+            let server_uuid = variables.rows.lookup("server_uuid").unwrap_or_default();
+            let finding;
+            (role, finding) = group::find(members.as_ref().map(Result::as_ref), server_uuid);
+            out.finding(&GROUP_REPLICATION, finding);
+        }
         if let Ok(replication) = &replication {
-            let findings =
-                channels(&replication.rows).map(|channel| replication::find(channel, thresholds.replication));
+            let statement = status_statement(session.version());
+            let findings = channels(&replication.rows)
+                .map(|channel| replication::find(channel, statement, thresholds.replication));
             out.finding(&REPLICATION, findings.max_by_key(|(status, _)| *status));
             if let Ok(variables) = &variables {
                 let own = own_transactions(&replication.rows, &variables.rows);
@@ -97,7 +116,7 @@ impl HealthChecks for Health {
                     .zip(new)
                     .map(|(own, new)| replication::own_transactions(own, new, session.version().is_mariadb()));
                 out.finding(&ERRANT_TRANSACTIONS, errant);
-                out.finding(&READ_ONLY, replication::read_only(&variables.rows, !replication.rows.is_empty()));
+                out.finding(&READ_ONLY, replication::read_only(&variables.rows, !replication.rows.is_empty(), role));
             }
         }
         status.and(variables).and(replication)?;
@@ -113,6 +132,7 @@ fn sample(status: &Rows) -> Option<StatusSample> {
         opened_tables: number("opened_tables")?,
         temp_tables: number("created_tmp_tables")?,
         temp_tables_on_disk: number("created_tmp_disk_tables")?,
+        flow_control_paused: number("wsrep_flow_control_paused_ns").unwrap_or_default() / 1e9,
     })
 }
 

@@ -2,7 +2,9 @@
 
 use exporter_toolkit::flags::positive;
 use exporter_toolkit::{CheckDef, CheckStatus, Finding};
+use mysql_kit::error_code::Code;
 
+use super::group::Role;
 use crate::replication::Channel;
 use crate::rows::Rows;
 
@@ -37,19 +39,20 @@ pub(super) struct Thresholds {
     lag_fail: f64,
 }
 
-/// Maximum length of a replica's last error, which can contain a whole statement. MySQL's reference to the worker's
-/// error has about 350.
-const MAX_ERROR_CHARS: usize = 400;
-
-pub(super) fn find(channel: Channel<'_>, thresholds: Thresholds) -> Finding {
+/// `statement` shows the channel on the server. The error's own text quotes the failed statement and its row, so only
+/// its code is reported.
+pub(super) fn find(channel: Channel<'_>, statement: &str, thresholds: Thresholds) -> Finding {
     let source = channel.source();
-    for (thread, state, error) in
-        [("I/O", "slave_io_running", "last_io_error"), ("SQL", "slave_sql_running", "last_sql_error")]
-    {
+    for (thread, state, code, text) in [
+        ("I/O", "slave_io_running", "last_io_errno", "Last_IO_Error"),
+        ("SQL", "slave_sql_running", "last_sql_errno", "Last_SQL_Error"),
+    ] {
         let state = channel.get(state).unwrap_or("unknown");
         if !state.eq_ignore_ascii_case("yes") {
-            let error = channel.get(error).filter(|error| !error.is_empty()).unwrap_or("no error reported");
-            let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
+            let error = match channel.get(code).and_then(|code| code.parse().ok()).filter(|code| *code > 0) {
+                Some(code) => format!("{}; {statement} on the server has the message ({text})", Code(code)),
+                None => "no error reported".to_owned(),
+            };
             return (
                 CheckStatus::Fail,
                 format!("replication from {source}: {thread} thread is in state {state}: {error}"),
@@ -83,15 +86,35 @@ pub(super) fn own_transactions(own: f64, new: f64, is_mariadb: bool) -> Finding 
     (CheckStatus::Ok, reason)
 }
 
-pub(super) fn read_only(variables: &Rows, is_replica: bool) -> Option<Finding> {
+/// `None` also for a member of a replication group whose role is unknown: it may be read-only by intent.
+pub(super) fn read_only(variables: &Rows, is_replica: bool, role: Role) -> Option<Finding> {
     let state = variables.lookup("read_only")?;
-    let is_off = state.eq_ignore_ascii_case("OFF") || state == "0";
-    // In a replication group, the members elect the writer; the replication status does not show the group.
-    let group = variables.lookup("group_replication_group_name").unwrap_or_default();
-    Some(match (is_off, is_replica || !group.is_empty()) {
-        (true, _) => (CheckStatus::Ok, "server accepts writes (read_only=OFF)".to_owned()),
-        (false, true) => (CheckStatus::Ok, format!("replica is read-only (read_only={state})")),
-        (false, false) => (
+    if state.eq_ignore_ascii_case("OFF") || state == "0" {
+        return Some((CheckStatus::Ok, "server accepts writes (read_only=OFF)".to_owned()));
+    }
+    Some(match role {
+        Role::Secondary => {
+            (CheckStatus::Ok, format!("secondary of a replication group is read-only (read_only={state})"))
+        }
+        Role::Unknown => return None,
+        Role::Outside => (
+            CheckStatus::Warn,
+            format!(
+                "server is read-only (read_only={state}) because it is not an active member of its replication group, so \
+                 writes fail: see group_replication"
+            ),
+        ),
+        Role::Primary | Role::NotConfigured if is_replica => {
+            (CheckStatus::Ok, format!("replica is read-only (read_only={state})"))
+        }
+        Role::Primary => (
+            CheckStatus::Warn,
+            format!(
+                "server is read-only (read_only={state}) but the primary of its replication group, so writes fail: SET GLOBAL \
+                 read_only=OFF"
+            ),
+        ),
+        Role::NotConfigured => (
             CheckStatus::Warn,
             format!(
                 "server is read-only (read_only={state}) but not a replica, so writes fail: SET GLOBAL read_only=OFF, or \
@@ -112,7 +135,7 @@ mod tests {
     fn replica(cells: &[(&str, Option<&str>)]) -> Finding {
         let mut rows = Rows::new(cells.iter().map(|(column, _)| (*column).to_owned()));
         rows.push(cells.iter().map(|(_, cell)| cell.map(str::as_bytes))).unwrap();
-        find(channels(&rows).next().unwrap(), defaults())
+        find(channels(&rows).next().unwrap(), "SHOW REPLICA STATUS", defaults())
     }
 
     #[test]
@@ -156,12 +179,16 @@ mod tests {
             ("Slave_IO_Running", Some("Connecting")),
             ("Slave_SQL_Running", Some("Yes")),
             ("Seconds_Behind_Master", None),
-            ("Last_IO_Error", Some(&"x".repeat(2 * MAX_ERROR_CHARS))),
+            ("Last_IO_Errno", Some("2003")),
+            ("Last_IO_Error", Some("error connecting to master")),
         ]);
         assert_eq!(status, Fail);
-        let expected = "replication from east (db2:3306): I/O thread is in state Connecting: ";
-        assert_eq!(reason, format!("{expected}{}", "x".repeat(MAX_ERROR_CHARS)));
-        let (status, reason) = replica(&[("Slave_IO_Running", Some("Yes")), ("Slave_SQL_Running", Some("No"))]);
+        let expected = "replication from east (db2:3306): I/O thread is in state Connecting: error 2003 \
+                        (CR_CONN_HOST_ERROR); SHOW REPLICA STATUS on the server has the message (Last_IO_Error)";
+        assert_eq!(reason, expected);
+        let stopped =
+            [("Slave_IO_Running", Some("Yes")), ("Slave_SQL_Running", Some("No")), ("Last_SQL_Errno", Some("0"))];
+        let (status, reason) = replica(&stopped);
         assert_eq!(status, Fail);
         assert!(reason.ends_with("SQL thread is in state No: no error reported"));
     }
@@ -179,13 +206,20 @@ mod tests {
 
     #[test]
     fn only_a_replica_may_be_read_only() {
-        let found = |state, is_replica| read_only(&Rows::pairs(&[("read_only", state)]), is_replica).unwrap().0;
-        assert_eq!(found("OFF", false), Ok);
-        assert_eq!(found("ON", true), Ok);
-        assert_eq!(found("ON", false), Warn);
-        assert_eq!(found("NO_LOCK", false), Warn);
-        let member = Rows::pairs(&[("read_only", "ON"), ("group_replication_group_name", "g")]);
-        assert_eq!(read_only(&member, false).unwrap().0, Ok);
-        assert_eq!(read_only(&Rows::pairs(&[]), false), None);
+        let found = |state, is_replica, role| {
+            read_only(&Rows::pairs(&[("read_only", state)]), is_replica, role).map(|(status, _)| status)
+        };
+        assert_eq!(found("OFF", false, Role::NotConfigured), Some(Ok));
+        assert_eq!(found("ON", true, Role::NotConfigured), Some(Ok));
+        assert_eq!(found("ON", false, Role::NotConfigured), Some(Warn));
+        assert_eq!(found("NO_LOCK", false, Role::NotConfigured), Some(Warn));
+        assert_eq!(found("ON", false, Role::Secondary), Some(Ok));
+        assert_eq!(found("ON", false, Role::Primary), Some(Warn));
+        // The primary of a group that replicates another group.
+        assert_eq!(found("ON", true, Role::Primary), Some(Ok));
+        assert_eq!(found("ON", true, Role::Outside), Some(Warn));
+        assert_eq!(found("ON", false, Role::Unknown), None);
+        assert_eq!(found("OFF", false, Role::Unknown), Some(Ok));
+        assert_eq!(read_only(&Rows::pairs(&[]), false, Role::NotConfigured), None);
     }
 }

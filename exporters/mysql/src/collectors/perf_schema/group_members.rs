@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
+use crate::replication::GROUP_MEMBERS_STATEMENT;
 use crate::rows::Rows;
 use crate::session::Session;
 
-/// The first version with group replication. A group has at most nine members.
+/// The first version with group replication.
 const MYSQL_SINCE: (u16, u16, u16) = (5, 7, 17);
-const STATEMENT: &str = "SELECT * FROM performance_schema.replication_group_members LIMIT 9";
 
 /// The labels of MySQL 8.0.27 and later.
 const MEMBER: Desc = Desc::info(
@@ -53,7 +53,7 @@ impl Collector<Session> for GroupMembers {
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         if session.version().is_mysql_since(MYSQL_SINCE) {
-            write(&session.query_if_table_exists(STATEMENT).await?, out);
+            write(&session.query_if_table_exists(GROUP_MEMBERS_STATEMENT).await?, out);
         }
         Ok(())
     }
