@@ -130,6 +130,51 @@ async fn disabled_features_are_not_errors_and_databases_can_be_chosen() {
     assert!(page.matching("mysql_info_schema_table_rows", &[("schema", "other")]).is_empty());
 }
 
+#[tokio::test]
+async fn clients_are_counted_by_ipv6_address() {
+    for flavour in [Flavour::MariaDb, Flavour::MariaDb11, Flavour::MySql] {
+        let db = mysql::server(flavour, &["--bind-address=*"]).await.unwrap();
+        db.sql("CREATE USER client@'::1'; CREATE USER client@'127.0.0.1'").unwrap();
+        let mut clients = Vec::new();
+        for host in ["::1", "::1", "127.0.0.1"] {
+            let options = mysql_async::OptsBuilder::default()
+                .ip_or_hostname(host)
+                .tcp_port(db.address().port())
+                .user(Some("client"))
+                .prefer_socket(false);
+            clients.push(mysql_async::Conn::new(options).await.unwrap());
+        }
+        let exporter = mysql::exporter(db.address()).arg("--collect.info_schema.processlist").start().await.unwrap();
+        let page = mysql::scrape(&exporter).await.unwrap();
+        let by_host = |host| page.value("mysql_info_schema_processlist_processes_by_host", &[("client_host", host)]);
+        assert_eq!(by_host("::1").unwrap(), 2.0, "{flavour:?}");
+        assert!(by_host("127.0.0.1").unwrap() >= 1.0, "{flavour:?}");
+    }
+}
+
+/// Both timestamps are seconds since 1970, whatever the server's time zone is.
+#[tokio::test]
+async fn heartbeats_in_utc_do_not_depend_on_the_time_zone() {
+    for flavour in [Flavour::MariaDb, Flavour::MariaDb11, Flavour::MySql] {
+        let db = mysql::server(flavour, &["--default-time-zone=+02:00"]).await.unwrap();
+        db.sql(
+            "CREATE DATABASE heartbeat;
+             CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY);
+             INSERT INTO heartbeat.heartbeat VALUES ('2026-03-29T02:05:00.500000', 7)",
+        )
+        .unwrap();
+        db.sql("GRANT SELECT ON heartbeat.heartbeat TO exporter@'127.0.0.1'").unwrap();
+        let flags = ["--collect.heartbeat", "--collect.heartbeat.utc"];
+        let exporter = mysql::exporter(db.address()).args(flags).start().await.unwrap();
+        let page = mysql::scrape(&exporter).await.unwrap();
+        let value = |name| page.value(name, &[("server_id", "7")]).unwrap();
+        assert_eq!(value("mysql_heartbeat_stored_timestamp_seconds"), 1_774_749_900.5, "{flavour:?}");
+        let now = db.sql("SELECT UNIX_TIMESTAMP(NOW(6))").unwrap().trim().parse::<f64>().unwrap();
+        let age = now - value("mysql_heartbeat_now_timestamp_seconds");
+        assert!((0.0..60.0).contains(&age), "{flavour:?}: {age}");
+    }
+}
+
 /// The collectors of performance_schema, too.
 #[tokio::test]
 async fn every_collector_with_its_grants_on_mysql() {

@@ -43,7 +43,7 @@ pub(crate) enum Error {
     Tls { address: String, reason: String },
     #[error(
         "cannot begin TLS with {address} ({reason}): check tls-server-name and the files ssl-ca, ssl-cert and ssl-key in \
-         --config.my-cnf (PEM, X.509 version 3)"
+         --config.my-cnf (PEM, X.509 version 3, an unencrypted key)"
     )]
     Certificates { address: String, reason: String },
     #[error(
@@ -85,7 +85,9 @@ impl Error {
                     | DriverError::MysqlOldPasswordDisabled,
                 ) => Self::Plugin { address, user: user.to_owned(), reason },
                 // The cause is one of our own files, even if rustls names the peer's certificate.
-                mysql_async::Error::Io(IoError::Tls(_)) => Self::Certificates { address, reason },
+                mysql_async::Error::Io(IoError::Tls(_)) | mysql_async::Error::Driver(DriverError::NoKeyFound) => {
+                    Self::Certificates { address, reason }
+                }
                 // For a unix socket, it would be the socket that doesn't exist.
                 mysql_async::Error::Io(IoError::Io(error))
                     if error.kind() == std::io::ErrorKind::NotFound && !address.starts_with("unix://") =>

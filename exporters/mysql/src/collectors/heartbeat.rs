@@ -78,9 +78,14 @@ impl Collector<Session> for Heartbeat {
 
 /// One row per server that ever wrote a heartbeat; a table with more than a thousand rows is another one.
 fn statement(options: &Options) -> String {
-    let now = if options.utc { "UTC_TIMESTAMP(6)" } else { "NOW(6)" };
+    // UNIX_TIMESTAMP reads a text as local time, which has a gap and an hour twice where the time zone has summer time.
+    let [stored, now] = if options.utc {
+        ["ts", "UTC_TIMESTAMP(6)"].map(|time| format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {time}) / 1e6"))
+    } else {
+        ["ts", "NOW(6)"].map(|time| format!("UNIX_TIMESTAMP({time})"))
+    };
     format!(
-        "SELECT server_id, UNIX_TIMESTAMP(ts), UNIX_TIMESTAMP({now}) FROM {}.{} LIMIT 1000",
+        "SELECT server_id, {stored}, {now} FROM {}.{} LIMIT 1000",
         identifier(&options.database),
         identifier(&options.table)
     )
@@ -120,6 +125,6 @@ mod tests {
         let mut options = Options { database: "a`b".to_owned(), table: "t".to_owned(), utc: false };
         assert!(statement(&options).contains("UNIX_TIMESTAMP(NOW(6)) FROM `a``b`.`t` LIMIT"));
         options.utc = true;
-        assert!(statement(&options).contains("UNIX_TIMESTAMP(UTC_TIMESTAMP(6)) FROM"));
+        assert!(statement(&options).contains("'1970-01-01', UTC_TIMESTAMP(6)) / 1e6 FROM"));
     }
 }

@@ -98,8 +98,10 @@ impl Collector<Session> for Processlist {
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         let options = &self.options;
         // The server aggregates: 10,000 connections of an application's pool are a few rows.
+        // The port is after the last colon: an IPv6 address has more of them.
+        let host = "IF(LOCATE(':', host) > 0, LEFT(host, CHAR_LENGTH(host) - LOCATE(':', REVERSE(host))), host)";
         let statement = format!(
-            "SELECT user, SUBSTRING_INDEX(host, ':', 1), COALESCE(command, ''), COALESCE(state, ''), COUNT(*), SUM(time) \
+            "SELECT user, {host}, COALESCE(command, ''), COALESCE(state, ''), COUNT(*), SUM(time) \
              FROM information_schema.processlist WHERE id != CONNECTION_ID() AND time >= {} GROUP BY 1, 2, 3, 4",
             options.min_time
         );
