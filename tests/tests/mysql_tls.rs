@@ -228,7 +228,7 @@ async fn a_server_without_tls_and_one_that_demands_it() {
     let db = mysql::server(Flavour::MariaDb, &[]).await.unwrap();
     refused(&db, "tls=true\n", &["no TLS with", "does not have this capability"]).await;
     let db = mysql::server(Flavour::MySql, &["--require-secure-transport=ON"]).await.unwrap();
-    refused(&db, "", &["no TLS with", "insecure transport", "check tls"]).await;
+    refused(&db, "", &["no TLS with", "ER_SECURE_TRANSPORT_REQUIRED", "check tls"]).await;
     assert_eq!(login(&db, "tls=skip-verify\n", &[]).await, Ok(()));
 }
 

@@ -9,7 +9,7 @@ use crate::value::parse;
 
 pub(super) const CERTIFICATE: CheckDef = CheckDef {
     name: "certificate",
-    help: "Whether the server's TLS certificate expires soon (--health.certificate-warn, --health.certificate-fail). Absent \
+    help: "Whether the server's TLS certificate is valid, and expires soon (--health.certificate-warn, --health.certificate-fail). Absent \
            without a certificate; on MariaDB also if the exporter does not connect with TLS.",
     essential: false,
 };
@@ -31,7 +31,15 @@ const DAY: f64 = 86_400.0;
 /// `None` without a certificate.
 pub(super) fn find(status: &Rows, now: Timestamp, thresholds: Thresholds) -> Option<Finding> {
     let expiry = status.lookup("ssl_server_not_after")?;
-    let days = (parse(expiry)? - now.as_second() as f64) / DAY;
+    let days_until = |date| Some((parse(date)? - now.as_second() as f64) / DAY);
+    let days = days_until(expiry)?;
+    if let Some(start) = status.lookup("ssl_server_not_before")
+        && days_until(start).is_some_and(|days| days > 0.0)
+    {
+        let reason =
+            format!("the server's TLS certificate is not valid before {start}: clients that verify it cannot connect");
+        return Some((CheckStatus::Fail, reason));
+    }
     let status = if days < thresholds.certificate_fail {
         CheckStatus::Fail
     } else if days < thresholds.certificate_warn {
@@ -71,6 +79,13 @@ mod tests {
         let (status, reason) = found("Jul 31 12:00:00 2035 GMT").unwrap();
         assert_eq!(status, Fail);
         assert!(reason.contains("expired 1.0 days ago"), "{reason}");
+        let dates = [
+            ("Ssl_server_not_before", "Aug  2 12:00:00 2035 GMT"),
+            ("Ssl_server_not_after", "Aug  9 12:00:00 2036 GMT"),
+        ];
+        let (status, reason) = find(&Rows::pairs(&dates), now, defaults()).unwrap();
+        assert_eq!(status, Fail);
+        assert!(reason.contains("is not valid before Aug  2 12:00:00 2035 GMT"), "{reason}");
         // A server without TLS.
         assert_eq!(found(""), None);
         assert_eq!(find(&Rows::pairs(&[]), now, defaults()), None);
