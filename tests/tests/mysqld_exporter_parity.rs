@@ -78,6 +78,7 @@ const OURS_ONLY: &[(&str, &str)] = &[
     ("mysqld_exporter_config_last_reload_", "the peer declares them and never registers them"),
     ("mysql_exporter_scrapes_total", "the peer's last release with it is 0.14"),
     ("mysql_exporter_dropped_samples_total", "where the peer answers 500"),
+    ("mysql_exporter_log_lines_dropped_total", "the peer waits for its log"),
     ("mysql_exporter_collector_success{collector=collect.health}", "the peer has no health checks"),
     ("mysql_exporter_collector_duration_seconds{collector=collect.health}", "the peer has no health checks"),
     ("mysql_exporter_collector_success{collector=collect.transactions}", "the peer has no such collector"),
