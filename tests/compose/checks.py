@@ -363,7 +363,7 @@ def faults():
     )
     run(*up, cwd=COMPOSE)
     after = address()
-    check(after != before, f"api2 is made anew with another address: {before}, then {after}")
+    check(after != before, f"api2 is recreated with another address: {before}, then {after}")
     check(compose_all_up(), "HAProxy finds api2 at its new address")
     sessions = servers()["api2"][1]
     under_load("all replicas serve", lambda: None, 2)

@@ -109,10 +109,11 @@ async fn exporter_as(redis: &Redis, user: &str, password: &str) -> RunningProgra
 #[tokio::test]
 async fn values_are_the_servers_with_no_more_than_the_readmes_permissions() {
     let redis = Redis::start_with(&[
+        // Far above what a busy machine makes of an ordinary command.
         "--latency-monitor-threshold",
-        "1",
+        "100",
         "--slowlog-log-slower-than",
-        "1000",
+        "100000",
         "--maxmemory",
         "256mb",
         "--databases",
@@ -122,7 +123,7 @@ async fn values_are_the_servers_with_no_more_than_the_readmes_permissions() {
     .unwrap();
     let mut admin = connect(&redis).await;
     ask::<()>(&mut admin, &format!("ACL SETUSER exporter on >sesame {PERMISSIONS}")).await;
-    for command in ["SET a 1", "SET b 2", "GET a", "GET none", "SET c 3 PX 10000000", "DEBUG SLEEP 0.02"] {
+    for command in ["SET a 1", "SET b 2", "GET a", "GET none", "SET c 3 PX 10000000", "DEBUG SLEEP 0.2"] {
         ask::<redis::Value>(&mut admin, command).await;
     }
     let wrong = redis::cmd("LPUSH").arg("a").arg(1).query_async::<()>(&mut admin).await;
@@ -168,7 +169,7 @@ async fn values_are_the_servers_with_no_more_than_the_readmes_permissions() {
     .unwrap();
     let slept = page.value("redis_last_slow_execution_duration_seconds", &[]).unwrap();
     let spike = page.value("redis_latency_spike_duration_seconds", &[("event_name", "command")]).unwrap();
-    assert!(slept >= 0.02 && spike >= 0.02, "{slept} {spike}");
+    assert!(slept >= 0.2 && spike >= 0.2, "{slept} {spike}");
     let started: f64 = page.value("redis_start_time_seconds", &[]).unwrap();
     let uptime: f64 = page.value("redis_uptime_in_seconds", &[]).unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();

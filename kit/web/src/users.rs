@@ -248,7 +248,10 @@ mod tests {
         let requests = futures::future::join_all(requests.iter().map(|header| users.access(Some(header))));
         let (answers, mine) = futures::future::join(requests, users.access(Some(&me))).await;
         assert_eq!(mine, Access::Granted);
-        assert_eq!(answers.iter().filter(|access| **access == Access::Busy).count(), 19);
+        // How many depends on the checks that end meanwhile. Without the bound it would be none.
+        let count = |wanted| answers.iter().filter(|access| **access == wanted).count();
+        let (busy, denied) = (count(Access::Busy), count(Access::Denied));
+        assert!(busy > 0 && denied > 0 && busy + denied == answers.len(), "{busy} busy, {denied} denied");
         assert_eq!(users.access(Some(&basic("me", "wrong"))).await, Access::Denied, "the queue is empty again");
     }
 
