@@ -32,6 +32,7 @@ declare -A needed=(
     [prometheus-node-exporter]=prometheus-node-exporter
     [setpriv]=util-linux
     [setsid]=util-linux
+    [socat]=socat
     [zstd]=zstd
 )
 # file: package. gcc only recommends the C library's headers.
