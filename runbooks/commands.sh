@@ -43,7 +43,7 @@ query() { promtool query instant "http://$(address prometheus)" "$1"; }
 health() { curl -sS -m 12 "http://$(address "$1")/health"; }
 # get SERVICE PATH: a page of the service, and its status.
 get() { curl -sS -m 12 -w '\n%{http_code}\n' "http://$(address "$1")$2"; }
-# firing [MATCHER...]: what Alertmanager has, the inhibited alerts included.
+# firing [--inhibited] [MATCHER...]: the alerts that Alertmanager has.
 firing() {
     if command -v amtool >/dev/null; then amtool --alertmanager.url="http://$(address alertmanager)" alert query "$@"
     else _compose exec -T alertmanager amtool --alertmanager.url=http://127.0.0.1:9093 alert query "$@"; fi

@@ -9,6 +9,8 @@ source "$here/../elasticsearch/request.sh"
 elasticsearch=${ELASTICSEARCH_URL:-http://elasticsearch:9200}
 alertmanager=${ALERTMANAGER_URL:-http://alertmanager:9093}
 every=${EVERY_SECONDS:-30}
+# Where a browser finds runbooks and dashboards, as in Prometheus' rules.
+links=${LINKS_URL:?must be set}
 # The healthcheck compares the age of this file with the length of a round.
 alive=${ALIVE_FILE:-/tmp/alive}
 
@@ -30,6 +32,7 @@ while :; do
     if active; then
         server "$alertmanager"
         body=$(<"$here/alert.json")
+        body=${body//@LINKS_URL@/$links}
         printf '%s' "${body/@ENDS_AT@/$(date -u -d "+$((every * 3)) seconds" +%FT%TZ)}" >"$scratch/alert"
         expect 200 POST /api/v2/alerts "$scratch/alert"
         [[ -n $firing ]] || log "medassist-5xx is active: Alertmanager has the alert"

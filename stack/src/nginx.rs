@@ -29,7 +29,13 @@ pub fn launch(layout: &Layout, ports: &Ports) -> Result<Launch, Error> {
         ("main.conf", "master_process off;\n".to_owned()),
         ("http.conf", format!("map \"\" $api {{ default 127.0.0.1:{}; }}\n", ports.api)),
         ("server.conf", format!("listen 127.0.0.1:{};\nroot \"{}\";\n", ports.page, source.join("html").display())),
-        ("status.conf", format!("listen 127.0.0.1:{};\n", ports.status)),
+        ("status.conf", format!("listen 127.0.0.1:{};\nroot \"{}\";\n", ports.status, layout.repository().display())),
+        // There is no Grafana: each dashboard has a static page.
+        (
+            "dashboards.conf",
+            "location ~ ^/d/(?<uid>[\\w-]+)$ {\n    default_type text/html;\n    try_files /grafana/pages/$uid.html =404;\n}\n"
+                .to_owned(),
+        ),
     ] {
         fs::write(environment.join(name), text).map_err(Error::file("cannot write", environment.join(name)))?;
     }

@@ -244,8 +244,12 @@ pub static SERVICES: &[Service] = &[
         launch: |service, layout| {
             let configuration = layout.config("prometheus/prometheus.yml");
             let launch = launch::prometheus(&configuration, &layout.data("prometheus"), service.port(layout))?;
-            // Weeks of this stack; a bound for one that is never taken down.
-            Ok(launch.arg("--storage.tsdb.retention.size=1GB"))
+            Ok(launch
+                // Weeks of this stack; a bound for one that is never taken down.
+                .arg("--storage.tsdb.retention.size=1GB")
+                // 3.x expands without it.
+                .arg("--enable-feature=expand-external-labels")
+                .env("LINKS_URL", format!("http://127.0.0.1:{}", layout.port(NGINX_STATUS))))
         },
         ready: |service, layout| service.http(layout, "/-/ready"),
         ..Service::BASE

@@ -170,6 +170,8 @@ def targets_are_up():
         flags["storage.tsdb.retention.time"] == "40d" and "exemplar-storage" in flags["enable-feature"],
         "Prometheus keeps 40 days, and exemplars",
     )
+    labels = json.loads(get(f"{PROMETHEUS}/api/v1/status/config"))["data"]["yaml"]
+    check(f"links: http://127.0.0.1:{os.environ['LINKS_PORT']}" in labels, "Prometheus has the address of the links", labels[:300])
     for what, expression in {
         "the five exporters read their services": (
             "mysql_up + on() redis_up + on() haproxy_up + on() nginx_up + on() backup_up == 5"
@@ -250,6 +252,16 @@ def front_door():
         response = connection.getresponse()
         response.read()
         check(response.status in (400, 404), f"{path} is not published", str(response.status))
+    links = http.client.HTTPConnection("127.0.0.1", int(os.environ["LINKS_PORT"]), timeout=10)
+    links.request("GET", "/runbooks/AllApiDown.md")
+    response = links.getresponse()
+    opens = response.read().startswith(b"# AllApiDown") and response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    check(opens, "the link of an alert opens its runbook", str(response.headers))
+    links.request("GET", "/d/medassist-overview")
+    response = links.getresponse()
+    response.read()
+    target = f"http://127.0.0.1:{os.environ['GRAFANA_PORT']}/d/medassist-overview"
+    check(response.headers["Location"] == target, "the link of an alert leads to Grafana's dashboard", str(response.headers))
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     body = json.dumps({"consultation_id": "c-trace", "amount_cents": 100, "currency": "EUR"}).encode()
     get(

@@ -77,7 +77,7 @@ class ForwardAlerts(unittest.TestCase):
         self.alive = self.sandbox.folder / "alive"
         return self.start("bash", str(COMPOSE / "kibana/forward-alerts.sh"), env=self.sandbox.environment(
             ELASTICSEARCH_URL=self.recorder.url, ALERTMANAGER_URL=self.alertmanager, ALIVE_FILE=str(self.alive),
-            **{"EVERY_SECONDS": "1", **variables}))
+            LINKS_URL="http://links.test", **{"EVERY_SECONDS": "1", **variables}))
 
     def alerts(self) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"{self.alertmanager}/api/v2/alerts", timeout=5) as answer:
@@ -91,7 +91,7 @@ class ForwardAlerts(unittest.TestCase):
         self.active = 1
         wait_for("the alert is in Alertmanager", lambda: len(self.alerts()) == 1)
         alert = self.alerts()[0]
-        expected = json.loads((COMPOSE / "kibana/alert.json").read_text())[0]
+        expected = json.loads((COMPOSE / "kibana/alert.json").read_text().replace("@LINKS_URL@", "http://links.test"))[0]
         self.assertEqual(alert["labels"], expected["labels"])
         self.assertEqual(alert["annotations"], expected["annotations"])
         # It outlives its own end of three rounds, because each round repeats it.
@@ -150,7 +150,10 @@ class ForwardAlerts(unittest.TestCase):
         route = subprocess.run(["amtool", "config", "routes", "test", f"--config.file={config}", *labels],
                                capture_output=True, text=True, check=True).stdout.strip()
         self.assertEqual(route, alert["labels"]["severity"])
-        self.assertTrue((ROOT / alert["annotations"]["runbook_url"]).is_file())
+        runbook = alert["annotations"]["runbook_url"].removeprefix("@LINKS_URL@/")
+        dashboard = alert["annotations"]["dashboard_url"].removeprefix("@LINKS_URL@/d/")
+        self.assertTrue((ROOT / runbook).is_file())
+        self.assertTrue((ROOT / f"grafana/dashboards/{dashboard}.json").is_file())
 
 
 if __name__ == "__main__":

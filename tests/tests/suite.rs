@@ -244,12 +244,31 @@ async fn one_replica_is_killed_under_load(stack: &Stack) {
     let told = "the API is told that api2 is down";
     eventually(90 * SECOND, told, async || stack.notified("ApiInstanceDown", "api2", "firing").await).await.unwrap();
     println!("ApiInstanceDown: {:.1?} after the kill, {good} requests and none failed", begin.elapsed());
+    the_links_of_an_alert_open(stack, "ApiInstanceDown").await;
 
     let begin = Instant::now();
     stack.must(&["start", "api2"]);
     let told = "the API is told that api2 is back";
     eventually(90 * SECOND, told, async || stack.notified("ApiInstanceDown", "api2", "resolved").await).await.unwrap();
     println!("resolved: {:.1?} after the start", begin.elapsed());
+}
+
+async fn the_links_of_an_alert_open(stack: &Stack, name: &str) {
+    let alerts = http::get(&stack.url("haproxy", "/api/alerts")).await.unwrap().json();
+    let alerts = alerts.as_array().or_else(|| alerts["alerts"].as_array()).unwrap();
+    let alert = alerts.iter().find(|alert| alert["labels"]["alertname"] == name).unwrap();
+    assert!(alert["labels"].get("links").is_none(), "{alert}");
+    let links = format!("http://127.0.0.1:{}", stack.layout.port(18001));
+    let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
+    assert_eq!(runbook, format!("{links}/runbooks/{name}.md"));
+    assert!(alert["annotations"]["dashboard_url"].as_str().unwrap().starts_with(&format!("{links}/d/medassist-")));
+    let page = http::get(runbook).await.unwrap();
+    assert_eq!((page.status, page.header("content-type")), (200, "text/plain; charset=utf-8"));
+    assert!(page.text().starts_with(&format!("# {name}\n")));
+    // Nothing else of the checkout is served.
+    for path in ["/README.md", "/runbooks/../README.md", "/d/../../README.md", "/d/none"] {
+        assert_eq!(http::get(&format!("{links}{path}")).await.unwrap().status, 404, "{path}");
+    }
 }
 
 async fn the_database_is_stopped_and_the_backup_fails(stack: &Stack) {
