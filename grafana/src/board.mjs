@@ -3,7 +3,7 @@
 import * as d from '@grafana/grafana-foundation-sdk/dashboard';
 import { PROMETHEUS, letter } from './panels.mjs';
 import { COLOUR } from './style.mjs';
-import { starts } from './queries.mjs';
+import { deployments, starts } from './queries.mjs';
 
 /** The version that compose runs. Grafana migrates panels without a version as if they were very old. */
 const GRAFANA = '13.2.3';
@@ -60,6 +60,11 @@ export const board = ({ uid, title, description, services, from, variables = [],
         .tagKeys('severity'),
     )
     .annotation(annotation('Starts', 'info', starts).titleFormat('{{instance}} {{program}} started'))
+    .annotation(
+      annotation('Deployments', 'ok', deployments).titleFormat('{{job}} {{version}} deployed').textFormat('{{revision}}'),
+    )
+    .link(toBoard('SLO and error budget', 'medassist-slo'))
+    .link(toBoard('Alerts', 'medassist-alerts'))
     .link(
       new d.DashboardLinkBuilder('MedAssist')
         .type(d.DashboardLinkType.Dashboards)
@@ -102,6 +107,10 @@ const variable = ({ name, label, query }) =>
     .allValue('.+')
     .refresh(d.VariableRefresh.OnTimeRangeChanged)
     .current({ text: ['All'], value: ['$__all'] });
+
+/** @param {string} title @param {string} uid */
+const toBoard = (title, uid) =>
+  new d.DashboardLinkBuilder(title).type(d.DashboardLinkType.Link).url(`/d/${uid}`).keepTime(true);
 
 /** @param {string} name @param {keyof typeof COLOUR} colour @param {string} expr */
 const annotation = (name, colour, expr) =>

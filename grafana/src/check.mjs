@@ -5,14 +5,13 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parser } from '@prometheus-io/lezer-promql';
 import * as units from '@grafana/grafana-foundation-sdk/units';
 import { parse as parseYaml } from 'yaml';
-import { boards, emptyQueries } from './build.mjs';
+import { FOLDERS, boards, generated, root } from './build.mjs';
 import { LIMITS } from './limits.mjs';
+import { SLOS } from './slo/table.mjs';
+import { RULES, known, ruleFaults, selectors } from './series.mjs';
 
-const root = new URL('../../', import.meta.url).pathname;
-const here = join(root, 'grafana');
 /** @param {...string} path */
 const read = (...path) => readFileSync(join(root, ...path), 'utf8');
 /** @param {string} folder @param {string} end */
@@ -60,23 +59,13 @@ const queries = all.flatMap(({ uid, json }) => [
 ]);
 
 // --- The committed files are what the source makes.
-for (const { uid, json } of all) {
-  const file = join(here, 'dashboards', `${uid}.json`);
-  check(
-    existsSync(file) && readFileSync(file, 'utf8') === JSON.stringify(json, null, 1) + '\n',
-    `dashboards/${uid}.json is not current: grafana/generate`,
-  );
+const files = generated(all);
+for (const [path, text] of files) {
+  check(existsSync(join(root, path)) && read(path) === text, `${path} is not current: grafana/generate`);
 }
-for (const file of readdirSync(join(here, 'dashboards'))) {
-  check(
-    all.some(({ uid }) => `${uid}.json` === file),
-    `dashboards/${file} has no source: grafana/generate`,
-  );
+for (const folder of FOLDERS) {
+  for (const file of list(folder, '')) check(files.has(`${folder}/${file}`), `${folder}/${file} has no source`);
 }
-check(
-  existsSync(join(here, 'empty-queries.md')) && read('grafana/empty-queries.md') === emptyQueries(all),
-  'empty-queries.md is not current: grafana/generate',
-);
 
 // --- Structure.
 /** @type {any} */
@@ -96,8 +85,8 @@ for (const { uid, json } of all) {
   const panels = json.panels.filter((/** @type {any} */ panel) => panel.type !== 'row');
   const count = queries.filter((query) => query.board === uid).length;
   check(
-    panels.length <= 24 && count <= 48,
-    `${uid}: ${panels.length} panels and ${count} queries, which is more than 24 or 48`,
+    panels.length <= 26 && count <= 52,
+    `${uid}: ${panels.length} panels and ${count} queries, which is more than 26 or 52`,
   );
   const ids = json.panels.map((/** @type {any} */ panel) => panel.id);
   check(
@@ -146,57 +135,23 @@ function checkPanel(uid, panel) {
 }
 
 // --- Queries.
-const known = readSeries();
-/** Names that end in an angle bracket's part are known at run time only. */
-function readSeries() {
-  /** @type {Set<string>} */
-  const names = new Set();
-  /** @type {RegExp[]} */
-  const patterns = [];
-  const pages = list('exporters', '').filter((name) => existsSync(join(root, 'exporters', name, 'METRICS.md')));
-  for (const page of pages) {
-    for (const [, name, type] of read('exporters', page, 'METRICS.md').matchAll(/^\| `([a-z][\w:<>]*)` \| (\w+)/gim)) {
-      if (name.includes('<')) patterns.push(new RegExp(`^${name.replaceAll(/<\w+>/g, '\\w+')}$`));
-      else names.add(name);
-      if (type === 'histogram') for (const part of ['bucket', 'sum', 'count']) names.add(`${name}_${part}`);
-    }
-  }
-  for (const file of list('grafana/series', '.txt')) {
-    for (const line of read('grafana/series', file).split('\n')) if (line && !line.startsWith('#')) names.add(line);
-  }
-  return {
-    has: (/** @type {string} */ name) => names.has(name) || patterns.some((pattern) => pattern.test(name)),
-    count: names.size,
-  };
-}
-check(known.count > 500, 'the lists of series were not read');
-
 for (const { expr, where, panel } of queries) {
   const text = fill(expr);
-  parser.parse(text).iterate({
-    enter(node) {
-      if (node.type.isError) faults.push(`${where}: not PromQL at "${text.slice(node.from, node.from + 30)}": ${expr}`);
-      const part = text.slice(node.from, node.to);
-      if (node.name === 'VectorSelector') {
-        const name = /^[a-zA-Z_:][\w:]*/.exec(part)?.[0];
-        check(name, `${where}: ${part} selects by no name`);
-        check(!name || known.has(name), `${where}: ${name} is in no METRICS.md and in no list of grafana/series`);
-        const counter = /_(total|bucket|sum|count)$/.test(name ?? '');
-        check(
-          !counter || node.node.parent?.name === 'MatrixSelector' || counted(node.node, text),
-          `${where}: ${name} is a counter: rate() or increase()`,
-        );
-      }
-      if (
-        node.name === 'FunctionCall' &&
-        /^(rate|increase|irate)\(/.test(part) &&
-        ['timeseries', 'heatmap'].includes(panel.type)
-      ) {
-        check(/\[61s\]\)$/.test(part), `${where}: a curve's window is $__rate_interval: ${part}`);
-      }
-    },
+  const errors = selectors(text, (name, node) => {
+    check(name, `${where}: a selector has no name: ${expr}`);
+    check(!name || known(name), `${where}: ${name} is in no METRICS.md, no rule and no list of grafana/series`);
+    const counter = /_(total|bucket|sum|count)$/.test(name);
+    check(
+      !counter || node.parent?.name === 'MatrixSelector' || counted(node, text),
+      `${where}: ${name} is a counter: rate() or increase()`,
+    );
   });
+  for (const at of errors) faults.push(`${where}: not PromQL at "${at}": ${expr}`);
+  if (!['timeseries', 'heatmap'].includes(panel.type)) continue;
+  for (const [call, window] of text.matchAll(/\b(?:rate|increase|irate)\([^[]*\[(\w+)\]/g))
+    check(window === '61s', `${where}: a curve's window is $__rate_interval: ${call}`);
 }
+faults.push(...ruleFaults());
 /**
  * Whether `count` is all that reads the selector.
  * @param {import('@lezer/common').SyntaxNode} node @param {string} text
@@ -231,19 +186,29 @@ function promtool(rules) {
 }
 
 // --- Limits are the rules'.
-const rules = list('prometheus/rules', '.yml').flatMap((file) =>
-  parseYaml(read('prometheus/rules', file)).groups.flatMap((/** @type {any} */ group) => group.rules),
-);
 for (const [name, limit] of Object.entries(LIMITS)) {
   const { bad, rule } = /** @type {import('./limits.mjs').Limit} */ (limit);
   if (!rule) continue;
-  const expr = rules.find((/** @type {any} */ one) => one.alert === rule)?.expr;
+  const expr = RULES.find(({ alert }) => alert === rule)?.expr;
   check(expr, `limits.mjs: ${name} names the alert ${rule}, which does not exist`);
   check(new RegExp(`[<>]=? ${bad}(\\s|$)`).test(expr ?? ''), `limits.mjs: ${name} is ${bad}, but not in ${rule}`);
 }
+for (const { id, rule, budget, window } of SLOS) {
+  if (!rule) continue;
+  const expr = RULES.find(({ alert }) => alert === rule)?.expr ?? '';
+  check(
+    new RegExp(`> ${budget}(\\s|$)`).test(expr) && expr.includes(`[${window}]`),
+    `slos.yml: ${id} allows ${budget} in ${window}, but ${rule} does not`,
+  );
+}
+check(
+  SLOS.some(({ goodWhile }) => goodWhile?.includes(`<= bool ${LIMITS.recoveryPoint.bad})`)),
+  `slos.yml: no SLO has the recovery point of limits.mjs, ${LIMITS.recoveryPoint.bad} s`,
+);
+const ALERT_NAME = /\b(?:AllApi|Api|Backup|Container|Exporter|Haproxy|Mysql|Nginx|Node|RecoveryPoint|Redis|Slo|Target)[A-Z]\w+\b/g;
 const runbooks = new Set(list('runbooks', '.md').map((file) => file.replace(/\.md$/, '')));
 for (const { uid, json } of all) {
-  for (const [alert] of JSON.stringify(json).matchAll(/\b(Mysql|Api|Node|Exporter|Haproxy|AllApi)[A-Z]\w+\b/g)) {
+  for (const [alert] of JSON.stringify(json).matchAll(ALERT_NAME)) {
     check(runbooks.has(alert), `${uid}: names ${alert}, which has no runbook`);
   }
 }

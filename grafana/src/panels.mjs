@@ -120,10 +120,10 @@ export const sparkline = (options) => {
  * Curves. `lines` are limits drawn over the whole panel; `limits` names curves that are limits themselves, `bad` those
  * that should be zero.
  * @param {Common & { queries: Query[], lines?: Step[], limits?: string[], bad?: string[], min?: number | null,
- *   max?: number, softMax?: number, mappings?: d.ValueMapping[], log?: boolean }} options
+ *   max?: number, softMax?: number, mappings?: d.ValueMapping[], scale?: 'log' | 'symlog' }} options
  */
 export const timeSeries = (options) => {
-  const { queries, lines = [], limits = [], bad = [], min = 0, max, softMax, mappings = [], log = false } = options;
+  const { queries, lines = [], limits = [], bad = [], min = 0, max, softMax, mappings = [], scale } = options;
   const builder = common(new TimeSeries(), options)
     .lineWidth(1)
     .fillOpacity(0)
@@ -141,7 +141,13 @@ export const timeSeries = (options) => {
   if (min !== null) builder.min(min);
   if (max !== undefined) builder.max(max);
   if (softMax !== undefined) builder.axisSoftMax(softMax);
-  if (log) builder.scaleDistribution(new c.ScaleDistributionConfigBuilder().type(c.ScaleDistribution.Log).log(2));
+  if (scale === 'log')
+    builder.scaleDistribution(new c.ScaleDistributionConfigBuilder().type(c.ScaleDistribution.Log).log(2));
+  // Linear up to 1, so that zero is on it.
+  if (scale === 'symlog')
+    builder.scaleDistribution(
+      new c.ScaleDistributionConfigBuilder().type(c.ScaleDistribution.Symlog).log(10).linearThreshold(1),
+    );
   for (const name of limits) {
     const dashed = { fill: 'dash', dash: [10, 10] };
     builder.overrideByName(name, [

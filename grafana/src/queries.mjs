@@ -2,6 +2,7 @@
 // PromQL that more than one panel uses. `R` is Grafana's window for curves: at least four scrapes.
 
 import { LIMITS } from './limits.mjs';
+import { SLOS } from './slo/table.mjs';
 
 export const R = '$__rate_interval';
 export const FRONTEND = 'proxy="fe_api"';
@@ -28,19 +29,45 @@ export const checks = (service, selector = '') => {
   return `2 * ${by('fail')} + ${by('warn')}`;
 };
 
-/** 2 firing, 1 pending, 0 quiet: the third part says that an alert of this time range has ended. */
-export const alerts =
-  '2 * max by (alertname, severity) (ALERTS{alertstate="firing"})' +
-  ' or max by (alertname, severity) (ALERTS{alertstate="pending"})' +
-  ' or 0 * max by (alertname, severity) (max_over_time(ALERTS[$__range]))';
+/** Fires all the time, so that its absence shows a broken path of alerts. */
+const REAL = 'alertname!="Watchdog"';
+/**
+ * 2 firing, 1 pending, 0 quiet: the third part says that an alert of this time range has ended.
+ * @param {{ by?: string, selector?: string }} [options]
+ */
+export const alerts = ({ by = 'alertname, severity', selector = REAL } = {}) =>
+  `2 * max by (${by}) (ALERTS{${selector}, alertstate="firing"})` +
+  ` or max by (${by}) (ALERTS{${selector}, alertstate="pending"})` +
+  ` or 0 * max by (${by}) (max_over_time(ALERTS{${selector}}[$__range]))`;
 
 /** Since when each alert fires, in milliseconds as Grafana's times are. */
-export const firingSince = '1000 * (ALERTS_FOR_STATE and ignoring (alertstate) ALERTS{alertstate="firing"})';
-export const urgentAlerts = 'count(ALERTS{alertstate="firing", severity=~"p1|p2"}) or vector(0)';
+export const firingSince = `1000 * (ALERTS_FOR_STATE{${REAL}} and ignoring (alertstate) ALERTS{alertstate="firing"})`;
+/** How many alerts fire. @param {string} selector */
+export const firing = (selector) => `count(ALERTS{${REAL}, alertstate="firing", ${selector}}) or vector(0)`;
 
+/** SLOs whose window is minutes: their budget comes and goes with each fault. */
+const BRIEF = SLOS.filter(({ alert }) => !alert).map(({ id }) => id);
+/** Without them. */
+export const MONTHLY = `sloth_id!~"${BRIEF.join('|')}"`;
+/** What is left of the error budget of a service, or of all: the worst SLO. @param {string} [service] */
+export const budgetLeft = (service) =>
+  `min(slo:period_error_budget_remaining:ratio{${service ? `sloth_service="${service}", ` : ''}${MONTHLY}})`;
+
+const OWN = ['mysql', 'redis', 'haproxy', 'nginx', 'backup'];
 /** Their process is the exporter's, not that of what it observes. */
-const EXPORTERS = 'job=~"mysql|redis|haproxy|nginx|backup"';
-const OTHERS = 'job!~"mysql|redis|haproxy|nginx|backup"';
+export const EXPORTERS = `job=~"${OWN.join('|')}"`;
+/** The same series of each exporter. @param {(name: string) => string} query of a namespace, such as mysql_exporter */
+export const ofExporters = (query) => OWN.map((name) => query(`${name}_exporter`)).join(' or ');
+
+/** A version or revision that did not run 5 min ago, of a program that did. */
+export const deployments = (() => {
+  // mysql-exporter has its peer's name for it.
+  const programs = ['app', ...OWN.map((name) => (name === 'mysql' ? 'mysqld_exporter' : `${name}_exporter`))];
+  const running = (/** @type {string} */ offset) =>
+    `max by (job, version, revision) (${programs.map((name) => `${name}_build_info${offset}`).join(' or ')})`;
+  return `${running('')} unless on (job, version, revision) ${running(' offset 5m')} and on (job) max by (job) (up offset 5m)`;
+})();
+const OTHERS = `job!~"${OWN.join('|')}"`;
 /**
  * What started in the last minute, however long it was away. The API has no start time: its
  * scrapes succeed again, or its counters begin again.

@@ -4,7 +4,7 @@ import { band, board } from '../board.mjs';
 import { stat, table, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
-import { checks, verdict } from './shared.mjs';
+import { budgetLeft, checks, serviceAlerts, verdict } from './shared.mjs';
 
 const BACKUP = 'backup="mysql"';
 /** @param {string} name */
@@ -22,7 +22,7 @@ export default board({
       'Health',
       4,
       stat({
-        width: 5,
+        width: 4,
         title: 'Would be lost now',
         description:
           'Age of the data that a restore would bring back, not of the file. Red is the target of 30 min: runbook MysqlBackupRpoExceeded.',
@@ -33,7 +33,7 @@ export default board({
         noData: 'no backup',
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Last run',
         description: 'Whether the last run of the job succeeded. Failed: runbook MysqlBackupFailed.',
         unit: 'none',
@@ -42,13 +42,13 @@ export default board({
         mappings: [words({ 0: ['failed', 'bad'], 1: ['ok', 'ok'] })],
       }),
       verdict({
-        width: 4,
+        width: 3,
         title: 'Checks',
         service: 'backup',
         description: 'Verdict of the health checks of the backups. The panel below names the check.',
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Complete backups',
         description: 'Backups that can be restored. None is the recovery point missed: runbook MysqlBackupRpoExceeded.',
         unit: 'short',
@@ -58,7 +58,7 @@ export default board({
         steps: [[1, 'ok']],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Goes back to',
         description: 'Age of the oldest backup that is still there: how far back one can go.',
         unit: 'dtdurations',
@@ -68,9 +68,9 @@ export default board({
         noData: 'no backup',
       }),
       stat({
-        width: 3,
+        width: 2,
         title: 'Room for more',
-        description: 'Free space, in backups of the usual size.',
+        description: 'Free space, in backups of the usual size. Few: runbook MysqlBackupSpaceLow.',
         unit: 'short',
         decimals: 0,
         base: 'bad',
@@ -81,6 +81,8 @@ export default board({
         ],
         noData: 'no backup',
       }),
+      budgetLeft(3, 'backup'),
+      serviceAlerts(3, 'backup'),
     ),
     band(
       'Since when?',
@@ -145,7 +147,7 @@ export default board({
         width: 6,
         title: 'Backups by state',
         description:
-          'Failed, missing, unreadable or future: check these files. Partial: still being written, or its run broke off.',
+          'Failed, missing, unreadable or future: runbook MysqlBackupFilesDamaged. Partial: still being written, or its run broke off.',
         by: { state: 'State' },
         sort: 'Files',
         columns: [{ name: 'Files', unit: 'none', expr: `max by (state) (${series('files')})` }],

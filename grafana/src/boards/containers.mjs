@@ -4,7 +4,7 @@ import { band, board } from '../board.mjs';
 import { stat, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
-import { COMPOSE_ONLY, NO_CADVISOR, QUOTA, containers } from './shared.mjs';
+import { COMPOSE_ONLY, NO_CADVISOR, QUOTA, containers, serviceAlerts } from './shared.mjs';
 
 const { R } = q;
 const ALL = 'name!=""';
@@ -49,7 +49,7 @@ export default board({
         noData: NO_CADVISOR,
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'OOM kills, 1 h',
         description:
           'Containers that the kernel stopped at their memory limit: the limit is too small, or the program leaks.',
@@ -60,7 +60,7 @@ export default board({
         noData: NO_CADVISOR,
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Started in 15 min',
         description: 'Containers that started in the last 15 min. If nobody started them: they restart in a loop.',
         unit: 'none',
@@ -78,11 +78,11 @@ export default board({
         unit: 'percentunit',
         decimals: 0,
         query: container(`max(${q.memoryOfLimit(ALL)})`, ''),
-        steps: steps(LIMITS.memory),
+        steps: steps(LIMITS.containerMemory),
         noData: NO_CADVISOR,
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Throttled, worst',
         description:
           'Share of periods in which a container used up its processor time. It is slow although the host is idle.',
@@ -92,6 +92,7 @@ export default board({
         steps: steps(LIMITS.throttled),
         noData: NO_CADVISOR,
       }),
+      serviceAlerts(3, 'container'),
     ),
     band(
       'Which one, since when?',
@@ -155,7 +156,7 @@ export default board({
         unit: 'percentunit',
         max: 1,
         queries: [container(`max by (name) (${q.memoryOfLimit(SELECTED)})`)],
-        lines: line(LIMITS.memory),
+        lines: line(LIMITS.containerMemory),
         noData: NO_CADVISOR,
       }),
       timeSeries({

@@ -1,10 +1,10 @@
 // @ts-check
-import { JUST_STARTED, LIMITS, line } from '../limits.mjs';
+import { JUST_STARTED, LIMITS, line, steps } from '../limits.mjs';
 import { band, board } from '../board.mjs';
 import { stat, table, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
-import { errors, responses, serversInService, verdict } from './shared.mjs';
+import { errors, responses, serversInService, serviceAlerts, verdict } from './shared.mjs';
 
 const { BACKEND, FRONTEND, R } = q;
 /** @param {string} name @param {string} window */
@@ -29,10 +29,10 @@ export default board({
         service: 'haproxy',
         description: 'Verdict of the health checks of HAProxy. Down: no request reaches the API, runbook AllApiDown.',
       }),
-      serversInService(4),
-      errors(4, 'medassist-red'),
+      serversInService(3),
+      errors(3, 'medassist-red'),
       stat({
-        width: 4,
+        width: 3,
         title: 'Saved by retry, 15 min',
         description:
           'Requests that HAProxy sent again because a server failed. Each would have been an error for a user.',
@@ -62,10 +62,7 @@ export default board({
         unit: 'percentunit',
         decimals: 0,
         query: { expr: 'max(haproxy_process_current_connections / (haproxy_process_max_connections > 0))' },
-        steps: [
-          [0.7, 'warn'],
-          [0.9, 'bad'],
-        ],
+        steps: steps(LIMITS.haproxyConnections),
       }),
       stat({
         width: 3,
@@ -77,6 +74,7 @@ export default board({
         query: { expr: `min(haproxy_server_check_last_change_seconds{${BACKEND}})` },
         steps: [[JUST_STARTED, 'none']],
       }),
+      serviceAlerts(3, 'haproxy|api'),
     ),
     band(
       'Which server, since when?',

@@ -4,7 +4,7 @@ import { band, board } from '../board.mjs';
 import { stat, timeSeries } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { above } from '../style.mjs';
-import { checks, verdict } from './shared.mjs';
+import { budgetLeft, checks, serviceAlerts, verdict } from './shared.mjs';
 
 const { R } = q;
 const SERVER = 'instance=~"$instance"';
@@ -31,23 +31,23 @@ export default board({
       'Health',
       4,
       verdict({
-        width: 4,
+        width: 3,
         title: 'MySQL',
         service: 'mysql',
         description:
           'Verdict of the health checks of MySQL. Down: runbook MysqlDown; degraded: the panel below names the check.',
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Connections of limit',
-        description: 'Open connections as a share of max_connections. At 100 % every new request fails.',
+        description: 'Open connections as a share of max_connections. At 100 % every new request fails. Red: runbook MysqlConnectionsHigh.',
         unit: 'percentunit',
         decimals: 0,
         query: { expr: `max(${status('threads_connected')} / (${setting('max_connections')} > 0))` },
         steps: steps(LIMITS.connections),
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Running statements',
         description:
           'Statements at work or stuck: the truest figure of load. More than there are processors: they wait for each other.',
@@ -60,9 +60,9 @@ export default board({
         ],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Waiting for locks',
-        description: 'Transactions that wait for a row or a table. A migration or a forgotten transaction holds it.',
+        description: 'Transactions that wait for a row or a table. A migration or a forgotten transaction holds it: runbook MysqlMetadataLockWait.',
         unit: 'short',
         decimals: 0,
         query: { expr: `max(${status('innodb_row_lock_current_waits')}) + max(mysql_metadata_lock_waits{${SERVER}})` },
@@ -72,10 +72,10 @@ export default board({
         ],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Oldest transaction',
         description:
-          'Age of the oldest open transaction. It holds its locks, and every old version of a row since then.',
+          'Age of the oldest open transaction. It holds its locks, and every old version of a row since then. Red: runbook MysqlTransactionOpenLong.',
         unit: 'dtdurations',
         decimals: 0,
         query: { expr: `max(time() - mysql_transactions_oldest_start_timestamp_seconds{${SERVER}}) or vector(0)` },
@@ -85,16 +85,18 @@ export default board({
         ],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Up for',
         description:
-          'Time since the server started. Orange: less than 15 min. If nobody restarted it, read its error log.',
+          'Time since the server started. Orange: less than 15 min. If nobody restarted it: runbook MysqlRestarted.',
         unit: 'dtdurations',
         decimals: 0,
         base: 'warn',
         query: { expr: `min(${status('uptime')})` },
         steps: [[JUST_STARTED, 'none']],
       }),
+      budgetLeft(3, 'mysql'),
+      serviceAlerts(3, 'mysql'),
     ),
     band(
       'Since when?',
@@ -247,13 +249,10 @@ export default board({
         width: 6,
         title: 'History',
         description:
-          'Old versions of rows that are not purged yet. An old transaction holds them; orange and red slow every read.',
+          'Old versions of rows that are not purged yet, which slow every read. An old transaction holds them. The line is the limit of MysqlHistoryListLong.',
         unit: 'short',
         queries: [{ expr: `mysql_innodb_history_list_length{${SERVER}}`, legend: '{{instance}}' }],
-        lines: [
-          [1e6, 'warn'],
-          [1e7, 'bad'],
-        ],
+        lines: [[1e6, 'bad']],
       }),
     ),
     band(

@@ -2,7 +2,7 @@
 import { band, board } from '../board.mjs';
 import { sparkline, stat, timeSeries } from '../panels.mjs';
 import * as q from '../queries.mjs';
-import { checks, verdict } from './shared.mjs';
+import { checks, serviceAlerts, verdict } from './shared.mjs';
 
 const { R } = q;
 const SERVER = 'instance=~"$instance"';
@@ -29,7 +29,7 @@ export default board({
         description: 'Verdict of the health checks of nginx. The panel below names the check.',
       }),
       stat({
-        width: 6,
+        width: 4,
         title: 'Dropped, 15 min',
         description: 'Connections that nginx accepted and closed at once. Raise worker_connections.',
         unit: 'short',
@@ -38,7 +38,7 @@ export default board({
         steps: [[1, 'bad']],
       }),
       sparkline({
-        width: 6,
+        width: 5,
         title: 'Connections',
         description: 'Client connections, including idle ones and the one of the exporter.',
         unit: 'short',
@@ -46,13 +46,14 @@ export default board({
         query: { expr: `sum(nginx_connections_active{${SERVER}})` },
       }),
       sparkline({
-        width: 6,
+        width: 5,
         title: 'Requests',
         description: 'Requests a second. Zero while HAProxy has some: patients do not reach the page.',
         unit: 'reqps',
         decimals: 1,
         query: { expr: `sum(${rate('http_requests_total')})` },
       }),
+      serviceAlerts(4, 'nginx'),
     ),
     band(
       'Since when?',

@@ -6,7 +6,7 @@ import * as q from '../queries.mjs';
 import { VERDICT } from '../style.mjs';
 import {
   alerts,
-  availability,
+  budgetLeft,
   durations,
   errors,
   firingNow,
@@ -60,7 +60,7 @@ export default board({
         noData: 'no backup',
         board: 'medassist-backup',
       }),
-      availability(3, 'medassist-red'),
+      budgetLeft(3),
       urgentAlerts(3),
     ),
     band('What is wrong, since when?', 8, alerts(13), firingNow(11)),

@@ -6,13 +6,13 @@ import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
 import {
   alerts,
-  availability,
+  budgetLeft,
   durations,
   errors,
   latency,
   responses,
   serversInService,
-  urgentAlerts,
+  serviceAlerts,
 } from './shared.mjs';
 
 const { R, WORK } = q;
@@ -44,7 +44,7 @@ export default board({
       serversInService(4, 'medassist-haproxy'),
       errors(4),
       latency(4),
-      availability(4),
+      budgetLeft(4, 'api'),
       sparkline({
         width: 4,
         title: 'Requests',
@@ -53,7 +53,7 @@ export default board({
         decimals: 1,
         query: { expr: `sum(${q.responsesByClass})` },
       }),
-      urgentAlerts(4, 'medassist-overview'),
+      serviceAlerts(4, 'api|haproxy'),
     ),
     band(
       'Since when?',

@@ -4,7 +4,7 @@ import { band, board } from '../board.mjs';
 import { sparkline, stat, timeSeries } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { words } from '../style.mjs';
-import { checks, verdict } from './shared.mjs';
+import { checks, serviceAlerts, verdict } from './shared.mjs';
 
 const { R } = q;
 const SERVER = 'instance=~"$instance"';
@@ -36,36 +36,36 @@ export default board({
       stat({
         width: 4,
         title: 'Memory of limit',
-        description: 'Used memory as a share of maxmemory. At 100 % Redis drops keys or refuses writes.',
+        description: 'Used memory as a share of maxmemory. At 100 % Redis drops keys or refuses writes. Red: runbook RedisMemoryHigh.',
         unit: 'percentunit',
         decimals: 0,
         query: { expr: `max(${gauge('memory_used_bytes')} / (${gauge('memory_max_bytes')} > 0))` },
-        steps: steps(LIMITS.memory),
+        steps: steps(LIMITS.redisMemory),
         noData: 'no limit',
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Evicted, 15 min',
-        description: 'Keys dropped before their time for lack of memory. Raise maxmemory, or find what fills it.',
+        description: 'Keys dropped before their time for lack of memory. Raise maxmemory, or find what fills it: runbook RedisEvictionsHigh.',
         unit: 'short',
         decimals: 0,
         query: { expr: `sum(increase(redis_evicted_keys_total{${SERVER}}[15m]))` },
         steps: [[1, 'warn']],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Refused, 15 min',
-        description: 'Connections refused because maxclients was reached.',
+        description: 'Connections refused because maxclients was reached: runbook RedisConnectionsRefused.',
         unit: 'short',
         decimals: 0,
         query: { expr: `sum(increase(redis_rejected_connections_total{${SERVER}}[15m]))` },
         steps: [[1, 'bad']],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Last save',
         description:
-          'Whether the last snapshot and the last write of the append-only file succeeded. Failed: Redis may refuse writes.',
+          'Whether the last snapshot and the last write of the append-only file succeeded. Failed: Redis may refuse writes, runbook RedisPersistenceFailed.',
         unit: 'none',
         base: 'none',
         query: { expr: `min(${gauge('rdb_last_bgsave_status')}) * min(${gauge('aof_last_write_status')})` },
@@ -79,6 +79,7 @@ export default board({
         decimals: 1,
         query: { expr: rate('commands_processed') },
       }),
+      serviceAlerts(3, 'redis'),
     ),
     band(
       'Since when?',
@@ -177,7 +178,7 @@ export default board({
           { expr: gauge('config_maxclients'), legend: 'limit' },
         ],
         limits: ['limit'],
-        log: true,
+        scale: 'log',
         min: null,
       }),
       timeSeries({

@@ -1,6 +1,6 @@
 // @ts-check
 // Panels that several dashboards have.
-import { AVAILABILITY, LIMITS, line, steps } from '../limits.mjs';
+import { BUDGET, LIMITS, line, steps } from '../limits.mjs';
 import { stat, table, timeSeries, timeline } from '../panels.mjs';
 import * as q from '../queries.mjs';
 import { ALERT, CHECK, VERDICT, above, words } from '../style.mjs';
@@ -15,6 +15,9 @@ const SERVERS = [
 ];
 
 const SEVERITY = words({ p1: ['P1', 'bad'], p2: ['P2', 'warn'], p3: ['P3', 'info'], p4: ['P4', 'none'] });
+
+/** Why queries about budgets that burn return nothing. */
+export const BURNING = 'a budget burns: stop MySQL for 2 min';
 
 /** What fires, since when, with a link to what to do. @param {number} width */
 export const firingNow = (width) =>
@@ -49,7 +52,7 @@ export const alerts = (width) =>
     description: 'Each alert of the time range. The first that turns red is nearest to the cause.',
     queries: [
       {
-        expr: q.alerts,
+        expr: q.alerts(),
         legend: '{{severity}} {{alertname}}',
         emptyUntil: 'an alert is pending: `make kill SERVICE=api2`',
       },
@@ -58,16 +61,50 @@ export const alerts = (width) =>
     noData: 'no alert in this time range',
   });
 
-/** @param {number} width @param {string} [board] */
-export const urgentAlerts = (width, board) =>
+/** @param {number} width */
+export const urgentAlerts = (width) =>
   stat({
     width,
     title: 'Firing P1, P2',
-    description: 'Alerts that need a person now. The table of the overview opens their runbooks.',
+    description: 'Alerts that need a person now. The dashboard of alerts opens their runbooks.',
     unit: 'none',
-    query: { expr: q.urgentAlerts },
+    query: { expr: q.firing('severity=~"p1|p2"') },
     steps: [[1, 'bad']],
-    board,
+    board: 'medassist-alerts',
+  });
+
+/**
+ * Alerts of one service, whatever their severity.
+ * @param {number} width @param {string} service a value of the alerts' label, or several
+ */
+export const serviceAlerts = (width, service) =>
+  stat({
+    width,
+    title: 'Firing alerts',
+    description: 'Alerts of this service. The dashboard of alerts names them and opens their runbooks.',
+    unit: 'none',
+    query: { expr: q.firing(`service=~"${service}"`) },
+    steps: [[1, 'bad']],
+    board: 'medassist-alerts',
+  });
+
+/**
+ * What is left of the error budget of a service, or of all, by the worst SLO.
+ * @param {number} width @param {string} [service]
+ */
+export const budgetLeft = (width, service) =>
+  stat({
+    width,
+    title: 'Error budget left',
+    description:
+      'What is left of the error budget of 30 days, by the worst SLO here. Red: overspent, so no change but of fixes.',
+    unit: 'percentunit',
+    decimals: 0,
+    base: 'bad',
+    query: { expr: q.budgetLeft(service) },
+    steps: BUDGET,
+    noData: 'no traffic',
+    board: 'medassist-slo',
   });
 
 /** @param {number} width @param {string} [board] */
@@ -107,22 +144,6 @@ export const latency = (width, board) =>
     unit: 's',
     query: { expr: q.duration(0.95, { window: '5m', selector: 'job="api"' }) },
     steps: steps(LIMITS.latency),
-    noData: 'no traffic',
-    board,
-  });
-
-/** @param {number} width @param {string} [board] */
-export const availability = (width, board) =>
-  stat({
-    width,
-    title: 'Availability, time range',
-    description:
-      'Share of answers that were not 5xx over the time range above. Red is below the objective of 99.9 %, which holds for 30 days.',
-    unit: 'percentunit',
-    decimals: 3,
-    base: 'bad',
-    query: { expr: `1 - ${q.errorShare('$__range')}` },
-    steps: [[AVAILABILITY, 'ok']],
     noData: 'no traffic',
     board,
   });

@@ -3,7 +3,7 @@ import { LIMITS, line, steps } from '../limits.mjs';
 import { band, board } from '../board.mjs';
 import { stat, table, timeSeries } from '../panels.mjs';
 import * as q from '../queries.mjs';
-import { containers } from './shared.mjs';
+import { containers, serviceAlerts } from './shared.mjs';
 
 const { R } = q;
 const NODE = 'job="node", instance=~"$instance"';
@@ -60,7 +60,7 @@ export default board({
         steps: steps(LIMITS.space),
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Disk, busiest',
         description: 'Share of time in which the busiest disk was at work. Every commit of MySQL waits for it.',
         unit: 'percentunit',
@@ -69,7 +69,7 @@ export default board({
         steps: steps(LIMITS.busyDisk),
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Network errors, 15 min',
         description:
           'Packets with errors on all interfaces. Above zero: a cable, a driver, or a virtual network that is overloaded.',
@@ -84,7 +84,7 @@ export default board({
         ],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Silent hosts',
         description:
           'Hosts whose node_exporter does not answer. No data is not the same as no load: runbook ExporterDown.',
@@ -92,6 +92,7 @@ export default board({
         query: { expr: `count(up{${NODE}} == 0) or 0 * count(up{${NODE}})` },
         steps: [[1, 'bad']],
       }),
+      serviceAlerts(3, 'node'),
     ),
     band(
       'Where?',
