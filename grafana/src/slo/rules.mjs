@@ -190,7 +190,7 @@ const alerts = {
       for: '5m',
       labels: { severity: 'p3', service, source: name },
       annotations: {
-        summary: `${slos.length} SLOs of ${service} are not measured: ${series.replaceAll('"', "'")} is absent`,
+        summary: `${slos.length} ${slos.length === 1 ? 'SLO of' : 'SLOs of'} ${service} not measured: ${series.replaceAll('"', "'")} is absent`,
         description: `For 5 min there has been no series ${series.replaceAll('"', "'")}. Not measured: ${slos.map(({ id }) => id).join(', ')}. Their alerts cannot fire.`,
         ...links('SloMetricAbsent', 'medassist-slo'),
       },
