@@ -86,7 +86,8 @@ const budget = {
     ...LONG.flatMap((window) => [
       ...['bad', 'total'].map((name) => ({
         record: `slo:sli_${name}:increase${window}`,
-        expr: `sum_over_time(slo:sli_${name}:sum1m[${window}])`,
+        // An SLO that left the table ends here, and not when its sums are 30 days old.
+        expr: `sum_over_time(slo:sli_${name}:sum1m${oneOf(monthly)}[${window}])`,
       })),
       ratio(window),
     ]),
