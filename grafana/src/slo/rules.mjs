@@ -169,7 +169,7 @@ const alert = (slo, speed) => {
       description: [
         `Bad share: ${spaced(first.short)} ${share(first.short)}, ${spaced(first.long)} ${share(first.long)},`,
         `${spaced(second.long)} ${share(second.long)}. The objective is ${slo.objective} % over ${spaced(slo.window)}. Of its error budget,`,
-        `${value(`slo:period_error_budget_remaining:ratio${selector(slo)}`, 'humanizePercentage')} is left:`,
+        `${value(`100 * slo:period_error_budget_remaining:ratio${selector(slo)}`, 'printf "%.0f"')} % is left:`,
         `${value(`slo:period_error_budget_remaining:minutes${selector(slo)}`, 'printf "%.0f"')} min.`,
       ].join(' '),
       ...links(/** @type {string} */ (slo.alert), 'medassist-slo'),
