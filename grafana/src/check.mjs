@@ -205,7 +205,7 @@ check(
   SLOS.some(({ goodWhile }) => goodWhile?.includes(`<= bool ${LIMITS.recoveryPoint.bad})`)),
   `slos.yml: no SLO has the recovery point of limits.mjs, ${LIMITS.recoveryPoint.bad} s`,
 );
-const ALERT_NAME = /\b(?:AllApi|Api|Backup|Container|Exporter|Haproxy|Mysql|Nginx|Node|RecoveryPoint|Redis|Slo|Target)[A-Z]\w+\b/g;
+const ALERT_NAME = /\b(?:AllApi|Alertmanager|Api|Backup|Container|Exporter|Haproxy|Mysql|Nginx|Node|Prometheus|RecoveryPoint|Redis|Slo|Target)[A-Z]\w+\b/g;
 const runbooks = new Set(list('runbooks', '.md').map((file) => file.replace(/\.md$/, '')));
 for (const { uid, json } of all) {
   for (const [alert] of JSON.stringify(json).matchAll(ALERT_NAME)) {

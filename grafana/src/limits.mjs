@@ -15,18 +15,18 @@ export const LIMITS = {
   load: { warn: 1, bad: 2, rule: 'NodeLoadHigh' },
   /** 30 min is the job's own target, backup_rpo_target_seconds; 80 % of it is where the exporter's check warns. */
   recoveryPoint: { warn: 1440, bad: 1800 },
-  space: { warn: 0.8, bad: 0.9 },
-  containerMemory: { warn: 0.8, bad: 0.9 },
+  space: { warn: 0.8, bad: 0.9, rule: 'NodeFilesystemSpaceLow' },
+  containerMemory: { warn: 0.8, bad: 0.9, rule: 'ContainerMemoryHigh' },
   redisMemory: { warn: 0.8, bad: 0.9, rule: 'RedisMemoryHigh' },
   busyDisk: { warn: 0.7, bad: 0.9 },
   diskLatency: { warn: 0.01, bad: 0.02 },
   /** Shares of time in which at least one task waits (pressure stall information). */
   waiting: { warn: 0.1, bad: 0.2 },
   waitingForMemory: { warn: 0.05, bad: 0.1 },
-  throttled: { warn: 0.1, bad: 0.25 },
+  throttled: { warn: 0.1, bad: 0.25, rule: 'ContainerThrottled' },
   connections: { warn: 0.7, bad: 0.85, rule: 'MysqlConnectionsHigh' },
-  haproxyConnections: { warn: 0.7, bad: 0.8 },
-  scrape: { warn: 1, bad: 2.4 },
+  haproxyConnections: { warn: 0.7, bad: 0.8, rule: 'HaproxyConnectionsHigh' },
+  scrape: { warn: 1, bad: 2.4, rule: 'TargetScrapeSlow' },
 };
 
 /** What the objective of the latency allows. */

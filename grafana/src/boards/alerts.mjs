@@ -41,7 +41,7 @@ export default board({
       stat({
         width: 3,
         title: 'Not delivered, 15 min',
-        description: 'Notifications that Alertmanager gave up: pages that never arrived. Its log names the receiver.',
+        description: 'Notifications that Alertmanager gave up: pages that never arrived. Its log names the receiver: runbook AlertmanagerNotificationsFailed.',
         unit: 'short',
         decimals: 0,
         query: { expr: 'sum(increase(alertmanager_notifications_failed_total[15m]))' },
@@ -50,7 +50,7 @@ export default board({
       stat({
         width: 3,
         title: 'Alertmanagers',
-        description: 'Alertmanagers to which Prometheus sends alerts. None: nobody is notified of anything.',
+        description: 'Alertmanagers to which Prometheus sends alerts. None: nobody is notified of anything, runbook PrometheusNotificationsFailed.',
         unit: 'none',
         base: 'bad',
         query: { expr: 'min(prometheus_notifications_alertmanagers_discovered)' },
@@ -59,7 +59,7 @@ export default board({
       stat({
         width: 3,
         title: 'Failed rules, 15 min',
-        description: 'Evaluations of rules that failed: alerts that cannot fire. Prometheus’ page of rules shows the error.',
+        description: 'Evaluations of rules that failed: alerts that cannot fire. Prometheus’ page of rules shows the error: runbook PrometheusRuleFailures.',
         unit: 'short',
         decimals: 0,
         query: { expr: 'sum(increase(prometheus_rule_evaluation_failures_total[15m]))' },

@@ -74,7 +74,7 @@ export default board({
       stat({
         width: 4,
         title: 'Memory of limit, worst',
-        description: 'The container that is nearest to its memory limit, and will be stopped first.',
+        description: 'The container that is nearest to its memory limit, and will be stopped first. Red: runbook ContainerMemoryHigh.',
         unit: 'percentunit',
         decimals: 0,
         query: container(`max(${q.memoryOfLimit(ALL)})`, ''),
@@ -85,7 +85,7 @@ export default board({
         width: 3,
         title: 'Throttled, worst',
         description:
-          'Share of periods in which a container used up its processor time. It is slow although the host is idle.',
+          'Share of periods in which a container used up its processor time. It is slow although the host is idle. Red: runbook ContainerThrottled.',
         unit: 'percentunit',
         decimals: 0,
         query: container(`max(${q.throttled('5m', ALL)})`, '', QUOTA),

@@ -33,7 +33,7 @@ export default board({
       stat({
         width: 4,
         title: 'Failing collectors',
-        description: 'Collectors that failed in the last scrape: a hole in the data of a target that answers. /health of the exporter has the reason.',
+        description: 'Collectors that failed in the last scrape: a hole in the data of a target that answers. /health of the exporter has the reason: runbook ExporterCollectorFailing.',
         unit: 'none',
         query: {
           expr: `count(${q.ofExporters((name) => `${name}_collector_success{${TARGETS}} == 0`)}) or vector(0)`,
@@ -43,7 +43,7 @@ export default board({
       stat({
         width: 4,
         title: 'Slowest scrape',
-        description: 'The longest of the last scrapes. The timeout of the jobs api and haproxy is 4 s, of the others 10 s.',
+        description: 'The longest of the last scrapes. Red is the limit of TargetScrapeSlow for api, haproxy and nginx.',
         unit: 's',
         decimals: 2,
         query: { expr: `max(scrape_duration_seconds{${TARGETS}})` },
@@ -52,7 +52,7 @@ export default board({
       stat({
         width: 4,
         title: 'Dropped samples, 1 h',
-        description: 'Samples that an exporter left out: duplicate, invalid, or over --scrape.sample-limit. Its log names the family.',
+        description: 'Samples that an exporter left out: duplicate, invalid, or over --scrape.sample-limit. Its log names the family: runbook ExporterSamplesDropped.',
         unit: 'short',
         decimals: 0,
         query: {

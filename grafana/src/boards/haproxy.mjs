@@ -46,7 +46,7 @@ export default board({
       stat({
         width: 3,
         title: 'Queue',
-        description: 'Requests that wait for a free place at a server. Users wait before any server has their request.',
+        description: 'Requests that wait for a free place at a server. Users wait before any server has their request: runbook HaproxyQueueing.',
         unit: 'short',
         decimals: 0,
         query: { expr: `max(haproxy_backend_current_queue{${BACKEND}})` },
@@ -58,7 +58,7 @@ export default board({
       stat({
         width: 3,
         title: 'Connections of limit',
-        description: 'Connections of the whole process as a share of its limit. At 100 % nobody gets in.',
+        description: 'Connections of the whole process as a share of its limit. At 100 % nobody gets in. Red: runbook HaproxyConnectionsHigh.',
         unit: 'percentunit',
         decimals: 0,
         query: { expr: 'max(haproxy_process_current_connections / (haproxy_process_max_connections > 0))' },

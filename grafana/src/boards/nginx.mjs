@@ -31,7 +31,7 @@ export default board({
       stat({
         width: 4,
         title: 'Dropped, 15 min',
-        description: 'Connections that nginx accepted and closed at once. Raise worker_connections.',
+        description: 'Connections that nginx accepted and closed at once. Raise worker_connections: runbook NginxConnectionsDropped.',
         unit: 'short',
         decimals: 0,
         query: { expr: `sum(clamp_min(900 * ${dropped('15m')}, 0))` },
