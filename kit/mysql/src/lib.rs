@@ -3,7 +3,9 @@
 
 mod connection;
 pub mod error_code;
+mod typed;
 mod version;
 
 pub use connection::{connect, options};
+pub use typed::typed;
 pub use version::{Flavour, Version};
