@@ -99,6 +99,7 @@ impl Exporter for MysqlExporter {
     const ABOUT: &'static str = "Exports metrics of MySQL and MariaDB servers for Prometheus.";
     const DEFAULT_PORT: u16 = 9104;
     const PEER_COLLECTOR_PREFIX: Option<&'static str> = Some("collect.");
+    const TARGET_ON_METRICS: bool = true;
 
     type Args = Args;
     type Target = MysqlTarget;

@@ -71,7 +71,7 @@ fn option(line: &[u8]) -> Line {
     Line::Option { key: text(trim_end(key)), value }
 }
 
-/// Where a comment begins: at a `#` outside quotes. A backslash protects a quote inside quotes; two in a row do too.
+/// Where a comment begins: at a `#` outside quotes. A backslash protects a quote inside quotes.
 fn comment_start(line: &[u8]) -> Option<usize> {
     let (mut quote, mut escaped) = (None, false);
     for (index, byte) in line.iter().enumerate() {
@@ -81,7 +81,7 @@ fn comment_start(line: &[u8]) -> Option<usize> {
             (b'#', None) => return Some(index),
             _ => {}
         }
-        escaped = quote.is_some() && *byte == b'\\';
+        escaped = quote.is_some() && *byte == b'\\' && !escaped;
     }
     None
 }
@@ -152,8 +152,8 @@ mod tests {
             (r"a=trail\", r"trail\"),
             (r#"a="unclosed # x"#, "\"unclosed # x"),
             (r"a='it''s'", "it''s"),
-            // Two backslashes protect a quote here, unlike in the value.
-            (r"a='a\\'#b", r"'a\'#b"),
+            (r"a='a\\'#b", r"a\"),
+            ("a=\"x\\\\\\\"#y\" # z", "x\\\"#y"),
             (r#"a="x"y"#, "\"x\"y"),
             ("a=\"", "\""),
             ("a=''", ""),
