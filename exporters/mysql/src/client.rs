@@ -35,20 +35,20 @@ const MIN_PING_TIMEOUT: Duration = Duration::from_millis(200);
 /// Its version, and what identifies a server: a kept connection may lead to another one than the address does now.
 /// `SHOW`, because a Galera node outside the primary component rejects SELECT.
 const SERVER_STATEMENT: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('version','server_uuid','server_uid','server_id','hostname','port','datadir','pid_file')";
+     ('version','server_uuid','server_uid','server_id','hostname','port','datadir','pid_file','wsrep_sync_wait')";
 
 /// The first statement of a connection: it keeps the exporter's statements out of the slow query log, and every server
-/// accepts it. With a global `max_join_size`, a server rejects even [`SERVER_STATEMENT`] without `sql_big_selects`.
-const FIRST_STATEMENT: &str = "SET long_query_time=31536000, sql_big_selects=1";
+/// accepts it. Without the rest, global values can reject or shorten even [`SERVER_STATEMENT`].
+const FIRST_STATEMENT: &str = "SET long_query_time=31536000, sql_big_selects=1, sql_select_limit=18446744073709551615";
 
 /// Global values that would change the answers. With `autocommit=0`, a kept connection would hold one transaction open:
-/// it would read old rows, block DDL, and never commit the canary.
-const PINNED_SETTINGS: [&str; 4] = [
-    "autocommit=1",
-    "character_set_results=utf8mb4",
-    "group_concat_max_len=1024",
-    "sql_select_limit=18446744073709551615",
-];
+/// it would read old rows, block DDL, and never commit the canary. With `max_error_count=0`, nothing would show that a
+/// locked table is missing from an answer.
+const PINNED_SETTINGS: [&str; 4] =
+    ["autocommit=1", "character_set_results=utf8mb4", "group_concat_max_len=1024", "max_error_count=64"];
+
+/// On a Galera node that lags behind, statements would wait. Other servers have no such variable.
+const NO_SYNC_WAIT: &str = "wsrep_sync_wait=0";
 
 /// Time limits of one scrape's statements: ours and the server's.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,9 @@ pub(crate) struct Client {
     idle: Mutex<Vec<Connection>>,
     history: History,
     logins: Logins,
+    /// No connection is kept before this instant. A firewall dropped an idle one: the server doesn't notice, and its
+    /// sessions would accumulate up to the account's limit.
+    keep_from: Mutex<Instant>,
     /// Counts the open connections: each holds a clone.
     open: Arc<()>,
 }
@@ -106,6 +109,7 @@ impl Client {
             idle: Mutex::default(),
             history: History::default(),
             logins: Logins::default(),
+            keep_from: Mutex::new(Instant::now()),
             open: Arc::default(),
         }
     }
@@ -148,7 +152,8 @@ impl Client {
     /// Keeps the newest connection for the next scrape, if that one may have two.
     pub(crate) fn end(&self) {
         let mut idle = self.idle();
-        let surplus = (idle.len() + 1).saturating_sub(self.settings.max_open_connections);
+        let kept = if Instant::now() < *self.keep_from() { 0 } else { self.settings.max_open_connections - 1 };
+        let surplus = idle.len().saturating_sub(kept);
         idle.drain(..surplus).for_each(close);
     }
 
@@ -326,6 +331,10 @@ impl Client {
         (!idle.is_empty()).then(|| idle.remove(0))
     }
 
+    fn keep_from(&self) -> MutexGuard<'_, Instant> {
+        self.keep_from.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -382,7 +391,13 @@ impl Lease {
         // At least half of the time is left for a new connection.
         let half = now + deadline.saturating_duration_since(now) / 2;
         let limit = half.min(now + (login * 4).max(MIN_PING_TIMEOUT));
-        matches!(timeout_at(limit, connection.conn.ping()).await, Ok(Ok(())))
+        match timeout_at(limit, connection.conn.ping()).await {
+            Ok(result) => result.is_ok(),
+            Err(_) => {
+                *self.client.keep_from() = Instant::now() + 2 * SERVER_IDLE_LIMIT;
+                false
+            }
+        }
     }
 
     /// Reads the version over a new connection, and sets its limits. Of a kept connection only a changed limit is set.
@@ -397,7 +412,10 @@ impl Lease {
             connection.version = Version::parse(rows.lookup("version").unwrap_or_default());
             connection.server = rows.iter_pairs().map(|(name, value)| format!("{name}={value}")).collect();
         }
-        let settings = session_settings(connection.version, &self.client.settings, statement_seconds);
+        let mut settings = session_settings(connection.version, &self.client.settings, statement_seconds);
+        if connection.server.iter().any(|variable| variable.starts_with("wsrep_sync_wait=")) {
+            settings.push(NO_SYNC_WAIT.to_owned());
+        }
         match connection.conn.run(&format!("SET {}", settings.join(", "))).await {
             Err(error) if error.is_fatal() => return Err(error),
             Err(_) => {
