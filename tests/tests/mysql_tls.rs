@@ -456,3 +456,24 @@ async fn certificates_are_renewed_on_mariadb() {
 async fn certificates_are_renewed_on_mysql() {
     certificates_are_renewed_on_the_server(Flavour::MySql, "ALTER INSTANCE RELOAD TLS").await;
 }
+
+/// As `openssl req -x509` makes it: an authority that is a server's certificate.
+#[tokio::test]
+async fn a_self_signed_certificate_is_its_own_authority() {
+    let (own, other) = (Authority::new(), Authority::new());
+    own.openssl("server", &["-addext", "subjectAltName=DNS:db.test"]);
+    other.openssl("server", &["-addext", "subjectAltName=DNS:db.test"]);
+    let ca = |authority: &Authority| format!("ssl-ca={}\n", authority.file("server.pem").display());
+    for flavour in [Flavour::MariaDb, Flavour::MySql] {
+        let args = [("cert", "server.pem"), ("key", "server.key")]
+            .map(|(name, file)| format!("--ssl-{name}={}", own.file(file).display()));
+        let db = mysql::server(flavour, &args.each_ref().map(String::as_str)).await.unwrap();
+        require(&db, "SSL");
+        for lines in ["ssl-mode=VERIFY_CA\n", "ssl-mode=VERIFY_IDENTITY\ntls-server-name=db.test\n"] {
+            assert_eq!(login(&db, &format!("{}{lines}", ca(&own)), &[]).await, Ok(()), "{flavour:?}: {lines}");
+            refused(&db, &format!("{}{lines}", ca(&other)), &["no TLS with"]).await;
+        }
+        let misnamed = format!("{}ssl-mode=VERIFY_IDENTITY\ntls-server-name=other.test\n", ca(&own));
+        refused(&db, &misnamed, &["not valid for name \"other.test\""]).await;
+    }
+}

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 use rustls::{SupportedProtocolVersion, version};
 use tokio_rustls::TlsConnector;
 
@@ -59,14 +60,15 @@ impl Tls {
     /// Reads the files. It blocks.
     pub(crate) fn config(&self) -> Result<ClientConfig, WireError> {
         let provider = Arc::new(ring::default_provider());
-        let inner = match self.verify {
-            Verify::Nothing => None,
+        let (inner, listed) = match self.verify {
+            Verify::Nothing => (None, Vec::new()),
             Verify::Chain | Verify::Name => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(self.authorities()?, Arc::clone(&provider));
-                Some(verifier.build().map_err(|error| WireError::Certificates(error.to_string()))?)
+                let (roots, listed) = self.authorities()?;
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+                (Some(verifier.build().map_err(|error| WireError::Certificates(error.to_string()))?), listed)
             }
         };
-        let verifier = Verifier { inner, verify: self.verify, provider: Arc::clone(&provider) };
+        let verifier = Verifier { inner, listed, verify: self.verify, provider: Arc::clone(&provider) };
         let own = |error: rustls::Error| WireError::Certificates(error.to_string());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions)
@@ -83,19 +85,21 @@ impl Tls {
         }
     }
 
-    fn authorities(&self) -> Result<Arc<RootCertStore>, WireError> {
+    /// Those that may issue certificates; and of `ssl-ca` and `ssl-capath`, which may also be the server's own.
+    fn authorities(&self) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), WireError> {
         if self.ca.is_none() && self.ca_directory.is_none() {
             return match SYSTEM.is_empty() {
                 true => {
                     Err(WireError::Certificates("the system has no certificate authorities: set ssl-ca".to_owned()))
                 }
-                false => Ok(Arc::clone(&SYSTEM)),
+                false => Ok((Arc::clone(&SYSTEM), Vec::new())),
             };
         }
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut listed) = (RootCertStore::empty(), Vec::new());
         let mut add = |key, path: &Path| {
             for certificate in certificates(key, path)? {
-                roots.add(certificate).map_err(|error| in_file(key, path, &error))?;
+                roots.add(certificate.clone()).map_err(|error| in_file(key, path, &error))?;
+                listed.push(certificate);
             }
             Ok::<_, WireError>(())
         };
@@ -112,7 +116,7 @@ impl Tls {
                 }
             }
         }
-        Ok(Arc::new(roots))
+        Ok((Arc::new(roots), listed))
     }
 }
 
@@ -150,10 +154,16 @@ impl Connector {
     }
 }
 
+fn is_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else { return false };
+    matches!(cause.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
 #[derive(Debug)]
 struct Verifier {
     /// `None` accepts every certificate.
     inner: Option<Arc<WebPkiServerVerifier>>,
+    listed: Vec<CertificateDer<'static>>,
     verify: Verify,
     provider: Arc<CryptoProvider>,
 }
@@ -173,6 +183,14 @@ impl ServerCertVerifier for Verifier {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.verify == Verify::Chain => Ok(ServerCertVerified::assertion()),
+            // `openssl req -x509` makes authorities. MySQL's clients and Go accept one as a server's certificate, if it is
+            // in the file. Its dates were verified before, its name was not.
+            Err(error) if is_authority(&error) && self.listed.iter().any(|certificate| certificate == end_entity) => {
+                if self.verify == Verify::Name {
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                }
+                Ok(ServerCertVerified::assertion())
+            }
             result => result,
         }
     }
