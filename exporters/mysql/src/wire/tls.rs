@@ -183,8 +183,8 @@ impl ServerCertVerifier for Verifier {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.verify == Verify::Chain => Ok(ServerCertVerified::assertion()),
-            // `openssl req -x509` makes authorities. MySQL's clients and Go accept one as a server's certificate, if it is
-            // in the file. Its dates were verified before, its name was not.
+            // `openssl req -x509` makes authorities. MySQL's clients and Go accept one as a server's certificate, if it
+            // is in the file. Its dates were verified before, its name was not.
             Err(error) if is_authority(&error) && self.listed.iter().any(|certificate| certificate == end_entity) => {
                 if self.verify == Verify::Name {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
