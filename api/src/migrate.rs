@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mysql_async::prelude::Queryable;
-use mysql_kit::error_code;
+use mysql_async::{Row, prelude::Queryable};
+use mysql_kit::{error_code, typed};
 use service_kit::hex;
 use sha2::{Digest, Sha256};
 
@@ -139,11 +139,14 @@ async fn migrate(db: &Db, instance: &str) -> Result<(), MigrateError> {
 /// What is not applied yet. A database that is ahead of this program is fine: an older replica during a rolling update.
 async fn pending(session: &mut Session) -> Result<Vec<&'static Migration>, MigrateError> {
     let Session { conn, deadline } = session;
-    let applied: Vec<(u32, String)> =
-        match deadline.run("read schema_migration", conn.query("SELECT version, sha256 FROM schema_migration")).await {
-            Err(error) if error.code().is_some_and(error_code::is_unknown_table) => Vec::new(),
-            outcome => outcome?,
-        };
+    let select = async {
+        let rows: Vec<Row> = conn.query("SELECT version, sha256 FROM schema_migration").await?;
+        rows.into_iter().map(typed).collect()
+    };
+    let applied: Vec<(u32, String)> = match deadline.run("read schema_migration", select).await {
+        Err(error) if error.code().is_some_and(error_code::is_unknown_table) => Vec::new(),
+        outcome => outcome?,
+    };
     let mut pending = Vec::new();
     for migration in MIGRATIONS {
         match applied.iter().find(|(version, _)| *version == migration.version) {

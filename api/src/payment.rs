@@ -9,7 +9,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use mysql_async::{Value, prelude::Queryable};
-use mysql_kit::error_code;
+use mysql_kit::{error_code, typed};
 use serde::{Deserialize, Serialize};
 use service_kit::hex;
 use sha2::{Digest, Sha256};
@@ -163,8 +163,10 @@ async fn insert(
 
 async fn first_answer(session: &mut Session, key: &str) -> Result<Option<(String, String, String)>, DbError> {
     let Session { conn, deadline } = session;
-    let select =
-        conn.exec_first("SELECT id, fingerprint, response_body FROM payment WHERE idempotency_key = ?", (key,));
+    let select = async {
+        let select = "SELECT id, fingerprint, response_body FROM payment WHERE idempotency_key = ?";
+        conn.exec_first(select, (key,)).await?.map(typed).transpose()
+    };
     deadline.run("read the first answer to an idempotency key", select).await
 }
 
@@ -189,10 +191,10 @@ pub(crate) async fn get(
 
 async fn read(db: &Db, id: Uuid) -> Result<Option<Payment>, Problem> {
     let Session { mut conn, deadline } = db.session().await?;
-    let select = conn.exec_first(
-        "SELECT consultation_id, amount_cents, currency, created_at FROM payment WHERE id = ?",
-        (id.to_string(),),
-    );
+    let select = async {
+        let select = "SELECT consultation_id, amount_cents, currency, created_at FROM payment WHERE id = ?";
+        conn.exec_first(select, (id.to_string(),)).await?.map(typed).transpose()
+    };
     let row: Option<(String, i64, String, Value)> = deadline.run("read a payment", select).await?;
     let Some((consultation_id, amount_cents, currency, created_at)) = row else {
         return Ok(None);

@@ -70,6 +70,11 @@ async fn a_galera_node_in_and_outside_its_primary_component() {
     until(&exporter, "galera", "fail", "node is set to wsrep_reject_queries=ALL, so it refuses statements").await;
     node.sql("SET GLOBAL wsrep_reject_queries=NONE").unwrap();
 
+    node.sql("SET GLOBAL wsrep_on=OFF").unwrap();
+    until(&exporter, "galera", "warn", "node is in a cluster, but wsrep_on=OFF").await;
+    node.sql("SET GLOBAL wsrep_on=ON").unwrap();
+    until(&exporter, "galera", "ok", "synced").await;
+
     let arguments = galera(&ports[2], &ports[3], Some(&ports[0]));
     let mut other = Database::start_as(Flavour::MariaDb, &arguments).await.unwrap();
     until(&exporter, "galera", "ok", "node is synced in a primary component of 2").await;

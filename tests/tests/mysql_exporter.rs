@@ -210,16 +210,9 @@ async fn no_connection_is_left(fake: &Fake, behaviour: &Behaviour) {
 async fn a_server_that_hangs_in_the_middle_of_an_answer() {
     // A login, the answers to the three statements of a new connection, and then the columns and one row of an answer
     // that never ends.
-    let mut script = greeting();
-    script.extend(packet(2, OK));
-    script.extend(packet(1, OK));
-    script.extend(columns());
-    script.extend(packet(5, &row("version", "5.5.0")));
-    script.extend(packet(6, EOF));
-    script.extend(packet(1, OK));
-    script.extend(columns());
-    script.extend(packet(5, &row("Uptime", "1")));
-    let behaviour = Behaviour::HalfReply(script);
+    let version = [columns(), packet(5, &row("version", "5.5.0")), packet(6, EOF)].concat();
+    let half = [columns(), packet(5, &row("Uptime", "1"))].concat();
+    let behaviour = Behaviour::Dialogue(vec![greeting(), packet(2, OK), packet(1, OK), version, packet(1, OK), half]);
     let fake = Fake::start(behaviour.clone()).await.unwrap();
     let exporter = exporter(fake.address()).start().await.unwrap();
     for _ in 0..3 {
@@ -328,8 +321,11 @@ async fn the_peers_flags_are_understood() {
     ] {
         assert_eq!(on(collector), series, "{collector}");
     }
-    let connected = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'exporter'";
-    assert_eq!(db.sql(connected).unwrap().trim(), "1");
+    // One connection: the server refuses a second one.
+    db.sql("ALTER USER exporter@'127.0.0.1' WITH MAX_USER_CONNECTIONS 1").unwrap();
+    for _ in 0..3 {
+        assert!(mysql::failed(&scrape(&exporter).await.unwrap()).is_empty());
+    }
     // The filter of `collect[]` is the bare name, in the peer, too.
     let page = get_page(&exporter, "/metrics?collect[]=global_status").await.unwrap();
     assert_eq!(page.matching("mysql_exporter_collector_success", &[]).len(), 1);

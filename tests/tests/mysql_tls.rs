@@ -195,17 +195,11 @@ async fn renewed_files_count_without_a_restart() {
     let tls = format!("{}ssl-ca={}\ntls-server-name=db.test\n", own.show(), trusted.display());
     let exporter = start(&db, &format!("[client]\nuser=exporter\npassword=secret\n{tls}"), &[]).await;
     for (identity, trusted, up) in
-        [(&wrong, &authority, 0.0), (&right, &other, 0.0), (&right, &authority, 1.0), (&wrong, &other, 1.0)]
+        [(&wrong, &authority, 0.0), (&right, &other, 0.0), (&right, &authority, 1.0), (&wrong, &other, 0.0)]
     {
         copy(identity, trusted);
-        // The last one finds the connections of before, which are let be.
         mysql::scrape(&exporter).await.unwrap().expect("mysql_up", &[], up).unwrap();
     }
-    let threads = db.sql("SELECT id FROM information_schema.processlist WHERE user = 'exporter'").unwrap();
-    for thread in threads.lines() {
-        db.sql(&format!("KILL {thread}")).unwrap();
-    }
-    mysql::scrape(&exporter).await.unwrap().expect("mysql_up", &[], 0.0).unwrap();
     std::fs::remove_file(&own.key).unwrap();
     let reason = mysql::reason(&mysql::health(&exporter).await.unwrap(), "connect");
     assert!(reason.contains("cannot begin TLS with") && reason.contains("No such file"), "{reason}");
@@ -226,9 +220,9 @@ async fn the_certificate_that_mysql_makes_for_itself() {
 #[tokio::test]
 async fn a_server_without_tls_and_one_that_demands_it() {
     let db = mysql::server(Flavour::MariaDb, &[]).await.unwrap();
-    refused(&db, "tls=true\n", &["no TLS with", "does not have this capability"]).await;
+    refused(&db, "tls=true\n", &["no TLS with", "the server has no TLS"]).await;
     let db = mysql::server(Flavour::MySql, &["--require-secure-transport=ON"]).await.unwrap();
-    refused(&db, "", &["no TLS with", "ER_SECURE_TRANSPORT_REQUIRED", "check tls"]).await;
+    refused(&db, "", &["no TLS with", "ER_SECURE_TRANSPORT_REQUIRED", "check ssl-mode"]).await;
     assert_eq!(login(&db, "tls=skip-verify\n", &[]).await, Ok(()));
 }
 
@@ -307,12 +301,13 @@ async fn odd_passwords_from_my_cnf_and_from_a_file() {
     let file = db.directory().join("password");
     // The password, and its spelling in my.cnf.
     for (password, written) in [
-        (r#"a#b;c"d e"#, r#"a#b;c"d e"#),
-        (r#"a#b;c"d e"#, r#""a#b;c"d e""#),
-        ("# begins and ends with it #", "# begins and ends with it #"),
+        (r#"a;b;c"d e"#, r#"a;b;c"d e"#),
+        (r#"a#b;c"d e"#, r#""a#b;c\"d e" # mine"#),
+        ("# begins and ends with it #", "'# begins and ends with it #'"),
         (" spaces around ", "' spaces around '"),
         (r#""quoted""#, r#"'"quoted"'"#),
-        ("$5 = ${4}.50 \\n % é", "$5 = ${FOUR}.50 \\n % é"),
+        ("$5 = ${4}.50 \\n % é", "$5 = ${FOUR}.50 \\\\n % é"),
+        ("${FOUR", "'${FOUR'"),
     ] {
         let escaped = password.replace('\\', "\\\\").replace('\'', "\\'");
         db.sql(&format!("SET PASSWORD FOR exporter@'127.0.0.1' = PASSWORD('{escaped}')")).unwrap();
@@ -354,5 +349,131 @@ async fn a_probe_has_the_tls_of_its_section() {
         let page = mysql::get_page(&exporter, &path).await.unwrap();
         page.expect("mysql_up", &[], up).unwrap_or_else(|error| panic!("{section}: {error}"));
         assert_eq!(page.has("mysql_global_status_uptime"), up == 1.0, "{section}");
+    }
+}
+
+/// Keys of `[client]`, and what they come to on a server whose certificate is of the authority and for `db.test`.
+async fn each_ssl_mode(flavour: Flavour) {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let db = server(flavour, &authority).await;
+    // Otherwise a login in the clear would do.
+    require(&db, "SSL");
+    let (trust, strangers, named) = (authority.trust(), other.trust(), "tls-server-name=db.test\n");
+    let directory = format!("ssl-capath={}\n", authority.file("").display());
+    for lines in [
+        "ssl-mode=PREFERRED\n".to_owned(),
+        "ssl-mode=REQUIRED\n".to_owned(),
+        "ssl\n".to_owned(),
+        "tls-version=TLSv1.2\nssl-mode=REQUIRED\n".to_owned(),
+        "tls-version=TLSv1.3\nssl-mode=REQUIRED\n".to_owned(),
+        format!("ssl-mode=REQUIRED\n{trust}"),
+        format!("ssl-mode=VERIFY_CA\n{trust}"),
+        format!("ssl-mode=VERIFY_CA\n{directory}"),
+        format!("{trust}skip-ssl-verify-server-cert\n"),
+        format!("ssl-mode=VERIFY_IDENTITY\n{trust}{named}"),
+        format!("ssl-mode=VERIFY_IDENTITY\n{directory}{named}"),
+        format!("ssl-verify-server-cert\n{trust}{named}"),
+    ] {
+        assert_eq!(login(&db, &lines, &[]).await, Ok(()), "{lines}");
+    }
+    for (lines, words) in [
+        ("ssl-mode=DISABLED\n".to_owned(), "refuses user \"exporter\""),
+        (format!("ssl-mode=REQUIRED\n{strangers}"), "UnknownIssuer"),
+        (format!("ssl-mode=VERIFY_CA\n{strangers}"), "UnknownIssuer"),
+        ("ssl-mode=VERIFY_CA\n".to_owned(), "UnknownIssuer"),
+        (format!("ssl-mode=VERIFY_IDENTITY\n{strangers}{named}"), "UnknownIssuer"),
+        (format!("ssl-mode=VERIFY_IDENTITY\n{trust}"), "not valid for name \"127.0.0.1\""),
+        (format!("ssl-verify-server-cert\n{trust}"), "not valid for name \"127.0.0.1\""),
+    ] {
+        refused(&db, &lines, &[words]).await;
+    }
+}
+
+#[tokio::test]
+async fn each_ssl_mode_with_mariadb_10_11() {
+    each_ssl_mode(Flavour::MariaDb).await;
+}
+
+#[tokio::test]
+async fn each_ssl_mode_with_mariadb_11_8() {
+    each_ssl_mode(Flavour::MariaDb11).await;
+}
+
+#[tokio::test]
+async fn each_ssl_mode_with_mysql_9_7() {
+    each_ssl_mode(Flavour::MySql).await;
+}
+
+#[tokio::test]
+async fn each_ssl_mode_with_a_server_without_tls() {
+    let db = mysql::server(Flavour::MariaDb, &[]).await.unwrap();
+    for mode in ["DISABLED", "PREFERRED"] {
+        assert_eq!(login(&db, &format!("ssl-mode={mode}\n"), &[]).await, Ok(()), "{mode}");
+    }
+    for mode in ["REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"] {
+        refused(&db, &format!("ssl-mode={mode}\n"), &["no TLS with", "the server has no TLS"]).await;
+    }
+}
+
+/// The certificate and the authority change every tenth scrape; none of them fails.
+async fn certificates_are_renewed_on_the_server(flavour: Flavour, reload: &str) {
+    let authorities = [Authority::new(), Authority::new()];
+    let identities = authorities.each_ref().map(|authority| authority.issue("server"));
+    let files = Authority::new();
+    let [ca, certificate, key] = ["used-ca.pem", "used.pem", "used.key"].map(|name| files.file(name));
+    let renew = |number: usize| {
+        std::fs::copy(authorities[number].file("ca.pem"), &ca).unwrap();
+        std::fs::copy(&identities[number].certificate, &certificate).unwrap();
+        std::fs::copy(&identities[number].key, &key).unwrap();
+    };
+    renew(0);
+    let args = [("ca", &ca), ("cert", &certificate), ("key", &key)];
+    let args = args.map(|(name, path)| format!("--ssl-{name}={}", path.display()));
+    let db = mysql::server(flavour, &args.each_ref().map(String::as_str)).await.unwrap();
+    require(&db, "SSL");
+    let cnf = format!(
+        "[client]\nuser=exporter\npassword=secret\nssl-mode=VERIFY_IDENTITY\nssl-ca={}\ntls-server-name=db.test\n",
+        ca.display()
+    );
+    let exporter = start(&db, &cnf, &[]).await;
+    for number in 0..300 {
+        if number % 10 == 0 {
+            renew(number / 10 % 2);
+            db.sql(reload).unwrap();
+        }
+        let page = mysql::scrape(&exporter).await.unwrap();
+        assert_eq!(page.expect("mysql_up", &[], 1.0).map_err(|error| error.to_string()), Ok(()), "scrape {number}");
+        assert!(mysql::failed(&page).is_empty(), "scrape {number}: {:?}", mysql::failed(&page));
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_on_mariadb() {
+    certificates_are_renewed_on_the_server(Flavour::MariaDb, "FLUSH SSL").await;
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_on_mysql() {
+    certificates_are_renewed_on_the_server(Flavour::MySql, "ALTER INSTANCE RELOAD TLS").await;
+}
+
+/// As `openssl req -x509` makes it: an authority that is a server's certificate.
+#[tokio::test]
+async fn a_self_signed_certificate_is_its_own_authority() {
+    let (own, other) = (Authority::new(), Authority::new());
+    own.openssl("server", &["-addext", "subjectAltName=DNS:db.test"]);
+    other.openssl("server", &["-addext", "subjectAltName=DNS:db.test"]);
+    let ca = |authority: &Authority| format!("ssl-ca={}\n", authority.file("server.pem").display());
+    for flavour in [Flavour::MariaDb, Flavour::MySql] {
+        let args = [("cert", "server.pem"), ("key", "server.key")]
+            .map(|(name, file)| format!("--ssl-{name}={}", own.file(file).display()));
+        let db = mysql::server(flavour, &args.each_ref().map(String::as_str)).await.unwrap();
+        require(&db, "SSL");
+        for lines in ["ssl-mode=VERIFY_CA\n", "ssl-mode=VERIFY_IDENTITY\ntls-server-name=db.test\n"] {
+            assert_eq!(login(&db, &format!("{}{lines}", ca(&own)), &[]).await, Ok(()), "{flavour:?}: {lines}");
+            refused(&db, &format!("{}{lines}", ca(&other)), &["no TLS with"]).await;
+        }
+        let misnamed = format!("{}ssl-mode=VERIFY_IDENTITY\ntls-server-name=other.test\n", ca(&own));
+        refused(&db, &misnamed, &["not valid for name \"other.test\""]).await;
     }
 }

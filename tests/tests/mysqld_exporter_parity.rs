@@ -101,6 +101,10 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("mysql_sys_current_connections{user=exporter}", "the peer's connections are two of them"),
     ("mysql_sys_current_memory_bytes{user=exporter}", "what a connection takes is free once the peer's is closed"),
     ("mysql_perf_schema_memory_events_", "what a connection takes is free once the peer's is closed"),
+    (
+        "mysql_perf_schema_events_waits_seconds_total{event_name=idle}",
+        "the server forgets how long a connection was idle when it is closed; ours is open from scrape to scrape",
+    ),
     ("mysql_info_schema_client_statistics_concurrent_connections", "the peer's connection is one of them"),
     ("mysql_info_schema_user_statistics_concurrent_connections", "the peer's connection is one of them"),
     ("mysql_global_status_threads_", "the peer's connection is new and ours is idle"),

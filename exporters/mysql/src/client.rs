@@ -1,5 +1,8 @@
-//! A bounded client: at most two connections per server, kept for the next scrape. Every wait ends at the scrape's
-//! deadline.
+//! A bounded client: at most two connections per server. Every wait ends at the scrape's deadline.
+//!
+//! Each scrape logs in, as an address can lead to another server than before: after a switch-over, or because a proxy
+//! is in between. The connection of the scrape before is the second one, if it leads to the same server and still
+//! answers. If the server accepts no more connections, it is the only one.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,9 +10,7 @@ use std::time::Duration;
 
 use exporter_toolkit::address::Address;
 use futures::FutureExt as _;
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder, Value};
-use mysql_kit::{Tls, Version, error_code};
+use mysql_kit::{Version, error_code};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::history::History;
 use crate::login_stats::Logins;
 use crate::rows::{MAX_BYTES, Rows, TooLarge};
+use crate::wire::{Conn, Login, WireError};
 
 /// An idle connection older than this is closed at the next scrape. Scrapes are at most minutes apart.
 const IDLE_LIMIT: Duration = Duration::from_secs(240);
@@ -26,25 +28,27 @@ const IDLE_LIMIT: Duration = Duration::from_secs(240);
 /// close at the same time.
 const SERVER_IDLE_LIMIT: Duration = Duration::from_secs(300);
 
-/// A connection older than this is replaced if there is another one: the login is measured, and a failure is noticed
-/// before a new connection is needed. mysqld_exporter logs in twice per scrape.
-const MAX_AGE: Duration = Duration::from_secs(60);
+/// A ping of a kept connection may take four times as long as the login of this scrape, which is several round trips,
+/// and at least this. A firewall that dropped the connection answers nothing.
+const MIN_PING_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A SHOW statement: a Galera node outside the primary component rejects SELECT, but not SHOW.
-const VERSION_STATEMENT: &str = "SHOW GLOBAL VARIABLES LIKE 'version'";
+/// Its version, and what identifies a server: a kept connection may lead to another one than the address does now.
+/// `SHOW`, because a Galera node outside the primary component rejects SELECT.
+const SERVER_STATEMENT: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+     ('version','server_uuid','server_uid','server_id','hostname','port','datadir','pid_file','wsrep_sync_wait')";
 
 /// The first statement of a connection: it keeps the exporter's statements out of the slow query log, and every server
-/// accepts it. With a global `max_join_size`, a server rejects even [`VERSION_STATEMENT`] without `sql_big_selects`.
-const FIRST_STATEMENT: &str = "SET long_query_time=31536000, sql_big_selects=1";
+/// accepts it. Without the rest, global values can reject or shorten even [`SERVER_STATEMENT`].
+const FIRST_STATEMENT: &str = "SET long_query_time=31536000, sql_big_selects=1, sql_select_limit=18446744073709551615";
 
 /// Global values that would change the answers. With `autocommit=0`, a kept connection would hold one transaction open:
-/// it would read old rows, block DDL, and never commit the canary.
-const PINNED_SETTINGS: [&str; 4] = [
-    "autocommit=1",
-    "character_set_results=utf8mb4",
-    "group_concat_max_len=1024",
-    "sql_select_limit=18446744073709551615",
-];
+/// it would read old rows, block DDL, and never commit the canary. With `max_error_count=0`, nothing would show that a
+/// locked table is missing from an answer.
+const PINNED_SETTINGS: [&str; 4] =
+    ["autocommit=1", "character_set_results=utf8mb4", "group_concat_max_len=1024", "max_error_count=64"];
+
+/// On a Galera node that lags behind, statements would wait. Other servers have no such variable.
+const NO_SYNC_WAIT: &str = "wsrep_sync_wait=0";
 
 /// Time limits of one scrape's statements: ours and the server's.
 #[derive(Clone, Copy, Debug)]
@@ -57,20 +61,20 @@ pub(crate) struct Limits {
 }
 
 pub(crate) struct Client {
-    address: Address,
     /// The address for errors and logs.
     name: String,
-    user: String,
-    options: OptsBuilder,
-    /// Not part of `options`, which would cache the contents of the files: they are read on each connect.
-    tls: Option<Tls>,
+    login: Login,
     settings: ConnectionSettings,
     permits: Arc<Semaphore>,
     /// Limits statements that open tables to one at a time, see [`Client::query_tables`].
     table_statements: Semaphore,
+    /// The oldest first.
     idle: Mutex<Vec<Connection>>,
     history: History,
     logins: Logins,
+    /// No connection is kept before this instant. A firewall dropped an idle one: the server doesn't notice, and its
+    /// sessions would accumulate up to the account's limit.
+    keep_from: Mutex<Instant>,
     /// Counts the open connections: each holds a clone.
     open: Arc<()>,
 }
@@ -79,6 +83,8 @@ pub(crate) struct Client {
 struct Connection {
     conn: Conn,
     version: Version,
+    /// The answer to [`SERVER_STATEMENT`].
+    server: Vec<String>,
     /// The server-side limit in force; `None` before the session is set up.
     statement_seconds: Option<u64>,
     opened: Instant,
@@ -87,24 +93,23 @@ struct Connection {
 }
 
 impl Client {
-    pub(crate) fn new(address: Address, account: &Account, settings: ConnectionSettings) -> Self {
-        let options = mysql_kit::options(&address, &account.user, account.password.as_deref(), MAX_BYTES / 2)
-            .enable_cleartext_plugin(account.cleartext)
-            .stmt_cache_size(0);
-        // No TLS over a socket: mysql_async would announce it to the server and then continue in cleartext.
-        let tls = account.tls.clone().filter(|_| matches!(address, Address::Tcp { .. }));
+    pub(crate) fn new(address: Address, account: Account, settings: ConnectionSettings) -> Self {
         Self {
             name: address.to_string(),
-            address,
-            user: account.user.clone(),
-            options,
-            tls,
+            login: Login {
+                address,
+                user: account.user,
+                password: account.password.unwrap_or_default(),
+                tls: account.tls,
+                cleartext: account.cleartext,
+            },
             settings,
             permits: Arc::new(Semaphore::new(settings.max_open_connections)),
             table_statements: Semaphore::new(1),
             idle: Mutex::default(),
             history: History::default(),
             logins: Logins::default(),
+            keep_from: Mutex::new(Instant::now()),
             open: Arc::default(),
         }
     }
@@ -122,12 +127,34 @@ impl Client {
         &self.name
     }
 
-    /// Checks that the server answers now, and returns its version.
-    pub(crate) async fn ping(self: &Arc<Self>, limits: Limits) -> Result<Version, Error> {
-        let lease = self.lease_verified(limits, Duration::ZERO).await?;
-        let version = lease.connection.as_ref().map(|connection| connection.version);
+    /// Logs in, and returns the server's version. What the address leads to now may not be what it led to in the scrape
+    /// before. If the server accepts no more connections, the one of the scrape before is used.
+    pub(crate) async fn begin(self: &Arc<Self>, limits: Limits) -> Result<Version, Error> {
+        let mut lease = self.permit(limits).await?;
+        // One place must be free for the new connection.
+        while self.open_connections() >= self.settings.max_open_connections
+            && let Some(connection) = self.take_oldest()
+        {
+            close(connection);
+        }
+        self.connect(&mut lease, limits).await?;
+        let (version, server) = lease.connection.as_ref().map_or_else(
+            || (Version::parse(""), Vec::new()),
+            |connection| (connection.version, connection.server.clone()),
+        );
         lease.release();
-        version.ok_or_else(|| self.no_answer("a ping", Instant::now()))
+        for connection in self.idle().extract_if(.., |connection| connection.server != server) {
+            close(connection);
+        }
+        Ok(version)
+    }
+
+    /// Keeps the newest connection for the next scrape, if that one may have two.
+    pub(crate) fn end(&self) {
+        let mut idle = self.idle();
+        let kept = if Instant::now() < *self.keep_from() { 0 } else { self.settings.max_open_connections - 1 };
+        let surplus = idle.len().saturating_sub(kept);
+        idle.drain(..surplus).for_each(close);
     }
 
     /// Runs one statement and reads its whole answer.
@@ -168,7 +195,7 @@ impl Client {
             {
                 rows.skipped_locked = lease.skipped_locked().await?;
             }
-            Ok::<_, mysql_async::Error>(rows)
+            Ok::<_, WireError>(rows)
         };
         match timeout_at(deadline, answer).await {
             Ok(Ok(Ok(rows))) => {
@@ -177,7 +204,6 @@ impl Client {
             }
             Ok(Ok(Err(TooLarge))) => Err(Error::TooLarge { address: self.name.clone(), statement, limit: MAX_BYTES }),
             Ok(Err(error)) => {
-                // A rejected statement is a complete answer.
                 if !error.is_fatal() {
                     lease.release();
                 }
@@ -189,11 +215,24 @@ impl Client {
 
     /// A connection that is ready for a statement.
     async fn lease(self: &Arc<Self>, limits: Limits) -> Result<Lease, Error> {
-        self.lease_verified(limits, limits.started.elapsed()).await
+        let mut lease = self.permit(limits).await?;
+        while let Some(connection) = self.take_idle() {
+            if connection.last_used.elapsed() > IDLE_LIMIT {
+                close(connection);
+                continue;
+            }
+            let is_used = connection.last_used >= limits.started;
+            lease.connection = Some(connection);
+            if is_used || lease.is_alive(limits.deadline).await {
+                break;
+            }
+            lease.connection = None;
+        }
+        self.connect(&mut lease, limits).await?;
+        Ok(lease)
     }
 
-    /// As [`Client::lease`]; a connection that was idle for longer than `max_idle` must answer a ping first.
-    async fn lease_verified(self: &Arc<Self>, limits: Limits, max_idle: Duration) -> Result<Lease, Error> {
+    async fn permit(self: &Arc<Self>, limits: Limits) -> Result<Lease, Error> {
         let started = Instant::now();
         let busy = || Error::Busy { address: self.name.clone(), waited: started.elapsed() };
         let permit =
@@ -201,25 +240,15 @@ impl Client {
         // A permit that a timed-out statement has just released is too late: a new connection would be discarded at
         // once.
         let permit = permit.filter(|_| Instant::now() < limits.deadline).ok_or_else(busy)?;
-        let mut lease = Lease { client: Arc::clone(self), connection: None, _permit: permit };
-        while let Some(connection) = self.take_idle() {
-            let unused = connection.last_used.elapsed();
-            // Two counts are this connection's and the client's. Without a third one there is no other connection, and
-            // a full server would not accept a new one in its place.
-            let is_expired = connection.opened.elapsed() > MAX_AGE && Arc::strong_count(&self.open) > 2;
-            if unused > IDLE_LIMIT || is_expired {
-                close(connection.conn);
-                continue;
-            }
-            lease.connection = Some(connection);
-            if unused <= max_idle || lease.is_alive(limits.deadline).await {
-                break;
-            }
-            lease.abort();
-        }
-        match timeout_at(limits.deadline, self.make_ready(&mut lease, limits)).await {
-            Ok(Ok(())) => Ok(lease),
-            Ok(Err(error)) => Err(Error::connecting(&self.name, &self.user, &error)),
+        Ok(Lease { client: Arc::clone(self), connection: None, _permit: permit })
+    }
+
+    /// Logs in unless the lease has a connection, and sets up the session.
+    async fn connect(&self, lease: &mut Lease, limits: Limits) -> Result<(), Error> {
+        let started = Instant::now();
+        match timeout_at(limits.deadline, self.make_ready(lease, limits)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::connecting(&self.name, &self.login.user, &error)),
             Err(_) => {
                 let error = self.no_answer("the connection", started);
                 if lease.connection.is_none() {
@@ -230,11 +259,15 @@ impl Client {
         }
     }
 
-    async fn make_ready(&self, lease: &mut Lease, limits: Limits) -> mysql_async::Result<()> {
+    async fn make_ready(&self, lease: &mut Lease, limits: Limits) -> Result<(), WireError> {
         if lease.connection.is_none() {
             lease.connection = match self.log_in().await {
-                Err(error) if error_code::of(&error).is_some_and(error_code::is_too_many_connections) => {
-                    Some(self.existing().await.ok_or(error)?)
+                Err(error) if error.code().is_some_and(error_code::is_too_many_connections) => {
+                    lease.connection = self.existing().await;
+                    if !lease.is_alive(limits.deadline).await {
+                        return Err(error);
+                    }
+                    lease.connection.take()
                 }
                 result => Some(result?),
             };
@@ -242,29 +275,25 @@ impl Client {
         lease.set_up(self.settings.statement_seconds(limits.statement_seconds)).await
     }
 
-    async fn log_in(&self) -> mysql_async::Result<Connection> {
+    async fn log_in(&self) -> Result<Connection, WireError> {
         let started = Instant::now();
-        match self.connect().await {
+        match Conn::open(&self.login).await {
             Ok(conn) => {
                 self.logins.succeeded(started.elapsed());
                 Ok(self.connection(conn))
             }
             Err(error) => {
-                self.logins.failed(Error::connecting(&self.name, &self.user, &error).to_string());
+                self.logins.failed(Error::connecting(&self.name, &self.login.user, &error).to_string());
                 Err(error)
             }
         }
-    }
-
-    async fn connect(&self) -> mysql_async::Result<Conn> {
-        let options = self.options.clone().ssl_opts(self.tls.clone().map(Into::into));
-        mysql_kit::connect(&self.address, options).await
     }
 
     fn connection(&self, conn: Conn) -> Connection {
         Connection {
             conn,
             version: Version::parse(""),
+            server: Vec::new(),
             statement_seconds: None,
             opened: Instant::now(),
             last_used: Instant::now(),
@@ -276,19 +305,34 @@ impl Client {
     /// wait for that one's permit.
     async fn existing(&self) -> Option<Connection> {
         let idle = self.take_idle();
-        if idle.is_some() || Arc::strong_count(&self.open) == 1 {
+        if idle.is_some() || self.open_connections() == 0 {
             return idle;
         }
         let _permit = self.permits.acquire().await.ok()?;
         self.take_idle()
     }
 
+    fn open_connections(&self) -> usize {
+        // One count is the client's.
+        Arc::strong_count(&self.open) - 1
+    }
+
     fn no_answer(&self, what: impl Into<Cow<'static, str>>, started: Instant) -> Error {
         Error::NoAnswer { address: self.name.clone(), what: what.into(), waited: started.elapsed() }
     }
 
+    /// The newest idle connection.
     fn take_idle(&self) -> Option<Connection> {
         self.idle().pop()
+    }
+
+    fn take_oldest(&self) -> Option<Connection> {
+        let mut idle = self.idle();
+        (!idle.is_empty()).then(|| idle.remove(0))
+    }
+
+    fn keep_from(&self) -> MutexGuard<'_, Instant> {
+        self.keep_from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -298,9 +342,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        for connection in self.idle().drain(..) {
-            close(connection.conn);
-        }
+        self.idle().drain(..).for_each(close);
     }
 }
 
@@ -327,33 +369,16 @@ fn session_settings(version: Version, wanted: &ConnectionSettings, statement_sec
     settings
 }
 
-/// Runs a statement and reads its answer. The driver's own conversions panic on an unexpected row, and quote it.
-async fn read(conn: &mut Conn, statement: &str) -> mysql_async::Result<Result<Rows, TooLarge>> {
-    let mut result = conn.query_iter(statement).await?;
-    let mut rows = Rows::new(result.columns_ref().iter().map(|column| column.name_str().into_owned()));
-    while let Some(row) = result.next().await? {
-        let cells = (0..row.len()).map(|column| match row.as_ref(column) {
-            // In the text protocol every value is NULL or bytes.
-            Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
-            _ => None,
-        });
-        if let Err(too_large) = rows.push(cells) {
-            return Ok(Err(too_large));
-        }
-    }
-    Ok(Ok(rows))
-}
-
-/// Closes a connection with a quit packet; without it the server logs an aborted connection. Best effort: one write
-/// into the kernel's buffer.
-fn close(conn: Conn) {
-    let _ = conn.disconnect().now_or_never();
+/// Best effort: the one write goes into the kernel's buffer.
+fn close(connection: Connection) {
+    let _ = connection.conn.quit().now_or_never();
 }
 
 /// A permit and its connection. If it is dropped before the answer was read (an error, the deadline, a panic), the
 /// connection is closed: no other statement may read the rest of that answer.
 struct Lease {
     client: Arc<Client>,
+    /// Before the permit: it is released after the connection is closed.
     connection: Option<Connection>,
     _permit: OwnedSemaphorePermit,
 }
@@ -361,61 +386,62 @@ struct Lease {
 impl Lease {
     async fn is_alive(&mut self, deadline: Instant) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        // Half of the time is left for a new connection, in case a network device has dropped this one silently.
+        let login = self.client.logins.stats().duration.unwrap_or_default();
         let now = Instant::now();
+        // At least half of the time is left for a new connection.
         let half = now + deadline.saturating_duration_since(now) / 2;
-        matches!(timeout_at(half, connection.conn.ping()).await, Ok(Ok(())))
+        let limit = half.min(now + (login * 4).max(MIN_PING_TIMEOUT));
+        match timeout_at(limit, connection.conn.ping()).await {
+            Ok(result) => result.is_ok(),
+            Err(_) => {
+                *self.client.keep_from() = Instant::now() + 2 * SERVER_IDLE_LIMIT;
+                false
+            }
+        }
     }
 
     /// Reads the version over a new connection, and sets its limits. Of a kept connection only a changed limit is set.
-    async fn set_up(&mut self, statement_seconds: u64) -> mysql_async::Result<()> {
+    async fn set_up(&mut self, statement_seconds: u64) -> Result<(), WireError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         if connection.statement_seconds == Some(statement_seconds) {
             return Ok(());
         }
         if connection.statement_seconds.is_none() {
-            match connection.conn.query_drop(FIRST_STATEMENT).await {
-                Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => {
-                    debug!(target = %self.client.name, FIRST_STATEMENT, error = error_code::describe(&error), "setting refused")
-                }
-                Ok(()) => {}
-            }
-            let rows = read(&mut connection.conn, VERSION_STATEMENT).await?.unwrap_or_default();
+            connection.set(&self.client.name, FIRST_STATEMENT).await?;
+            let rows = connection.conn.query(SERVER_STATEMENT).await?.unwrap_or_default();
             connection.version = Version::parse(rows.lookup("version").unwrap_or_default());
+            connection.server = rows.iter_pairs().map(|(name, value)| format!("{name}={value}")).collect();
         }
-        let settings = session_settings(connection.version, &self.client.settings, statement_seconds);
-        match connection.conn.query_drop(format!("SET {}", settings.join(", "))).await {
-            Err(mysql_async::Error::Server(_)) => {
+        let mut settings = session_settings(connection.version, &self.client.settings, statement_seconds);
+        if connection.server.iter().any(|variable| variable.starts_with("wsrep_sync_wait=")) {
+            settings.push(NO_SYNC_WAIT.to_owned());
+        }
+        match connection.conn.run(&format!("SET {}", settings.join(", "))).await {
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(_) => {
                 // A fork or a proxy rejects one of them; set the others one by one.
                 for setting in settings {
-                    match connection.conn.query_drop(format!("SET {setting}")).await {
-                        Err(error) if error.is_fatal() => return Err(error),
-                        Err(error) => {
-                            debug!(target = %self.client.name, setting, error = error_code::describe(&error), "setting refused")
-                        }
-                        Ok(()) => {}
-                    }
+                    connection.set(&self.client.name, &format!("SET {setting}")).await?;
                 }
             }
-            result => result?,
+            Ok(()) => {}
         }
         connection.statement_seconds = Some(statement_seconds);
         Ok(())
     }
 
-    async fn read(&mut self, statement: &str) -> mysql_async::Result<Result<Rows, TooLarge>> {
+    async fn read(&mut self, statement: &str) -> Result<Result<Rows, TooLarge>, WireError> {
         let Some(connection) = &mut self.connection else { return Ok(Ok(Rows::default())) };
-        read(&mut connection.conn, statement).await
+        connection.conn.query(statement).await
     }
 
     /// Whether the answer lacks tables that others locked for longer than `lock_wait_timeout`: the server only warns.
-    async fn skipped_locked(&mut self) -> mysql_async::Result<bool> {
+    async fn skipped_locked(&mut self) -> Result<bool, WireError> {
         let Some(connection) = &mut self.connection else { return Ok(false) };
-        if connection.conn.get_warnings() == 0 {
+        if connection.conn.warnings() == 0 {
             return Ok(false);
         }
-        let warnings = read(&mut connection.conn, "SHOW WARNINGS").await?.unwrap_or_default();
+        let warnings = connection.conn.query("SHOW WARNINGS").await?.unwrap_or_default();
         Ok(warnings.iter().any(|row| row.number(1) == Some(f64::from(error_code::LOCK_WAIT_TIMEOUT))))
     }
 
@@ -423,24 +449,23 @@ impl Lease {
     fn release(mut self) {
         if let Some(mut connection) = self.connection.take() {
             connection.last_used = Instant::now();
-            self.client.idle().push(connection);
-        }
-    }
-
-    /// Closes the socket at once. A dropped `Conn` would first read the rest of its answer in an unbounded task: for a
-    /// hung server, those tasks and their sockets would accumulate. On a thread without a runtime it can only close.
-    fn abort(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            let closing = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(connection));
-            // Joined, so that the permit is released after the connection is closed; the thread lives for about 50 µs.
-            let _ = closing.map(std::thread::JoinHandle::join);
+            let mut idle = self.client.idle();
+            idle.push(connection);
+            idle.sort_unstable_by_key(|connection| connection.opened);
         }
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.abort();
+impl Connection {
+    /// Runs a SET that the server may reject.
+    async fn set(&mut self, target: &str, statement: &str) -> Result<(), WireError> {
+        match self.conn.run(statement).await {
+            Err(error) if !error.is_fatal() => {
+                debug!(target, statement, error = %error, "setting refused");
+                Ok(())
+            }
+            result => result,
+        }
     }
 }
 

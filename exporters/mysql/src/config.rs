@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use exporter_toolkit::address::Address;
 use exporter_toolkit::secret::Secret;
-use mysql_kit::Tls;
 
 use crate::connection::{Account, ConnectionSettings};
 use crate::error::ConfigError;
-use crate::my_cnf::{CLIENT, Sections};
+use crate::my_cnf::{CLIENT, Options, Sections};
+use crate::tls_options;
 
 /// The port of an address without one.
 pub(crate) const DEFAULT_PORT: u16 = 3306;
@@ -49,40 +49,51 @@ pub(crate) struct Config {
     pub(crate) connections: ConnectionSettings,
     address: String,
     insecure_skip_verify: bool,
-    path: PathBuf,
     sections: Sections,
 }
 
 impl Config {
+    /// Reads the files. `[client]` and each `[client.…]` must be valid. Other sections are read when a probe uses them,
+    /// as they may be another program's.
     pub(crate) fn load(args: &Args) -> Result<Self, ConfigError> {
         let path = args.my_cnf.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if args.my_cnf.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(ConfigError::File { flag: "--config.my-cnf", path, source }),
+        let suffix = std::env::var("MYSQL_GROUP_SUFFIX").ok();
+        let mut sections = match &args.my_cnf {
+            None if !path.exists() => Sections::none(path),
+            _ => Sections::read(path, suffix.as_deref())?,
         };
         let password =
             Secret::from_file_or_variable("--mysqld.password-file", args.password_file.as_deref(), PASSWORD_VARIABLE)?;
-        let variable = |name: &str| std::env::var(name).ok();
-        let mut sections = Sections::parse(&path, &text, &variable)?;
         sections.default_to(CLIENT, "user", args.username.clone());
         sections.default_to(CLIENT, "password", password.map(|password| password.expose().to_owned()));
-        Ok(Self {
+        let config = Self {
             connections: args.connections,
             address: args.address.clone(),
             insecure_skip_verify: args.insecure_skip_verify,
-            path,
             sections,
-        })
+        };
+        config.address()?;
+        let mut probes = 0;
+        for section in config.sections.heirs(CLIENT) {
+            config.account(section)?;
+            probes += 1;
+        }
+        match config.account(CLIENT) {
+            // Without an account for the main target, only `/probe` works.
+            Err(ConfigError::NoUser { .. }) if probes > 0 => {}
+            account => drop(account?),
+        }
+        Ok(config)
     }
 
     /// The address of the main target: the file's socket, else its host and port, each falling back to the flag.
     pub(crate) fn address(&self) -> Result<Address, ConfigError> {
-        let get = |key| self.sections.get(CLIENT, key);
+        let options = self.options(CLIENT)?;
+        let get = |key| options.get(key);
         if let Some(path) = get("socket") {
             return Ok(Address::parse(&format!("unix://{path}"), DEFAULT_PORT)?);
         }
-        let from_flag = Address::parse(&self.address, DEFAULT_PORT)?;
+        let from_flag = parse_address(&self.address)?;
         let (host, port) = match from_flag {
             Address::Unix(_) if get("host").is_none() => return Ok(from_flag),
             Address::Unix(_) => ("localhost".to_owned(), DEFAULT_PORT),
@@ -95,75 +106,26 @@ impl Config {
     }
 
     pub(crate) fn account(&self, section: &str) -> Result<Account, ConfigError> {
-        if !self.sections.has(section) {
-            return Err(ConfigError::NoSection { section: section.to_owned(), path: self.path.clone() });
-        }
-        let get = |key| self.sections.get(section, key);
-        let user = get("user")
-            .ok_or_else(|| ConfigError::NoUser { section: section.to_owned(), path: self.path.clone() })?
-            .to_owned();
+        let options = self.options(section)?;
         Ok(Account {
-            user,
-            password: get("password").map(str::to_owned),
-            tls: self.tls(section)?,
-            cleartext: self.switch(section, "enable-cleartext-plugin")?,
+            user: options.get("user").filter(|user| !user.is_empty()).ok_or_else(|| options.no_user())?.to_owned(),
+            password: options.get("password").map(str::to_owned),
+            tls: tls_options::tls(&options, self.insecure_skip_verify)?,
+            cleartext: options.switch("enable-cleartext-plugin")?.unwrap_or(false),
         })
     }
 
-    fn tls(&self, section: &str) -> Result<Option<Tls>, ConfigError> {
-        let get = |key| self.sections.get(section, key);
-        // Opened here so that a wrong path is an error at the start; the driver reads it on each connect.
-        let file = |key| {
-            let read = |path: &str| std::fs::File::open(path).map(|_| PathBuf::from(path));
-            get(key).map(read).transpose().map_err(|error| self.invalid(section, key, &error.to_string()))
-        };
-        for key in ["tls-min-version", "tls-max-version"] {
-            if get(key).is_some() {
-                return Err(self.invalid(section, key, "not supported: the exporter uses TLS 1.2 or 1.3"));
-            }
-        }
-        let (enabled, skip_verify) = match get("tls") {
-            None | Some("false") => (false, false),
-            Some("true") => (true, false),
-            Some("skip-verify") => (true, true),
-            Some(_) => return Err(self.invalid(section, "tls", "expected true, false or skip-verify")),
-        };
-        // mysqld_exporter's option lacks a letter; both spellings are accepted.
-        let skip_verify = self.insecure_skip_verify
-            || skip_verify
-            || self.switch(section, "ssl-skip-verfication")?
-            || self.switch(section, "ssl-skip-verification")?;
-        let ca = file("ssl-ca")?;
-        let identity = match (file("ssl-cert")?, file("ssl-key")?) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            (Some(_), None) => return Err(self.invalid(section, "ssl-cert", "ssl-key is missing")),
-            (None, Some(_)) => return Err(self.invalid(section, "ssl-key", "ssl-cert is missing")),
-        };
-        let server_name = get("tls-server-name").map(str::to_owned);
-        if !enabled && !skip_verify && ca.is_none() && identity.is_none() && server_name.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Tls { ca, identity, server_name, skip_verify }))
+    fn options(&self, section: &str) -> Result<Options, ConfigError> {
+        self.sections.options(section, &|name| std::env::var(name).ok())
     }
+}
 
-    /// A boolean key; without a value it is true, as in MySQL's own files.
-    fn switch(&self, section: &str, key: &str) -> Result<bool, ConfigError> {
-        match self.sections.get(section, key).map(str::to_ascii_lowercase).as_deref() {
-            None | Some("false" | "0" | "off" | "no") => Ok(false),
-            Some("" | "true" | "1" | "on" | "yes") => Ok(true),
-            Some(_) => Err(self.invalid(section, key, "expected true or false")),
-        }
+/// Never repeats an address with a login: mysqld_exporter's older versions were configured with `user:password@…`.
+fn parse_address(text: &str) -> Result<Address, ConfigError> {
+    if text.contains('@') {
+        return Err(ConfigError::LoginInAddress);
     }
-
-    fn invalid(&self, section: &str, key: &str, reason: &str) -> ConfigError {
-        ConfigError::Value {
-            section: section.to_owned(),
-            key: key.to_owned(),
-            path: self.path.clone(),
-            reason: reason.to_owned(),
-        }
-    }
+    Ok(Address::parse(text, DEFAULT_PORT)?)
 }
 
 #[cfg(test)]
@@ -212,41 +174,35 @@ mod tests {
     }
 
     #[test]
-    fn a_section_inherits_from_its_parent() {
-        let config = config(
-            "[client]\nuser=u\npassword=p\n[client.other]\nuser=o\nenable-cleartext-plugin\n[alone]\nhost=h\n",
-            &[],
-        )
-        .unwrap();
-        let other = config.account("client.other").unwrap();
-        assert_eq!((other.user.as_str(), other.password.as_deref(), other.cleartext), ("o", Some("p"), true));
+    fn a_probe_needs_no_account_of_the_main_target() {
+        let config = config("[client.a]\nuser=a\n[alone]\nhost=h\n[client.b]\nuser=b\npassword=p\n", &[]).unwrap();
+        assert_eq!(config.account("client.a").unwrap().user, "a");
+        assert_eq!(config.account("client.b").unwrap().password.as_deref(), Some("p"));
+        assert!(error(config.account(CLIENT)).contains("user= in [client]"));
         assert!(error(config.account("alone")).contains("user= in [alone]"));
         assert!(error(config.account("nowhere")).contains("no section [nowhere]"));
-        assert!(error(self::config("", &[]).unwrap().account(CLIENT)).starts_with("no user: set --mysqld.username"));
+        assert!(error(self::config("[alone]\nuser=u\n", &[])).starts_with("no user: set --mysqld.username"));
     }
 
     #[test]
-    fn tls_is_used_if_a_key_or_flag_configures_it() {
-        let tls = |text: &str, flags: &[&str]| {
-            config(&format!("[client]\nuser=u\n{text}"), flags).unwrap().account(CLIENT).map(|account| account.tls)
-        };
-        assert!(tls("", &[]).unwrap().is_none());
-        assert!(tls("", &["--tls.insecure-skip-verify"]).unwrap().unwrap().skip_verify);
-        let pem = tempfile::NamedTempFile::new().unwrap();
-        let (file, pem) = (pem.path().to_owned(), pem.path().display());
-        let all = format!("ssl-ca={pem}\nssl-cert={pem}\nssl_key={pem}\ntls-server-name=db\n");
-        let expected = Tls {
-            ca: Some(file.clone()),
-            identity: Some((file.clone(), file.clone())),
-            server_name: Some("db".to_owned()),
-            skip_verify: false,
-        };
-        assert_eq!(tls(&all, &[]).unwrap(), Some(expected));
-        let unverified = tls(&format!("ssl-ca={pem}\nssl-skip-verfication=true\n"), &[]).unwrap();
-        assert_eq!(unverified, Some(Tls { ca: Some(file), skip_verify: true, ..Tls::default() }));
-        assert!(error(tls(&format!("ssl-cert={pem}\n"), &[])).contains("ssl-key is missing"));
-        assert!(error(tls("ssl-ca=/nowhere.pem\n", &[])).contains("ssl-ca= in [client]"));
-        assert!(error(tls("tls=maybe\n", &[])).contains("tls= in [client]"));
-        assert!(error(tls("tls-min-version=TLSv1.3\n", &[])).contains("not supported"));
+    fn every_account_of_ours_is_checked_at_the_start() {
+        for text in [
+            "[client]\nuser=u\nssl-mode=maybe\n",
+            "[client]\nuser=u\n[client.a]\ntls=maybe\n",
+            "[client.a]\npassword=p\n",
+            "[client]\nuser=u\nport=x\n",
+            "[client]\nuser=u\npassword=${NOT_CLOSED\n",
+        ] {
+            assert!(config(text, &[]).is_err(), "{text}");
+        }
+        assert!(config("[client]\nuser=u\n[mysql]\nssl-mode=maybe\npassword=${X\n", &[]).is_ok());
+    }
+
+    #[test]
+    fn a_login_in_the_address_is_not_repeated() {
+        for address in ["u:secret@tcp(db:3306)/", "mysql://u:secret@db", "u:secret@db:3306"] {
+            let error = error(config("[client]\nuser=u\n", &[&format!("--mysqld.address={address}")]));
+            assert!(error.contains("--mysqld.username") && !error.contains("secret"), "{error}");
+        }
     }
 }

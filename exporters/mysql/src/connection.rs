@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use exporter_toolkit::duration::duration;
-use mysql_kit::Tls;
 use tokio::time::Instant;
+
+use crate::wire::Tls;
 
 /// The account to log in with. It has no `Debug`: it contains a password.
 pub(crate) struct Account {

@@ -4,13 +4,16 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use mysql_async::{DriverError, IoError};
 use mysql_kit::error_code;
+
+use crate::wire::WireError;
 
 const GRANTS: &str = "exporters/mysql/README.md";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("no account for {address}: set --mysqld.username, or user= in [client] of --config.my-cnf; /probe works")]
+    NoAccount { address: String },
     #[error(
         "{address} refuses user {user:?} ({reason}): check --mysqld.username, the password, the hosts that the account \
          allows, and whether it requires TLS (REQUIRE)"
@@ -37,7 +40,12 @@ pub(crate) enum Error {
     )]
     Plugin { address: String, user: String, reason: String },
     #[error(
-        "no TLS with {address} ({reason}): check tls, ssl-ca, ssl-cert and tls-server-name in --config.my-cnf, and the \
+        "login to {address} given up ({reason}): no MySQL or MariaDB server does that with its own settings; check that it \
+         is the server that you mean"
+    )]
+    TooExpensive { address: String, reason: String },
+    #[error(
+        "no TLS with {address} ({reason}): check ssl-mode, tls, ssl-ca, ssl-cert and tls-server-name in --config.my-cnf, and the \
          server's certificate"
     )]
     Tls { address: String, reason: String },
@@ -68,41 +76,29 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) fn connecting(address: &str, user: &str, error: &mysql_async::Error) -> Self {
-        let (address, reason) = (address.to_owned(), error_code::describe_login(error));
-        match error_code::of(error) {
-            Some(code) if error_code::is_login_rejected(code) => {
-                Self::LoginRejected { address, user: user.to_owned(), reason }
-            }
-            Some(code) if error_code::is_too_many_connections(code) => Self::NoConnectionLeft { address, reason },
-            Some(error_code::SECURE_TRANSPORT_REQUIRED) => Self::Tls { address, reason },
-            Some(code) if error_code::is_offline(code) => Self::Offline { address, reason },
-            Some(_) => Self::SessionRejected { address, reason },
-            None => match error {
-                mysql_async::Error::Driver(
-                    DriverError::UnknownAuthPlugin { .. }
-                    | DriverError::CleartextPluginDisabled
-                    | DriverError::MysqlOldPasswordDisabled,
-                ) => Self::Plugin { address, user: user.to_owned(), reason },
-                // The cause is one of our own files, even if rustls names the peer's certificate.
-                mysql_async::Error::Io(IoError::Tls(_)) | mysql_async::Error::Driver(DriverError::NoKeyFound) => {
-                    Self::Certificates { address, reason }
+    pub(crate) fn connecting(address: &str, user: &str, error: &WireError) -> Self {
+        let (address, reason) = (address.to_owned(), error.describe_login());
+        match error {
+            WireError::Server { code, .. } => match *code {
+                code if error_code::is_login_rejected(code) => {
+                    Self::LoginRejected { address, user: user.to_owned(), reason }
                 }
-                // For a unix socket, it would be the socket that doesn't exist.
-                mysql_async::Error::Io(IoError::Io(error))
-                    if error.kind() == std::io::ErrorKind::NotFound && !address.starts_with("unix://") =>
-                {
-                    Self::Certificates { address, reason }
-                }
-                _ if is_tls(error) => Self::Tls { address, reason },
-                _ => Self::Connect { address, reason },
+                code if error_code::is_too_many_connections(code) => Self::NoConnectionLeft { address, reason },
+                error_code::SECURE_TRANSPORT_REQUIRED => Self::Tls { address, reason },
+                code if error_code::is_offline(code) => Self::Offline { address, reason },
+                _ => Self::SessionRejected { address, reason },
             },
+            WireError::Plugin(_) => Self::Plugin { address, user: user.to_owned(), reason },
+            WireError::Certificates(_) => Self::Certificates { address, reason },
+            WireError::NoTls | WireError::Tls(_) => Self::Tls { address, reason },
+            WireError::TooExpensive(_) => Self::TooExpensive { address, reason },
+            WireError::Io(_) | WireError::Closed | WireError::Protocol(_) => Self::Connect { address, reason },
         }
     }
 
-    pub(crate) fn statement(address: &str, statement: Cow<'static, str>, error: &mysql_async::Error) -> Self {
-        let (address, reason) = (address.to_owned(), error_code::describe(error));
-        match error_code::of(error) {
+    pub(crate) fn statement(address: &str, statement: Cow<'static, str>, error: &WireError) -> Self {
+        let (address, reason) = (address.to_owned(), error.to_string());
+        match error.code() {
             Some(code) if error_code::is_privilege_missing(code) => Self::NotAllowed { address, statement, reason },
             code => Self::Statement { address, statement, code, reason },
         }
@@ -119,15 +115,6 @@ fn short(statement: &str) -> Cow<'_, str> {
     match statement.split_once(" FROM ") {
         Some((_, table)) if statement.len() > 100 => Cow::Owned(format!("SELECT … FROM {table}")),
         _ => Cow::Borrowed(statement),
-    }
-}
-
-fn is_tls(error: &mysql_async::Error) -> bool {
-    match error {
-        // How the handshake reports a certificate that it rejects.
-        mysql_async::Error::Io(IoError::Io(error)) => error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()),
-        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => true,
-        _ => false,
     }
 }
 
@@ -148,12 +135,17 @@ fn hint(code: Option<u16>) -> &'static str {
 pub(crate) enum ConfigError {
     #[error(transparent)]
     Address(#[from] exporter_toolkit::address::AddressError),
+    #[error(
+        "--mysqld.address contains a login; expected HOST:PORT or unix:///path: set --mysqld.username, and \
+         --mysqld.password-file or MYSQLD_EXPORTER_PASSWORD"
+    )]
+    LoginInAddress,
     #[error("cannot read {flag}={path}: {source}", path = path.display())]
     File { flag: &'static str, path: std::path::PathBuf, source: std::io::Error },
     #[error(transparent)]
     Secret(#[from] exporter_toolkit::secret::SecretError),
     #[error("{path}:{line}: {reason}", path = path.display())]
-    Syntax { path: std::path::PathBuf, line: usize, reason: &'static str },
+    Syntax { path: std::path::PathBuf, line: usize, reason: String },
     #[error("no section [{section}] in {path} (--config.my-cnf)", path = path.display())]
     NoSection { section: String, path: std::path::PathBuf },
     #[error("no user: set --mysqld.username, or user= in [{section}] of {path} (--config.my-cnf)", path = path.display())]

@@ -2,7 +2,7 @@
 //! of mysqld_exporter, and health checks with reasons.
 //!
 //! [`MysqlExporter`] → [`session::Session`] (what the collectors of one scrape share) → [`client::Client`] (at most two
-//! connections).
+//! connections) → [`wire::Conn`] (the protocol).
 
 mod client;
 mod collectors;
@@ -16,17 +16,20 @@ mod replication;
 mod rows;
 mod session;
 mod sql;
+mod tls_options;
 mod value;
+mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::address::Address;
 use exporter_toolkit::{BoxError, Collector, Exporter, Target, async_trait};
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::client::Client;
 use crate::config::{Args, Config, DEFAULT_PORT};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Error};
 use crate::my_cnf::CLIENT;
 use crate::session::Session;
 
@@ -52,9 +55,18 @@ type ProbeKey = (Address, String);
 impl Loaded {
     fn read(args: &Args) -> Result<Self, ConfigError> {
         let config = Config::load(args)?;
-        let client = Client::new(config.address()?, &config.account(CLIENT)?, config.connections);
-        let target = Arc::new(MysqlTarget { client: Arc::new(client) });
-        Ok(Self { config, target, probe_clients: Vec::new() })
+        let address = config.address()?;
+        let name = address.to_string();
+        let client = match config.account(CLIENT) {
+            Ok(account) => Some(Arc::new(Client::new(address, account, config.connections))),
+            // [`Config::load`] allows it if there are accounts for probes.
+            Err(error @ ConfigError::NoUser { .. }) => {
+                warn!(error = %error, "no account for /metrics; only /probe works");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { config, target: Arc::new(MysqlTarget { name, client }), probe_clients: Vec::new() })
     }
 
     fn probe(&mut self, target: &str, section: &str) -> Result<MysqlTarget, ConfigError> {
@@ -62,7 +74,7 @@ impl Loaded {
         let entry = match self.probe_clients.iter().position(|(known, _)| *known == key) {
             Some(position) => self.probe_clients.remove(position),
             None => {
-                let client = Client::new(key.0.clone(), &self.config.account(section)?, self.config.connections);
+                let client = Client::new(key.0.clone(), self.config.account(section)?, self.config.connections);
                 if self.probe_clients.len() == PROBE_CLIENTS {
                     self.probe_clients.remove(0);
                 }
@@ -71,7 +83,7 @@ impl Loaded {
         };
         let client = Arc::clone(&entry.1);
         self.probe_clients.push(entry);
-        Ok(MysqlTarget { client })
+        Ok(MysqlTarget { name: client.address().to_owned(), client: Some(client) })
     }
 }
 
@@ -87,6 +99,7 @@ impl Exporter for MysqlExporter {
     const ABOUT: &'static str = "Exports metrics of MySQL and MariaDB servers for Prometheus.";
     const DEFAULT_PORT: u16 = 9104;
     const PEER_COLLECTOR_PREFIX: Option<&'static str> = Some("collect.");
+    const TARGET_ON_METRICS: bool = true;
 
     type Args = Args;
     type Target = MysqlTarget;
@@ -126,7 +139,9 @@ impl Exporter for MysqlExporter {
 
 /// One server.
 pub struct MysqlTarget {
-    client: Arc<Client>,
+    name: String,
+    /// `None` without an account.
+    client: Option<Arc<Client>>,
 }
 
 #[async_trait]
@@ -134,10 +149,11 @@ impl Target for MysqlTarget {
     type Session = Session;
 
     fn address(&self) -> &str {
-        self.client.address()
+        &self.name
     }
 
     async fn open(&self, deadline: Instant) -> Result<Session, BoxError> {
-        Ok(Session::open(Arc::clone(&self.client), deadline).await?)
+        let client = self.client.as_ref().ok_or_else(|| Error::NoAccount { address: self.name.clone() })?;
+        Ok(Session::open(Arc::clone(client), deadline).await?)
     }
 }

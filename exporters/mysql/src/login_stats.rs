@@ -1,5 +1,5 @@
-//! How long logins take and whether they succeed. Connections are kept between scrapes, so a server that rejects new
-//! logins would go unnoticed.
+//! How long logins take and whether they succeed. A server that accepts no more connections is scraped over the one
+//! from before, which would otherwise go unnoticed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -42,7 +42,7 @@ pub(crate) struct Answer {
 impl Session {
     pub(crate) async fn open(client: Arc<Client>, deadline: Instant) -> Result<Self, Error> {
         let limits = limits(Instant::now(), deadline);
-        let version = client.ping(limits).await?;
+        let version = client.begin(limits).await?;
         Ok(Self {
             client,
             limits,
@@ -112,6 +112,12 @@ impl Session {
         // The next statement is sent before this answer is processed, so that the server works in the meantime.
         tokio::task::yield_now().await;
         answer
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.client.end();
     }
 }
 

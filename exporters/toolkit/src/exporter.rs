@@ -29,6 +29,9 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// `collect.`, `--collect.NAME` and `--no-collect.NAME` are flags too, and the label `collector` has the prefix:
     /// service files, rules and dashboards need no change.
     const PEER_COLLECTOR_PREFIX: Option<&'static str> = None;
+    /// `/metrics?target=…` is a probe, as in the exporter that this one replaces. Otherwise, a job with
+    /// `__param_target` and without `metrics_path` would get the main target's series under each target's name.
+    const TARGET_ON_METRICS: bool = false;
     /// The health check that opening a session makes.
     const OPEN_CHECK: &'static CheckDef = &CheckDef {
         name: "connect",

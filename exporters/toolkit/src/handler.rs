@@ -118,6 +118,9 @@ impl<E: Exporter> Handler<E> {
         let query: Vec<(String, String)> =
             form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
         if path == self.telemetry_path {
+            if E::TARGET_ON_METRICS && query.iter().any(|(name, value)| name == "target" && !value.is_empty()) {
+                return self.probe(request.headers(), query).await;
+            }
             return self.metrics(request.headers(), &query).await;
         }
         match path {

@@ -9,6 +9,7 @@ const CON_COUNT_ERROR: u16 = 1040;
 const DBACCESS_DENIED_ERROR: u16 = 1044;
 const ACCESS_DENIED_ERROR: u16 = 1045;
 pub const UNKNOWN_COM_ERROR: u16 = 1047;
+const SERVER_SHUTDOWN: u16 = 1053;
 pub const DUP_ENTRY: u16 = 1062;
 const UNKNOWN_TABLE: u16 = 1109;
 pub const RECORD_FILE_FULL: u16 = 1114;
@@ -25,11 +26,13 @@ pub const OPTION_PREVENTS_STATEMENT: u16 = 1290;
 const ACCESS_DENIED_NO_PASSWORD_ERROR: u16 = 1698;
 const MUST_CHANGE_PASSWORD: u16 = 1820;
 const MUST_CHANGE_PASSWORD_LOGIN: u16 = 1862;
+const MARIADB_CONNECTION_KILLED: u16 = 1927;
 const ACCOUNT_HAS_BEEN_LOCKED: u16 = 3118;
 const SERVER_OFFLINE_MODE: u16 = 3032;
 pub const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
 const ACCOUNT_BLOCKED_BY_PASSWORD_LOCK: u16 = 3955;
 const SERVER_OFFLINE_MODE_WITH_REASON: u16 = 6400;
+const CLIENT_INTERACTION_TIMEOUT: u16 = 4031;
 const MARIADB_USER_IS_BLOCKED: u16 = 4150;
 const MARIADB_ACCOUNT_HAS_BEEN_LOCKED: u16 = 4151;
 
@@ -68,11 +71,15 @@ pub fn describe(error: &Error) -> String {
     }
 }
 
-/// The error of a login. Before any statement runs, the messages of these codes name only our own account and host, and
-/// the server's limits.
+/// Before any statement runs, the messages of these codes name only our own account and host, and the server's limits.
+pub fn names_only_the_account(code: u16) -> bool {
+    is_login_rejected(code) || is_too_many_connections(code)
+}
+
+/// The error of a login.
 pub fn describe_login(error: &Error) -> String {
     match error {
-        Error::Server(error) if is_login_rejected(error.code) || is_too_many_connections(error.code) => {
+        Error::Server(error) if names_only_the_account(error.code) => {
             format!("{}: {}", Code(error.code), error.message)
         }
         error => describe(error),
@@ -107,6 +114,11 @@ pub fn is_privilege_missing(code: u16) -> bool {
 /// The server has reached its maximum of connections, in all or for this user.
 pub fn is_too_many_connections(code: u16) -> bool {
     matches!(code, CON_COUNT_ERROR | TOO_MANY_USER_CONNECTIONS | USER_LIMIT_REACHED)
+}
+
+/// The server closes the session after it.
+pub fn ends_session(code: u16) -> bool {
+    matches!(code, SERVER_SHUTDOWN | MARIADB_CONNECTION_KILLED | CLIENT_INTERACTION_TIMEOUT)
 }
 
 /// The server is in offline mode: only administrators can connect.
@@ -202,6 +214,7 @@ const NAMES: &[(u16, &str)] = &[
     (3118, "ER_ACCOUNT_HAS_BEEN_LOCKED"),
     (3159, "ER_SECURE_TRANSPORT_REQUIRED"),
     (3955, "ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK"),
+    (4031, "ER_CLIENT_INTERACTION_TIMEOUT"),
     (4150, "ER_USER_IS_BLOCKED"),
     (4151, "ER_ACCOUNT_HAS_BEEN_LOCKED"),
     (13114, "ER_SERVER_SOURCE_FATAL_ERROR_READING_BINLOG"),

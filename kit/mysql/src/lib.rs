@@ -1,9 +1,11 @@
 //! MySQL and MariaDB specifics, in one place for the exporter, the backup job and the API: connection
-//! options and TLS, error codes, flavours and versions.
+//! options, error codes, flavours and versions.
 
 mod connection;
 pub mod error_code;
+mod typed;
 mod version;
 
-pub use connection::{Tls, connect, options};
+pub use connection::{connect, options};
+pub use typed::typed;
 pub use version::{Flavour, Version};

@@ -22,6 +22,8 @@ pub enum Behaviour {
     HalfReply(Vec<u8>),
     /// The same, but only after the client has sent something.
     HalfReplyOnRequest(Vec<u8>),
+    /// Sends the first of these, and each of the others after the client has sent something. Then nothing more.
+    Dialogue(Vec<Vec<u8>>),
     /// Sends these bytes one by one with this pause: every read succeeds, the reply never ends in time.
     Drip(Vec<u8>, Duration),
     /// Accepts and closes at once.
@@ -92,6 +94,14 @@ async fn misbehave(mut stream: TcpStream, behaviour: Behaviour) -> std::io::Resu
         Behaviour::HalfReplyOnRequest(bytes) => {
             if stream.read(&mut [0; 4096]).await? > 0 {
                 stream.write_all(&bytes).await?;
+            }
+        }
+        Behaviour::Dialogue(lines) => {
+            for (index, line) in lines.iter().enumerate() {
+                if index > 0 && stream.read(&mut [0; 4096]).await? == 0 {
+                    return Ok(());
+                }
+                stream.write_all(line).await?;
             }
         }
         Behaviour::Drip(bytes, pause) => {

@@ -37,6 +37,7 @@
 //! `cargo build --workspace --bins` (or `-p mysql-exporter`).
 
 pub mod fake;
+pub mod forwarder;
 pub mod mysql;
 pub mod page;
 pub mod port;
@@ -45,6 +46,7 @@ pub mod program;
 pub mod servers;
 
 pub use fake::{Behaviour, Fake};
+pub use forwarder::Forwarder;
 pub use medassist_stack::http::Reply;
 pub use medassist_stack::{eventually, http};
 pub use page::Page;

@@ -18,7 +18,7 @@ const LOGINS: Desc = Desc::counter(
 
 const NEW_LOGIN: CheckDef = CheckDef {
     name: "new_login",
-    help: "Whether the exporter's newest login succeeded. Connections are kept, and each is replaced after a minute.",
+    help: "Whether the exporter's newest login succeeded. It fails while the metrics come over a connection from before.",
     essential: false,
 };
 

@@ -9,7 +9,7 @@ use crate::rows::Rows;
 pub(super) const GALERA: CheckDef = CheckDef {
     name: "galera",
     help: "Whether a Galera node is synced and in the primary component, and how long flow control pauses it \
-           (--health.flow-control-warn). Fails if the node refuses statements. Absent where wsrep is off.",
+           (--health.flow-control-warn). Fails if the node refuses statements. Absent where the node is in no cluster.",
     essential: true,
 };
 
@@ -25,13 +25,17 @@ pub(super) struct Thresholds {
 const SYNCED: &str = "4";
 const DONOR: &str = "2";
 
-/// `None` where wsrep is off.
+/// `None` where the node is in no cluster.
 pub(super) fn find(status: &Rows, variables: &Rows, trend: Option<Trend>, thresholds: Thresholds) -> Option<Finding> {
     let is_on =
         |rows: &Rows, name| rows.lookup(name).is_some_and(|value| value.eq_ignore_ascii_case("ON") || value == "1");
     let provider = variables.lookup("wsrep_provider")?;
-    if !is_on(variables, "wsrep_on") || provider.is_empty() || provider.eq_ignore_ascii_case("none") {
+    if provider.is_empty() || provider.eq_ignore_ascii_case("none") {
         return None;
+    }
+    if !is_on(variables, "wsrep_on") {
+        let reason = "node is in a cluster, but wsrep_on=OFF: the writes of new sessions stay on this node";
+        return is_on(status, "wsrep_connected").then(|| (CheckStatus::Warn, reason.to_owned()));
     }
     let text = |name| status.lookup(name).unwrap_or("unknown");
     let (component, nodes) = (text("wsrep_cluster_status"), text("wsrep_cluster_size"));
@@ -160,7 +164,9 @@ mod tests {
     #[test]
     fn a_synced_node_is_ok_and_without_wsrep_there_is_no_check() {
         assert_eq!(found(&[], &[]), Some((Ok, "node is synced in a primary component of 3".to_owned())));
-        assert_eq!(found(&[], &[("wsrep_on", "OFF")]), None);
+        assert_eq!(found(&[("wsrep_connected", "OFF")], &[("wsrep_on", "OFF")]), None);
+        let (status, reason) = found(&[], &[("wsrep_on", "OFF")]).unwrap();
+        assert!(status == Warn && reason.contains("wsrep_on=OFF"), "{reason}");
         assert_eq!(found(&[], &[("wsrep_provider", "none")]), None);
         assert_eq!(find(&Rows::pairs(&[]), &Rows::pairs(&[]), None, defaults()), None);
     }

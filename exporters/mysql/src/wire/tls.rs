@@ -1,0 +1,219 @@
+//! TLS to a server: what is verified, and with which files.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::{SupportedProtocolVersion, version};
+use tokio_rustls::TlsConnector;
+
+use super::error::WireError;
+use super::packets::Stream;
+
+pub(crate) const ALL_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+
+/// Files in a directory of authorities that are read.
+const MAX_FILES: usize = 1024;
+
+/// How to connect with TLS. Its files are read at each login, so that a renewed certificate is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// Continue without TLS if the server has none.
+    pub(crate) optional: bool,
+    pub(crate) verify: Verify,
+    /// PEM file with the accepted certificate authorities; the system's are not accepted then.
+    pub(crate) ca: Option<PathBuf>,
+    /// Directory of such files.
+    pub(crate) ca_directory: Option<PathBuf>,
+    /// PEM files with the client certificate and its key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    /// Name to verify the server's certificate against, if it isn't the host's.
+    pub(crate) server_name: Option<String>,
+    pub(crate) versions: &'static [&'static SupportedProtocolVersion],
+}
+
+/// What of the server's certificate is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verify {
+    Nothing,
+    /// Its issuer and dates.
+    Chain,
+    /// Its issuer, dates and name.
+    Name,
+}
+
+impl Tls {
+    /// Reads the files, on a thread of its own.
+    pub(super) async fn connector(&self) -> Result<Connector, WireError> {
+        let tls = self.clone();
+        let config = tokio::task::spawn_blocking(move || tls.config()).await;
+        let config = config.map_err(|error| WireError::Certificates(error.to_string()))??;
+        Ok(Connector { connector: TlsConnector::from(Arc::new(config)), server_name: self.server_name.clone() })
+    }
+
+    /// Reads the files. It blocks.
+    pub(crate) fn config(&self) -> Result<ClientConfig, WireError> {
+        let provider = Arc::new(ring::default_provider());
+        let (inner, listed) = match self.verify {
+            Verify::Nothing => (None, Vec::new()),
+            Verify::Chain | Verify::Name => {
+                let (roots, listed) = self.authorities()?;
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+                (Some(verifier.build().map_err(|error| WireError::Certificates(error.to_string()))?), listed)
+            }
+        };
+        let verifier = Verifier { inner, listed, verify: self.verify, provider: Arc::clone(&provider) };
+        let own = |error: rustls::Error| WireError::Certificates(error.to_string());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions)
+            .map_err(own)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        match &self.identity {
+            None => Ok(config.with_no_client_auth()),
+            Some((certificate, key)) => {
+                let chain = certificates("ssl-cert", certificate)?;
+                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file("ssl-key", key, &error))?;
+                config.with_client_auth_cert(chain, key).map_err(own)
+            }
+        }
+    }
+
+    /// Those that may issue certificates; and of `ssl-ca` and `ssl-capath`, which may also be the server's own.
+    fn authorities(&self) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), WireError> {
+        if self.ca.is_none() && self.ca_directory.is_none() {
+            return match SYSTEM.is_empty() {
+                true => {
+                    Err(WireError::Certificates("the system has no certificate authorities: set ssl-ca".to_owned()))
+                }
+                false => Ok((Arc::clone(&SYSTEM), Vec::new())),
+            };
+        }
+        let (mut roots, mut listed) = (RootCertStore::empty(), Vec::new());
+        let mut add = |key, path: &Path| {
+            for certificate in certificates(key, path)? {
+                roots.add(certificate.clone()).map_err(|error| in_file(key, path, &error))?;
+                listed.push(certificate);
+            }
+            Ok::<_, WireError>(())
+        };
+        if let Some(path) = &self.ca {
+            add("ssl-ca", path)?;
+        }
+        if let Some(directory) = &self.ca_directory {
+            let failed = |error| in_file("ssl-capath", directory, &error);
+            for file in std::fs::read_dir(directory).map_err(failed)?.take(MAX_FILES) {
+                let path = file.map_err(failed)?.path();
+                // OpenSSL finds only hashed names. Those that lead elsewhere or hold no certificate don't matter there.
+                if path.is_file() {
+                    let _ = add("ssl-capath", &path);
+                }
+            }
+        }
+        Ok((Arc::new(roots), listed))
+    }
+}
+
+/// The system's authorities, read once: there are some 150.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+});
+
+fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, WireError> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|error| in_file(key, path, &error))?;
+    match found.as_slice() {
+        // Not a PEM file: one certificate in DER.
+        [] => Ok(vec![std::fs::read(path).map_err(|error| in_file(key, path, &error))?.into()]),
+        _ => Ok(found),
+    }
+}
+
+fn in_file(key: &str, path: &Path, error: &dyn std::fmt::Display) -> WireError {
+    WireError::Certificates(format!("{key}={}: {error}", path.display()))
+}
+
+pub(super) struct Connector {
+    connector: TlsConnector,
+    server_name: Option<String>,
+}
+
+impl Connector {
+    pub(super) async fn connect(self, host: &str, stream: Box<dyn Stream>) -> Result<Box<dyn Stream>, WireError> {
+        let name = self.server_name.unwrap_or_else(|| host.to_owned());
+        let name = ServerName::try_from(name).map_err(|error| WireError::Certificates(error.to_string()))?;
+        Ok(Box::new(self.connector.connect(name, stream).await.map_err(WireError::Tls)?))
+    }
+}
+
+fn is_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else { return false };
+    matches!(cause.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+#[derive(Debug)]
+struct Verifier {
+    /// `None` accepts every certificate.
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    listed: Vec<CertificateDer<'static>>,
+    verify: Verify,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
+        match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is verified last.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.verify == Verify::Chain => Ok(ServerCertVerified::assertion()),
+            // `openssl req -x509` makes authorities. MySQL's clients and Go accept one as a server's certificate, if it
+            // is in the file. Its dates were verified before, its name was not.
+            Err(error) if is_authority(&error) && self.listed.iter().any(|certificate| certificate == end_entity) => {
+                if self.verify == Verify::Name {
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                }
+                Ok(ServerCertVerified::assertion())
+            }
+            result => result,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
