@@ -147,6 +147,21 @@ fn encode_rows(out: &mut Vec<u8>, name: &[u8], family: &Family, row_done: &mut i
                 row_done(out);
             }
         }
+        Rows::Shared(all) => {
+            let mut begin = name.to_vec();
+            begin.push(b'{');
+            for rows in all {
+                rows.for_each(|labels, last_label, value| {
+                    out.extend_from_slice(&begin);
+                    out.extend_from_slice(labels.as_bytes());
+                    out.extend_from_slice(last_label.as_bytes());
+                    out.extend_from_slice(b"} ");
+                    push_number(out, value);
+                    out.push(b'\n');
+                    row_done(out);
+                });
+            }
+        }
     }
 }
 
@@ -173,6 +188,10 @@ fn line(out: &mut Vec<u8>, name: &[u8], suffix: &[u8], labels: &str, extra: Opti
 }
 
 fn push_number(out: &mut Vec<u8>, value: f64) {
+    // Most samples of most pages.
+    if value == 0.0 {
+        return out.push(b'0');
+    }
     // Up to 2^53 a float holds every integer exactly, and an integer prints three times faster.
     if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
         out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());

@@ -4,11 +4,13 @@
 //! is three allocations, sorting compares bytes, and both encoders copy the label text as it is.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use memchr::memchr3;
 use smallvec::SmallVec;
 
 use crate::desc::Kind;
+use crate::shared::{Cells, LabelSets, SharedRows, State, absent, before_values};
 
 /// One label set of a histogram. Bucket counts are cumulative. The encoders add the `+Inf` bucket from `count`.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ pub(crate) enum Rows {
     // Boxed, so that a family of numbers is not as large as one of histograms.
     Histogram(RowList<Box<HistogramValue>>),
     Summary(RowList<Box<SummaryValue>>),
+    Shared(Vec<SharedRows>),
 }
 
 impl Rows {
@@ -51,6 +54,7 @@ impl Rows {
             Self::Scalar(rows) => rows.len(),
             Self::Histogram(rows) => rows.len(),
             Self::Summary(rows) => rows.len(),
+            Self::Shared(rows) => rows.iter().map(|rows| rows.count).sum(),
         }
     }
 }
@@ -104,17 +108,21 @@ impl Family {
         };
         let valid =
             is_metric_name(name) && distinct && labels.iter().all(|label| is_label_name(label) && *label != reserved);
-        let before_value = labels
-            .iter()
-            .enumerate()
-            .map(|(i, label)| if i == 0 { format!("{label}=\"") } else { format!("\",{label}=\"") }.into_boxed_str())
-            .collect();
         let rows = match kind {
             Kind::Histogram => Rows::Histogram(RowList::new()),
             Kind::Summary => Rows::Summary(RowList::new()),
             _ => Rows::Scalar(RowList::new()),
         };
-        Self { help, kind, before_value, text: String::new(), rows, valid, limit, dropped: Dropped::default() }
+        Self {
+            help,
+            kind,
+            before_value: before_values(labels),
+            text: String::new(),
+            rows,
+            valid,
+            limit,
+            dropped: Dropped::default(),
+        }
     }
 
     /// Adds a sample. The label values are in the order of the family's labels.
@@ -150,6 +158,96 @@ impl Family {
             values.extend_from_slice(labels);
             values.push(state);
             self.push(&values, if *state == current { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// Adds a sample for each of these label sets that has a value. The family's labels are those of the sets and, with
+    /// `last`, one more with this value. A family with shared label sets has no other samples.
+    pub fn push_values(
+        &mut self,
+        sets: &Arc<LabelSets>,
+        last: Option<&str>,
+        values: impl Iterator<Item = Option<f64>>,
+    ) {
+        let room = self.limit.saturating_sub(self.rows.len());
+        let (mut count, mut cut) = (0, 0);
+        let mut bounded = |value: Option<f64>| {
+            let value = value?;
+            if count == room {
+                cut += 1;
+                return None;
+            }
+            count += 1;
+            Some(value)
+        };
+        let values: Box<[f64]> = values.take(sets.len()).map(|value| bounded(value).unwrap_or_else(absent)).collect();
+        self.dropped.limit += cut;
+        let last_label = last.map_or_else(|| Some(Box::default()), |value| self.last_label_text(sets, value));
+        let Some(last_label) = last_label.filter(|_| self.shares(sets, usize::from(last.is_some()))) else {
+            self.dropped.invalid += count as u64;
+            return;
+        };
+        self.share(SharedRows { sets: Arc::clone(sets), cells: Cells::Values { last_label, values }, count });
+    }
+
+    /// Adds a state set for each of these label sets. The state is the family's last label, which the sets lack. With
+    /// `only_current`, only the sample of the current state is added.
+    pub fn push_state_sets(
+        &mut self,
+        sets: &Arc<LabelSets>,
+        states: &[&str],
+        only_current: bool,
+        current: impl Iterator<Item = State>,
+    ) {
+        let room = self.limit.saturating_sub(self.rows.len());
+        let (mut count, mut cut) = (0, 0);
+        let mut bounded = |state| {
+            let samples = match state {
+                State::Absent => 0,
+                State::None if only_current => 0,
+                State::Current(_) if only_current => 1,
+                _ => states.len(),
+            };
+            if samples > room - count {
+                cut += samples as u64;
+                return State::Absent;
+            }
+            count += samples;
+            state
+        };
+        let current: Box<[State]> = current.take(sets.len()).map(&mut bounded).collect();
+        self.dropped.limit += cut;
+        let last_labels: Option<Box<[Box<str>]>> =
+            states.iter().map(|state| self.last_label_text(sets, state)).collect();
+        let Some(last_labels) = last_labels.filter(|_| self.shares(sets, 1)) else {
+            self.dropped.invalid += count as u64;
+            return;
+        };
+        let cells = Cells::States { last_labels, current, only_current };
+        self.share(SharedRows { sets: Arc::clone(sets), cells, count });
+    }
+
+    /// Whether the family has the labels of these sets and `more`.
+    fn shares(&self, sets: &LabelSets, more: usize) -> bool {
+        let own = self.before_value.strip_prefix(sets.before_value());
+        let free = matches!(&self.rows, Rows::Shared(_)) || matches!(&self.rows, Rows::Scalar(rows) if rows.is_empty());
+        self.valid && free && own.is_some_and(|own| own.len() == more)
+    }
+
+    /// `,code="2xx"`: the label after those of the sets.
+    fn last_label_text(&self, sets: &LabelSets, value: &str) -> Option<Box<str>> {
+        // The label set has its closing quote.
+        let mut text = self.before_value.get(sets.before_value().len())?.strip_prefix('"')?.to_owned();
+        push_escaped(&mut text, value);
+        text.push('"');
+        Some(text.into())
+    }
+
+    fn share(&mut self, rows: SharedRows) {
+        self.dropped.duplicate += rows.sets.duplicates();
+        match &mut self.rows {
+            Rows::Shared(all) => all.push(rows),
+            other => *other = Rows::Shared(vec![rows]),
         }
     }
 
@@ -192,6 +290,8 @@ impl Family {
             Rows::Scalar(rows) => sort_and_deduplicate(&mut self.text, rows),
             Rows::Histogram(rows) => sort_and_deduplicate(&mut self.text, rows),
             Rows::Summary(rows) => sort_and_deduplicate(&mut self.text, rows),
+            // The sets are in order.
+            Rows::Shared(_) => 0,
         };
         std::mem::take(&mut self.dropped)
     }
@@ -224,6 +324,10 @@ impl Family {
             Rows::Scalar(rows) => rows.len(),
             Rows::Histogram(rows) => rows.iter().map(|row| row.value.buckets.len() + 3).sum(),
             Rows::Summary(rows) => rows.iter().map(|row| row.value.quantiles.len() + 2).sum(),
+            Rows::Shared(rows) => {
+                let rows = rows.iter().map(|rows| rows.encoded_size(name));
+                return self.help.len() + 3 * name.len() + 40 + rows.sum::<usize>();
+            }
         };
         let labels = self.text.len() * lines / self.rows.len().max(1);
         // 24: braces, blank, newline and the longest usual value.
@@ -269,7 +373,7 @@ fn in_order<V>(text: &str, rows: &mut [Row<V>]) -> String {
     ordered
 }
 
-fn push_escaped(out: &mut String, value: &str) {
+pub(crate) fn push_escaped(out: &mut String, value: &str) {
     let mut rest = value;
     while let Some(at) = memchr3(b'\\', b'"', b'\n', rest.as_bytes()) {
         let (clean, special) = rest.split_at(at);

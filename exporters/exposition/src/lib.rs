@@ -12,6 +12,7 @@ mod desc;
 mod encode;
 mod family;
 pub mod negotiate;
+mod shared;
 mod snapshot;
 mod writer;
 
@@ -20,5 +21,6 @@ pub use desc::{Desc, Kind};
 pub use encode::{Format, encode};
 pub use family::{Dropped, Family, HistogramValue, SummaryValue};
 pub use negotiate::{Compression, Form};
+pub use shared::{LabelSets, State};
 pub use snapshot::Snapshot;
 pub use writer::{DEFAULT_SAMPLE_LIMIT, FamilyBatch, FamilyWriter};

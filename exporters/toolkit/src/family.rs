@@ -1,6 +1,8 @@
 //! What a collector writes in one scrape: samples for the page, and results of health checks.
 
-pub use exposition::{DEFAULT_SAMPLE_LIMIT, Desc, Dropped, Family, HistogramValue, Kind, SummaryValue};
+pub use exposition::{
+    DEFAULT_SAMPLE_LIMIT, Desc, Dropped, Family, HistogramValue, Kind, LabelSets, State, SummaryValue,
+};
 
 use std::borrow::Cow;
 

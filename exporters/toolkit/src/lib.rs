@@ -29,7 +29,7 @@ pub use check::{CheckDef, CheckStatus, Finding};
 pub use cli::run;
 pub use exporter::{BoxError, Collector, Exporter, Target};
 pub use exposition;
-pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};
+pub use family::{Desc, Families, HistogramValue, Kind, LabelSets, State, SummaryValue};
 pub use health_collector::{HealthChecks, HealthCollector};
 /// What an exporter needs of the service kit, so that it depends on the toolkit only.
 pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret};
