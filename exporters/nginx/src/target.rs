@@ -61,8 +61,7 @@ impl NginxTarget {
                 (url, address, None)
             }
         };
-        // Of this target alone: after a probe no connection is left.
-        let http = HttpClient::new(HttpOptions { verify, max_redirects: 0, max_idle: 1, unix_socket });
+        let http = HttpClient::new(HttpOptions { verify, max_redirects: 0, unix_socket });
         Ok(Self { url, address, http, timeout, previous: Mutex::default() })
     }
 

@@ -137,7 +137,7 @@ impl<E: Exporter> Handler<E> {
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
         let form = form(headers);
-        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
+        match self.gatherer.scrape_selected(collectors, query, self.deadline(headers)).await {
             Ok(exposition) => page(exposition, form).await,
             Err(error) => gather_error(&error),
         }

@@ -47,6 +47,8 @@ type Session<E> = <<E as Exporter>::Target as Target>::Session;
 pub(crate) struct Key {
     /// The query of a probe without its collector filter; `None` for the target of `/metrics`.
     pub(crate) probe: Option<String>,
+    /// The query of `/metrics`, as far as the exporter reads it.
+    query: Vec<(String, String)>,
     /// Indices of the collectors to run.
     pub(crate) collectors: Vec<usize>,
     /// Reloads so far: a scrape after a reload must not use the account before it.
@@ -175,7 +177,21 @@ impl<E: Exporter> Gatherer<E> {
         collectors: Vec<usize>,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        self.join(self.key(None, collectors), deadline, || Ok(self.exporter.target())).await
+        self.scrape_selected(collectors, &[], deadline).await
+    }
+
+    /// The same with the query of the request, of which the exporter may read a part.
+    pub(crate) async fn scrape_selected(
+        self: &Arc<Self>,
+        collectors: Vec<usize>,
+        query: &[(String, String)],
+        deadline: Instant,
+    ) -> Result<Arc<Exposition>, GatherError> {
+        let query: Vec<_> = query.iter().filter(|(name, _)| E::QUERY.contains(&name.as_str())).cloned().collect();
+        let key = Key { query, ..self.key(None, collectors) };
+        let target =
+            || if key.query.is_empty() { Ok(self.exporter.target()) } else { self.exporter.target_for(&key.query) };
+        self.join(key.clone(), deadline, target).await
     }
 
     /// Scrapes a target of `/probe`.
@@ -193,7 +209,7 @@ impl<E: Exporter> Gatherer<E> {
     }
 
     fn key(&self, probe: Option<String>, collectors: Vec<usize>) -> Key {
-        Key { probe, collectors, reloads: lock(&self.totals).reloads }
+        Key { probe, query: Vec::new(), collectors, reloads: lock(&self.totals).reloads }
     }
 
     async fn join(
