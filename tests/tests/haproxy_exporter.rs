@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use medassist_tests::testbed::haproxy::Bed;
 use medassist_tests::testbed::process::Directory;
-use medassist_tests::testbed::scrape::{haproxy_exporter as exporter, health, page_of, probe, reason};
-use medassist_tests::testbed::{Answering, Page, Program, eventually, http};
+use medassist_tests::testbed::scrape::{haproxy_exporter as exporter, health, page, page_of, probe, reason};
+use medassist_tests::testbed::{Answering, HaProxy, HaProxyVersion, Page, Port, Program, eventually, http};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -101,6 +101,85 @@ async fn a_wrong_configuration_stops_the_start_with_a_line_that_names_the_flag()
     let reply = http::get(&exporter.url("/probe?target=ftp://example.org/")).await.unwrap();
     assert_eq!(reply.status, 400);
     assert!(reply.text().contains("unix:/path"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn the_flags_of_the_retired_exporter_start_it_and_those_without_effect_are_named() {
+    let bed = Bed::start().await.unwrap();
+    let uri = format!("--haproxy.scrape-uri={}", bed.unix());
+    let defaults = [
+        "--haproxy.ssl-verify",
+        "--haproxy.server-metric-fields=2,3,17",
+        "--haproxy.server-exclude-states=",
+        "--haproxy.timeout=5s",
+        "--haproxy.pid-file=",
+        "--haproxy.names=exporter",
+    ];
+    let page = page_of(&exporter(&[&[uri.as_str()], &defaults[..]].concat()).await).await;
+    let server = |server| [("backend", "be_api"), ("server", server)];
+    page.expect("haproxy_server_up", &server("unchecked"), 1.0).unwrap();
+    page.expect("haproxy_server_max_queue", &server("api1"), 0.0).unwrap();
+    assert!(!page.has("haproxy_server_current_sessions") && page.has("haproxy_backend_current_sessions"));
+
+    let exclude = "--haproxy.server-exclude-states=MAINT,no check";
+    let without_effect = [&uri, exclude, "--haproxy.pid-file=/run/haproxy.pid", "--http.proxy-from-env"];
+    let exporter = exporter(&without_effect).await;
+    let page = page_of(&exporter).await;
+    let servers = page.samples().iter().filter(|sample| sample.name == "haproxy_server_weight");
+    let servers: Vec<_> = servers.map(|sample| sample.labels["server"].as_str()).collect();
+    assert_eq!(servers, ["agent", "api1", "api2", "api3", "nobody", "tracking"]);
+    let log = exporter.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("without effect")).collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    for flag in ["--haproxy.pid-file", "--http.proxy-from-env"] {
+        assert!(warnings[0].contains(flag), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn query_parameters_of_one_scrape_do_not_change_others() {
+    let bed = Bed::start_as(HaProxyVersion::Lts32).await.unwrap();
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
+    let query = exporter.url("/metrics?scope=frontend&extra-counters&no-maint");
+    let (selected, all) = futures::join!(page(&query), page_of(&exporter));
+    assert!(!selected.has("haproxy_server_status") && all.has("haproxy_server_status"));
+    assert!(selected.has("haproxy_frontend_h2_open_connections") && !all.has("haproxy_frontend_h2_open_connections"));
+    let reply = http::get(&exporter.url("/metrics?scope=servers")).await.unwrap();
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("sticktable"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn abstract_sockets_and_listeners_of_one_name() {
+    let [one, other] = std::array::from_fn(|_| Port::lease().unwrap());
+    let name = format!("haproxy-exporter-test-{}", one.number());
+    let configuration = format!(
+        "global\n    stats socket abns@{name} level user\n\
+         defaults\n    mode http\n    timeout client 1s\n    timeout connect 1s\n    timeout server 1s\n\
+         frontend fe\n    option socket-stats\n    bind {} name web\n    bind {} name web\n",
+        one.address(),
+        other.address()
+    );
+    let _haproxy = HaProxy::start(&configuration).await.unwrap();
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri=unix:abns@{name}")]).await;
+    let page = page_of(&exporter).await;
+    page.expect("haproxy_up", &[], 1.0).unwrap();
+    for listener in ["web", "web:2"] {
+        page.expect("haproxy_listener_status", &[("proxy", "fe"), ("listener", listener), ("state", "OPEN")], 1.0)
+            .unwrap();
+    }
+    page.expect("haproxy_exporter_dropped_samples_total", &[("reason", "duplicate")], 0.0).unwrap();
+}
+
+#[tokio::test]
+async fn only_the_current_state_of_a_server_on_request() {
+    let bed = Bed::start().await.unwrap();
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix()), "--haproxy.states=current"]).await;
+    let page = page_of(&exporter).await;
+    let server = [("proxy", "be_api"), ("server", "api1"), ("state", "L7OK")];
+    page.expect("haproxy_server_check_status", &server, 1.0).unwrap();
+    let samples = page.samples().iter();
+    assert!(samples.filter(|sample| sample.name == "haproxy_server_status").all(|sample| sample.value == 1.0));
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub(crate) enum ReadError {
     #[error("what {address} answers is not HAProxy's statistics: {advice}")]
     NotStatistics { address: String, advice: &'static str },
     #[error(
-        "the statistics of HAProxy at {address} have no row that can be read ({broken} rows could not be): is it HAProxy, and does `stats scope` \
+        "the statistics of HAProxy at {address} have no row that can be read (unreadable: {broken}): is it HAProxy, and does `stats scope` \
          hide all proxies?"
     )]
     NoRows { address: String, broken: u64 },

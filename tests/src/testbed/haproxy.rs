@@ -4,12 +4,25 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde_json::Value;
 
 use crate::Error;
-use crate::testbed::scrape::{haproxy_exporter, health};
+use crate::testbed::scrape::{haproxy_exporter, health, reason};
 use crate::testbed::{Behaviour, Fake, HaProxy, HaProxyVersion, Port, RunningProgram, eventually, http};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+
+const README: &str = include_str!("../../../exporters/haproxy/README.md");
+
+/// `/health` says this about a fault, and so does a line of the table in the README.
+#[track_caller]
+pub fn says(report: &Value, health: &str, check: &str, status: &str, text: &str) {
+    let (found, reason) = reason(report, check);
+    assert_eq!((report["status"].as_str(), found.as_str()), (Some(health), status), "{report}");
+    assert!(reason.contains(text), "{text:?} is not in: {reason}");
+    let row = format!("| `{health}` | `{check}` {status} | {text} |");
+    assert!(README.contains(&row), "the README's table has no line with: {row}");
+}
 
 /// A HAProxy that has one of everything: both modes, each state of a server, listeners, compression, an agent, TCP and
 /// HTTP statistics.
@@ -184,6 +197,7 @@ resolvers nobody
 frontend fe
     bind 127.0.0.1:"${FE}"
     use_backend be_slow if { path /slow }
+    use_backend be_full if { path /full }
     use_backend be_sticky if { path /sticky }
     use_backend be_none if { path /none }
     use_backend be_dead if { path /dead }
@@ -202,6 +216,9 @@ backend be_good
     server three 127.0.0.1:"${UPSTREAM}"
 backend be_slow
     server slow 127.0.0.1:"${SILENT}" maxconn 2
+backend be_full
+    fullconn 3
+    server silent 127.0.0.1:"${SILENT}"
 backend be_sticky
     use-server busy if TRUE
     server free 127.0.0.1:"${UPSTREAM}" maxconn 2
