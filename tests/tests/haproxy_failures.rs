@@ -74,6 +74,8 @@ async fn a_target_that_is_not_haproxy_is_down_with_a_reason_and_affects_no_other
     let stuck = Fake::start(Behaviour::HalfReplyOnRequest(half.into())).await.unwrap();
     let dripping = Fake::start(Behaviour::Drip(STATISTICS.into(), Duration::from_millis(100))).await.unwrap();
     let cut = Answering::start(half, now).await;
+    let cut_page = "HTTP/1.1 200 OK\r\n\r\n# pxname,svname,scur,status,type,\nbe,one,2,UP,2,\nbe,two,2,UP,2,\n";
+    let cut_page = Answering::start(cut_page, now).await;
     let torn = Answering::start("# pxname,svname,scur,status,type,\ntorn,row\nand,another\n\n", now).await;
     let empty = Answering::start("# pxname,svname,scur,status,type,\n\n", now).await;
     let quote = "# pxname,svname,scur,status,type,\nbe,\"one,2,UP,2,\nbe,BACKEND,2,UP,1,\n\n";
@@ -104,6 +106,7 @@ async fn a_target_that_is_not_haproxy_is_down_with_a_reason_and_affects_no_other
         (tcp(empty.address), "no row that can be read (unreadable: 0)"),
         (tcp(denied.address), "`level user` suffices"),
         (tcp(mail.address), "not HAProxy's statistics"),
+        (page(cut_page.address), "ended its answer in the middle"),
         (page(html.address), "does the URI end in ;csv?"),
         (page(failing.address), "500 Internal Server Error"),
         (page(locked.address), "check the user in --haproxy.scrape-uri"),

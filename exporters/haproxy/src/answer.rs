@@ -143,7 +143,9 @@ impl PageParser {
     }
 
     pub(crate) fn finish(self) -> Result<Answer, Unreadable> {
-        Ok(Answer { stat: self.stat.finish()?, runtime: None })
+        let stat = self.stat.finish()?;
+        // Without a length, the end of a connection looks like the end of the page.
+        if stat.ends_early() { Err(Unreadable::Truncated) } else { Ok(Answer { stat, runtime: None }) }
     }
 }
 

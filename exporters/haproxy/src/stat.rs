@@ -60,6 +60,12 @@ impl Stat {
         &self.modules
     }
 
+    /// Whether the last row is one that HAProxy never ends with: after its servers, each backend has a row of its own.
+    pub(crate) fn ends_early(&self) -> bool {
+        let last = |scope| self.rows[scope as usize].last();
+        last(Scope::Server) > [Scope::Frontend, Scope::Backend, Scope::Listener].into_iter().filter_map(last).max()
+    }
+
     /// Whether no row could be read.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.iter().all(Vec::is_empty)
@@ -351,6 +357,14 @@ mod tests {
         parser.feed(csv.as_bytes()).unwrap();
         let stat = parser.finish().unwrap();
         assert!(stat.modules().is_empty() && stat.text == "feFRONTEND0beone2", "{}", stat.text);
+    }
+
+    #[test]
+    fn servers_without_the_row_of_their_backend_are_not_all() {
+        let ends_early = |rows: &str| Stat::parse(&format!("# pxname,svname,type,\n{rows}")).unwrap().ends_early();
+        assert!(ends_early("fe,FRONTEND,0,\nbe,one,2,\n") && ends_early("be,one,2,\n"));
+        assert!(!ends_early("be,one,2,\nbe,BACKEND,1,\n") && !ends_early("be,BACKEND,1,\nfe,sock,3,\n"));
+        assert!(!ends_early(""));
     }
 
     #[test]
