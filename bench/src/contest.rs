@@ -65,8 +65,8 @@ pub(crate) fn print_header(scrapes: usize) {
     );
 }
 
-/// Prints a row for each entry, and a row of ratios of the first to each of the others. `service` is the process that is
-/// scraped.
+/// Prints a row for each entry, and a row of ratios of the first to each of the others. `service` is the process that
+/// is scraped.
 #[expect(clippy::print_stdout, reason = "the benchmark's table")]
 pub(crate) async fn run(scrapes: usize, service: u32, entries: Vec<Entry>) -> Result<()> {
     let client = http::client(1)?;

@@ -210,8 +210,8 @@ async fn a_keep_alive_that_ends_at_the_moment_of_a_scrape_costs_none_of_300() {
     }
 }
 
-/// Forwards connections to one of several targets. It forgets a connection 20 ms after an answer, as a firewall does with
-/// idle ones: the connection stays open, and nothing comes through any more.
+/// Forwards connections to one of several targets. It forgets a connection 20 ms after an answer, as a firewall does
+/// with idle ones: the connection stays open, and nothing comes through any more.
 struct Forwarder {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
@@ -267,7 +267,7 @@ impl Drop for Forwarder {
     }
 }
 
-/// A page of one server, over HTTP with a connection that the server would keep for ever.
+/// A page of one server, over HTTP with a connection that the server would keep without a limit.
 async fn keeping(server: &'static str) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

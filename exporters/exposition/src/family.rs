@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use memchr::memchr3;
 use smallvec::SmallVec;
 
 use crate::desc::Kind;
+use crate::escape::push_escaped;
 use crate::shared::{Cells, LabelSets, SharedRows, State, absent, before_values};
 
 /// One label set of a histogram. Bucket counts are cumulative. The encoders add the `+Inf` bucket from `count`.
@@ -371,19 +371,6 @@ fn in_order<V>(text: &str, rows: &mut [Row<V>]) -> String {
         ordered.push_str(labels);
     }
     ordered
-}
-
-pub(crate) fn push_escaped(out: &mut String, value: &str) {
-    let mut rest = value;
-    while let Some(at) = memchr3(b'\\', b'"', b'\n', rest.as_bytes()) {
-        let (clean, special) = rest.split_at(at);
-        out.push_str(clean);
-        out.push('\\');
-        let (special, after) = special.split_at(1);
-        out.push_str(if special == "\n" { "n" } else { special });
-        rest = after;
-    }
-    out.push_str(rest);
 }
 
 fn is_metric_name(name: &str) -> bool {

@@ -10,6 +10,7 @@
 mod compress;
 mod desc;
 mod encode;
+mod escape;
 mod family;
 pub mod negotiate;
 mod shared;

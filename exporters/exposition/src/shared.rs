@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::family::push_escaped;
+use crate::escape::push_escaped;
 
 /// Rendered label sets in the order of the page.
 #[derive(Debug)]

@@ -5,6 +5,9 @@ use memchr::memmem;
 use crate::runtime::Runtime;
 use crate::stat::{Stat, StatError, StatParser};
 
+/// An answer of 32 MiB is about 60,000 servers. Its fields are held for the length of a scrape.
+pub(crate) const MAX_ANSWER: usize = 32 * 1024 * 1024;
+
 /// Before `show stat`. A HAProxy with 5,000 stick tables has 300 KiB.
 const MAX_HEAD: usize = 1024 * 1024;
 

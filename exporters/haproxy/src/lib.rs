@@ -33,11 +33,12 @@ pub use crate::state::ServerState;
 pub use crate::target::{HaproxyTarget, Session};
 pub use crate::uri::UriError;
 
+use crate::answer::MAX_ANSWER;
 use crate::memory::Memory;
 use crate::options::{ExcludedState, Options};
 use crate::peer::PeerArgs;
 use crate::selection::Selection;
-use crate::source::{MAX_ANSWER, Source};
+use crate::source::Source;
 
 /// Memory for the responses of all probes that run. A real HAProxy's response has 1 to 10 MiB.
 const PROBE_MEMORY: usize = 64 * 1024 * 1024;
@@ -73,7 +74,7 @@ pub struct Args {
     #[arg(long = "haproxy.server-exclude-states", value_name = "STATE", value_delimiter = ',')]
     exclude_states: Vec<String>,
 
-    /// Export only these columns of the servers, by their numbers in the CSV, comma-separated, such as 2,17 [default: all]
+    /// Export only these columns of the servers: their numbers in the CSV, comma-separated, such as 2,17 [default: all]
     #[arg(long = "haproxy.server-metric-fields", value_name = "COLUMN", value_delimiter = ',')]
     server_columns: Vec<String>,
 
@@ -198,7 +199,7 @@ impl HaproxyExporter {
     }
 }
 
-/// The values of a flag that is a list. An empty one, the default of the retired exporter, is none.
+/// The values of a flag that is a list. An empty value, the default of the retired exporter, is skipped.
 fn listed<T>(flag: &str, values: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     let values = values.iter().map(|value| value.trim()).filter(|value| !value.is_empty());
     values.map(parse).collect::<Result<_, _>>().map_err(|error| format!("{flag}: {error}"))

@@ -4,7 +4,7 @@ use std::io;
 
 use exporter_toolkit::http::{HttpError, StatusCode};
 
-use crate::source::MAX_ANSWER;
+use crate::answer::MAX_ANSWER;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {

@@ -14,13 +14,10 @@ use tokio::net::UnixStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{Answer, PageParser, RuntimeParser, Unreadable};
+use crate::answer::{Answer, MAX_ANSWER, PageParser, RuntimeParser, Unreadable};
 use crate::memory::{Exhausted, Memory, Reserved};
 use crate::read_error::ReadError;
 use crate::uri::{Uri, UriError};
-
-/// An answer of 32 MiB is about 60,000 servers. Its fields are held for the length of a scrape.
-pub(crate) const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// What is read from the runtime socket and parsed at a time.
 const PART: usize = 64 * 1024;
@@ -28,8 +25,8 @@ const PART: usize = 64 * 1024;
 /// Our own deadline comes this much before the toolkit's, which would only say that there was no answer.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// All in one connection. The answers come one after the other, each ended by an empty line. The statistics are last: their fields
-/// may contain empty lines, and HAProxy closes the connection after them.
+/// All in one connection. The answers come one after the other, each ended by an empty line. The statistics are last:
+/// their fields may contain empty lines, and HAProxy closes the connection after them.
 pub(crate) const COMMANDS: &[u8] = b"show info; show table; show resolvers; show stat\n";
 
 #[derive(Debug, thiserror::Error)]
