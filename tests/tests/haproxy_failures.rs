@@ -344,11 +344,11 @@ async fn the_socket_of_the_master_is_recognized_at_once() {
         .arg(&configuration);
     let _haproxy = Process::start("haproxy", launch, Ready::Running, directory).await.unwrap();
     let exporter = exporter(&[&format!("--haproxy.scrape-uri=unix:{}", socket.display())]).await;
-    let report = eventually(DEADLINE, "the master listens", async || {
+    let report = eventually(DEADLINE, "the master has started", async || {
         // Far below the timeout of 10 s, after which it would be "stopped or overloaded".
         let report = http::get_within(&exporter.url("/health"), &[], Duration::from_secs(3)).await.unwrap().json();
         let (_, text) = reason(&report, "connect");
-        if text.contains("no such socket") || text.contains("nothing listens") { Err(text) } else { Ok(report) }
+        if text.contains("(-S)") { Ok(report) } else { Err(text) }
     })
     .await
     .unwrap();
