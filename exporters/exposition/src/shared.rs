@@ -14,7 +14,7 @@ pub struct LabelSets {
     before_value: Vec<Box<str>>,
     text: String,
     ends: Vec<u32>,
-    duplicates: u64,
+    duplicates: usize,
 }
 
 impl LabelSets {
@@ -43,7 +43,7 @@ impl LabelSets {
             text.push_str(text_of(index));
             ends.push(text.len() as u32);
         }
-        let duplicates = (all - order.len()) as u64;
+        let duplicates = all - order.len();
         (Self { before_value, text, ends, duplicates }, order)
     }
 
@@ -55,7 +55,7 @@ impl LabelSets {
         self.ends.is_empty()
     }
 
-    pub(crate) fn duplicates(&self) -> u64 {
+    pub(crate) fn duplicates(&self) -> usize {
         self.duplicates
     }
 
@@ -162,7 +162,8 @@ mod tests {
     use super::*;
     use crate::desc::Desc;
     use crate::encode::{Format, encode};
-    use crate::family::Dropped;
+    use crate::loss::Dropped;
+    use crate::memory::Budget;
     use crate::snapshot::Snapshot;
     use crate::writer::FamilyWriter;
 
@@ -173,7 +174,10 @@ mod tests {
     const ROWS: [[&str; 2]; 4] = [["b", "x"], ["a", "q\"uote"], ["b", "x"], ["b", "w"]];
 
     fn samples(families: FamilyWriter) -> (Vec<String>, Dropped) {
-        let (snapshot, dropped) = Snapshot::assemble([Arc::new(families.finish())]);
+        let batch = families.finish();
+        let mut dropped = Dropped::default();
+        batch.losses().iter().for_each(|loss| dropped.add(loss.dropped));
+        let (snapshot, _) = Snapshot::assemble([Arc::new(batch)]);
         let page = String::from_utf8(encode(&snapshot, Format::Text)).unwrap();
         assert_eq!(snapshot.sample_count(), page.lines().filter(|line| !line.starts_with('#')).count());
         (page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect(), dropped)
@@ -235,7 +239,7 @@ mod tests {
         let values: Vec<[String; 2]> = (0..9).map(|i| ["p".to_owned(), i.to_string()]).collect();
         let (sets, _) = LabelSets::new(SESSIONS.labels, values.iter());
         let sets = Arc::new(sets);
-        let mut families = FamilyWriter::with_limit(4);
+        let mut families = FamilyWriter::new(4, &Budget::new(usize::MAX));
         families.family(&SESSIONS).push_values(&sets, None, (0..9).map(|i| Some(f64::from(i))));
         families.family(&STATUS).push_state_sets(&sets, &["DOWN", "UP"], false, (0..9).map(|_| State::None));
         let (lines, dropped) = samples(families);

@@ -16,6 +16,8 @@ pub use service_kit::http::without_login;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
+use crate::memory::{self, Exhausted};
+
 /// How a client makes its requests.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -37,6 +39,8 @@ pub enum HttpError {
     Status(StatusCode),
     #[error("the response is over {} KiB", .limit / 1024)]
     TooLarge { limit: usize },
+    #[error("no memory for the response: {0} is reached; raise --scrape.memory-limit")]
+    Memory(#[from] Exhausted),
     #[error("no complete response within {seconds:.2} s ({received} bytes received)")]
     Timeout { seconds: f64, received: usize },
 }
@@ -56,10 +60,11 @@ impl HttpClient {
 
     /// The page at `url`, if it has at most `limit` bytes. The body of an error is not read.
     pub async fn get(&self, url: &Url, limit: usize, deadline: Instant) -> Result<Vec<u8>, HttpError> {
-        let mut page = Vec::new();
+        // Until the page is complete. Its owner may keep reserving it.
+        let (mut page, mut memory) = (Vec::new(), memory::reservation());
         self.read(url, limit, deadline, |part| {
             page.extend_from_slice(part);
-            Ok::<_, HttpError>(())
+            Ok::<_, HttpError>(memory.grow_to(page.capacity())?)
         })
         .await?;
         Ok(page)
