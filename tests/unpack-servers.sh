@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks what the tests compare with and Debian 12 does not have, each with the libraries that it needs: MySQL 9.7, the newest mysqld_exporter
-# and Prometheus 3 from Debian unstable, MariaDB 11.8 from Debian 13. Nothing is installed, and nothing outside DIRECTORY changes.
+# Unpacks what the tests compare with and Debian 12 does not have, each with the libraries that it needs: MySQL 9.7, the newest mysqld_exporter,
+# Prometheus 3 and HAProxy 3.2 from Debian unstable, MariaDB 11.8 from Debian 13. Nothing is installed, and nothing outside DIRECTORY changes.
 # usage: tests/unpack-servers.sh [DIRECTORY]      (default: target/unpacked)
 set -euo pipefail
 top=${1:-${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/unpacked}
@@ -9,12 +9,13 @@ top=$(cd "$top" && pwd)
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
+# usage: unpack NAME SUITE PACKAGE...
 unpack() {
     local root=$top/$1
-    "$here/unpack-debs.sh" "$1" "$root" "${@:2}"
+    "$here/unpack-debs.sh" "$2" "$root" "${@:3}"
     # Their C library is newer than the system's: each is started through its own loader.
     local program
-    for program in sbin/mysqld sbin/mariadbd bin/my_print_defaults bin/resolveip; do
+    for program in sbin/mysqld sbin/mariadbd bin/my_print_defaults bin/resolveip sbin/haproxy; do
         [[ -f $root/usr/$program && ! -f $root/usr/$program.elf ]] || continue
         mv "$root/usr/$program" "$root/usr/$program.elf"
         cat >"$root/usr/$program" <<'WRAPPER'
@@ -26,6 +27,8 @@ WRAPPER
     done
 }
 
-unpack unstable mysql-server-core prometheus prometheus-mysqld-exporter
+unpack unstable unstable mysql-server-core prometheus prometheus-mysqld-exporter
 # With its plugins, of which the tests load one.
-unpack trixie mariadb-server
+unpack trixie trixie mariadb-server
+# On its own: a new version of it does not fetch the others again.
+unpack haproxy unstable haproxy

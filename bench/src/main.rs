@@ -47,7 +47,7 @@ enum Subject {
     Mysql,
     /// redis-exporter and redis_exporter
     Redis,
-    /// haproxy-exporter and haproxy_exporter, on 10 backends of 10 servers
+    /// haproxy-exporter and haproxy_exporter, on 10 backends of 10 servers; and HAProxy's own endpoint, on 100 of 100
     Haproxy,
 }
 

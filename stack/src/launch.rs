@@ -95,11 +95,12 @@ pub fn redis(directory: &Path, port: u16) -> Result<Launch, Error> {
 
 /// HAProxy in the foreground; several files are read as one.
 pub fn haproxy(configuration: &[&Path]) -> Result<Launch, Error> {
-    let mut launch = Launch::installed(&["haproxy"])?.arg("-db");
-    for file in configuration {
-        launch = launch.arg("-f").arg(file);
-    }
-    Ok(launch)
+    Ok(haproxy_of(Launch::installed(&["haproxy"])?, configuration))
+}
+
+/// The same with this HAProxy.
+pub fn haproxy_of(program: Launch, configuration: &[&Path]) -> Launch {
+    configuration.iter().fold(program.arg("-db"), |launch, file| launch.arg("-f").arg(*file))
 }
 
 /// nginx in the foreground. Relative paths of its configuration are below `prefix`.

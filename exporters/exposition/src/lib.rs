@@ -10,15 +10,21 @@
 mod compress;
 mod desc;
 mod encode;
+mod escape;
 mod family;
+mod loss;
+pub mod memory;
 pub mod negotiate;
+mod shared;
 mod snapshot;
 mod writer;
 
 pub use compress::Compressor;
 pub use desc::{Desc, Kind};
 pub use encode::{Format, encode};
-pub use family::{Dropped, Family, HistogramValue, SummaryValue};
+pub use family::{Family, HistogramValue, SummaryValue};
+pub use loss::{Dropped, Loss, Problem};
 pub use negotiate::{Compression, Form};
+pub use shared::{LabelSets, State};
 pub use snapshot::Snapshot;
-pub use writer::{DEFAULT_SAMPLE_LIMIT, FamilyBatch, FamilyWriter};
+pub use writer::{FamilyBatch, FamilyWriter};

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use exporter_toolkit::{Desc, Kind};
 
+use crate::selection::Part;
+
 /// The object of a row of `show stat`. The numbers are those of its field `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -45,6 +47,29 @@ impl Naming {
             (Self::Exporter, Scope::Frontend) => &["frontend", "code"],
             (Self::Exporter, Scope::Backend) => &["backend", "code"],
             (Self::Exporter, Scope::Server) => &["backend", "server", "code"],
+        }
+    }
+
+    /// The same, and the module of a counter.
+    pub(crate) const fn labels_and_module(self, scope: Scope) -> &'static [&'static str] {
+        match (self, scope) {
+            (Self::Native, Scope::Frontend | Scope::Backend) => &["proxy", "mod"],
+            (Self::Native, Scope::Server) => &["proxy", "server", "mod"],
+            (_, Scope::Listener) => &["proxy", "listener", "mod"],
+            (Self::Exporter, Scope::Frontend) => &["frontend", "mod"],
+            (Self::Exporter, Scope::Backend) => &["backend", "mod"],
+            (Self::Exporter, Scope::Server) => &["backend", "server", "mod"],
+        }
+    }
+}
+
+impl From<Scope> for Part {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Frontend => Self::Frontend,
+            Scope::Backend => Self::Backend,
+            Scope::Server => Self::Server,
+            Scope::Listener => Self::Listener,
         }
     }
 }
@@ -114,7 +139,7 @@ pub(crate) type FromField = (Desc, &'static Column);
 
 /// The numeric families of one scope.
 pub(crate) struct Table {
-    pub(crate) scope: Scope,
+    scope: Scope,
     columns: &'static [Column],
     /// Made once, by naming: declaring 60 families again for each scrape is not free.
     families: [OnceLock<Vec<FromField>>; 2],

@@ -4,18 +4,24 @@ use std::collections::HashMap;
 
 use crate::stat::number;
 
+/// HAProxy 3.4 has about 80 lines.
+const MAX_LINES: usize = 512;
+
 #[derive(Debug, Default)]
-pub(crate) struct Info(HashMap<String, String>);
+pub(crate) struct Info(HashMap<Box<str>, Box<str>>);
 
 impl Info {
-    pub(crate) fn parse(text: &str) -> Self {
+    /// `None` if there are more lines than any HAProxy has.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let line =
-            |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), unquoted(value.trim_end())));
-        Self(text.lines().filter_map(line).collect())
+            |line: &str| line.split_once(": ").map(|(name, value)| (name.into(), unquoted(value.trim_end()).into()));
+        let lines = text.lines().take(MAX_LINES + 1);
+        let values: HashMap<_, _> = lines.clone().filter_map(line).collect();
+        (lines.count() <= MAX_LINES).then_some(Self(values))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.0.get(name).map(AsRef::as_ref).filter(|value| !value.is_empty())
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<f64> {
@@ -38,12 +44,19 @@ mod tests {
     #[test]
     fn values_by_name() {
         let info =
-            Info::parse("Name: HAProxy\nBuild info: 2.6.12\nUptime: 0d 0h00m04s\nTasks: 34\ndescription: \nnoise\n\n");
+            Info::parse("Name: HAProxy\nBuild info: 2.6.12\nUptime: 0d 0h00m04s\nTasks: 34\ndescription: \nnoise\n")
+                .unwrap();
         assert_eq!(info.get("Build info"), Some("2.6.12"));
         assert_eq!(info.number("Tasks"), Some(34.0));
-        let quoted = Info::parse("description: \"the \"\"old\"\" one, \\ too\"\nnode: \"\n");
+        let quoted = Info::parse("description: \"the \"\"old\"\" one, \\ too\"\nnode: \"\n").unwrap();
         assert_eq!(quoted.get("description"), Some("the \"old\" one, \\ too"));
         assert_eq!(quoted.get("node"), Some("\""));
         assert_eq!((info.get("description"), info.number("Uptime"), info.get("noise")), (None, None, None));
+    }
+
+    #[test]
+    fn the_number_of_lines_is_bounded() {
+        assert!(Info::parse(&"K: v\n".repeat(MAX_LINES)).is_some());
+        assert!(Info::parse(&"K: v\n".repeat(MAX_LINES + 1)).is_none());
     }
 }

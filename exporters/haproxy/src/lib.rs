@@ -1,13 +1,21 @@
 //! Prometheus exporter for HAProxy: it reads the runtime socket or the statistics page once per scrape.
 
+mod answer;
 mod collectors;
 mod columns;
 mod history;
 mod info;
+mod memory;
+mod options;
+mod peer;
+mod read_error;
+mod runtime;
+mod selection;
 mod source;
 mod stat;
 mod state;
 mod target;
+mod uri;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,12 +28,23 @@ use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
 use tokio::sync::Semaphore;
 
 pub use crate::columns::Naming;
-pub use crate::source::UriError;
+pub use crate::options::States;
 pub use crate::state::ServerState;
-
-use crate::source::Source;
-use crate::target::Options;
 pub use crate::target::{HaproxyTarget, Session};
+pub use crate::uri::UriError;
+
+use crate::answer::MAX_ANSWER;
+use crate::memory::Memory;
+use crate::options::{ExcludedState, Options};
+use crate::peer::PeerArgs;
+use crate::selection::Selection;
+use crate::source::Source;
+
+/// Memory for the responses of all probes that run. A real HAProxy's response has 1 to 10 MiB.
+const PROBE_MEMORY: usize = 64 * 1024 * 1024;
+
+/// The fields of a response take more memory than its text, if they are short.
+const MAIN_MEMORY: usize = 4 * MAX_ANSWER;
 
 // No Debug: the URI may hold a password.
 #[derive(clap::Args)]
@@ -43,9 +62,21 @@ pub struct Args {
     #[arg(long = "haproxy.names", value_name = "NAMES", value_enum, default_value_t)]
     naming: Naming,
 
-    /// Exclude servers in these states, comma-separated: DOWN, UP, MAINT, DRAIN, NOLB
-    #[arg(long = "haproxy.server-exclude-states", value_name = "STATE", value_delimiter = ',', value_parser = server_state)]
-    exclude_states: Vec<ServerState>,
+    /// Which samples the states of servers have: one for each possible state (all), or the current one's only (current)
+    #[arg(long = "haproxy.states", value_name = "STATES", value_enum, default_value_t)]
+    states: States,
+
+    /// Export the counters of modules (ssl, h1, h2, h3, quic), as HAProxy's endpoint does with ?extra-counters
+    #[arg(long = "haproxy.extra-counters")]
+    extra_counters: bool,
+
+    /// Exclude servers in these states, comma-separated: DOWN, UP, MAINT, DRAIN, NOLB, no check
+    #[arg(long = "haproxy.server-exclude-states", value_name = "STATE", value_delimiter = ',')]
+    exclude_states: Vec<String>,
+
+    /// Export only these columns of the servers: their numbers in the CSV, comma-separated, such as 2,17 [default: all]
+    #[arg(long = "haproxy.server-metric-fields", value_name = "COLUMN", value_delimiter = ',')]
+    server_columns: Vec<String>,
 
     /// Timeout for HAProxy's response, such as 2s [default: the scrape timeout]
     #[arg(long = "haproxy.timeout", value_name = "DURATION", value_parser = positive_duration)]
@@ -54,17 +85,15 @@ pub struct Args {
     /// Skip verification of the TLS certificate
     #[arg(long = "no-haproxy.ssl-verify")]
     no_ssl_verify: bool,
-}
 
-fn server_state(name: &str) -> Result<ServerState, String> {
-    let known = ServerState::ALL.into_iter().find(|state| state.name() == name);
-    known.ok_or_else(|| format!("one of {} is expected", ServerState::NAMES.join(", ")))
+    #[command(flatten)]
+    peer: PeerArgs,
 }
 
 pub struct HaproxyExporter {
     options: Arc<Options>,
-    /// Keeps no connections: the number of probed targets has no bound.
-    probe_http: Arc<HttpClient>,
+    http: Arc<HttpClient>,
+    probe_memory: Memory,
     password_file: Option<PathBuf>,
     /// Replaced by each reload. A running scrape keeps the previous one until its end.
     target: Mutex<Arc<HaproxyTarget>>,
@@ -83,26 +112,34 @@ impl Exporter for HaproxyExporter {
         essential: true,
     };
 
+    const QUERY: &'static [&'static str] = Selection::PARAMETERS;
+
     type Args = Args;
     type Target = HaproxyTarget;
 
     fn new(args: Args) -> Result<Self, BoxError> {
-        let http = |max_idle| {
-            let verify = !args.no_ssl_verify;
-            Arc::new(HttpClient::new(HttpOptions { verify, max_redirects: 2, max_idle, unix_socket: None }))
-        };
-        let options =
-            Arc::new(Options { naming: args.naming, exclude_states: args.exclude_states, timeout: args.timeout });
-        let mut source =
-            Source::parse(&args.scrape_uri, http(1)).map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
+        args.peer.warn();
+        let http = HttpOptions { verify: !args.no_ssl_verify, max_redirects: 2, unix_socket: None };
+        let http = Arc::new(HttpClient::new(http));
+        let mut source = Source::parse(&args.scrape_uri, Arc::clone(&http), Memory::new(MAIN_MEMORY))
+            .map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
         if let Some(file) = &args.password_file {
             source.read_password(file)?;
         }
+        let options = Arc::new(Options {
+            naming: args.naming,
+            states: args.states,
+            exclude: listed("--haproxy.server-exclude-states", &args.exclude_states, ExcludedState::parse)?,
+            server_columns: listed("--haproxy.server-metric-fields", &args.server_columns, column)?,
+            modules: args.extra_counters,
+            timeout: args.timeout,
+        });
         let target =
             Arc::new(HaproxyTarget::new(source, Arc::new(Semaphore::new(1)), Arc::clone(&options)).with_history());
         Ok(Self {
             options,
-            probe_http: http(0),
+            http,
+            probe_memory: Memory::new(PROBE_MEMORY),
             password_file: args.password_file,
             target: Mutex::new(target),
             slots: Mutex::default(),
@@ -117,10 +154,16 @@ impl Exporter for HaproxyExporter {
         Arc::clone(&self.main_target())
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<HaproxyTarget, BoxError> {
-        let source = Source::parse(target, Arc::clone(&self.probe_http)).map_err(|error| format!("target: {error}"))?;
+    fn target_for(&self, query: &[(String, String)]) -> Result<Arc<HaproxyTarget>, BoxError> {
+        Ok(Arc::new(self.main_target().with_selection(Selection::parse(query)?)))
+    }
+
+    fn probe(&self, target: &str, query: &[(String, String)]) -> Result<HaproxyTarget, BoxError> {
+        let source = Source::parse(target, Arc::clone(&self.http), self.probe_memory.clone())
+            .map_err(|error| format!("target: {error}"))?;
         let slot = self.slot(source.address());
-        Ok(HaproxyTarget::new(source, slot, Arc::clone(&self.options)))
+        let target = HaproxyTarget::new(source, slot, Arc::clone(&self.options));
+        Ok(target.with_selection(Selection::parse(query)?))
     }
 
     /// Reads the password file.
@@ -129,7 +172,7 @@ impl Exporter for HaproxyExporter {
         let old = self.target();
         let mut source = old.source.clone();
         source.read_password(file)?;
-        *self.main_target() = Arc::new(old.with(source));
+        *self.main_target() = Arc::new(old.with_source(source));
         Ok(())
     }
 }
@@ -154,4 +197,14 @@ impl HaproxyExporter {
         slots.insert(address.to_owned(), Arc::downgrade(&slot));
         slot
     }
+}
+
+/// The values of a flag that is a list. An empty value, the default of the retired exporter, is skipped.
+fn listed<T>(flag: &str, values: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let values = values.iter().map(|value| value.trim()).filter(|value| !value.is_empty());
+    values.map(parse).collect::<Result<_, _>>().map_err(|error| format!("{flag}: {error}"))
+}
+
+fn column(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text}: expected the number of a column, such as 17 for the status"))
 }

@@ -12,65 +12,58 @@ use crate::columns::Scope;
 
 /// Maximum bytes of a row; HAProxy's rows are around 500 bytes.
 const MAX_ROW: usize = 64 * 1024;
-/// HAProxy 3.4 has about 150 columns.
+/// HAProxy 3.4 has about 220 columns, with those of modules.
 const MAX_COLUMNS: usize = 1024;
+/// Three times the rows of the largest response.
+const MAX_ROWS: usize = 200_000;
+/// The columns after this one are counters of modules: TLS, HTTP/1, HTTP/2, QUIC.
+const MODULES: &str = "-";
 
 #[derive(Debug, Default)]
 pub(crate) struct Stat {
     text: String,
     /// Where each field ends in `text`, after a 0: field `i` is `ends[i]..ends[i + 1]`.
     ends: Vec<u32>,
-    columns: HashMap<String, usize>,
+    columns: HashMap<Box<str>, usize>,
+    /// The columns of modules, in HAProxy's order; empty unless they were requested.
+    modules: Vec<(Box<str>, usize)>,
     /// The columns that every row is looked up by, without hashing.
     proxy: usize,
     name: usize,
     /// The first field of each row, by scope.
-    rows: [Vec<usize>; 4],
+    rows: [Vec<u32>; 4],
     /// Rows that could not be read.
     pub(crate) broken: u64,
 }
 
-/// Why a text isn't an answer to `show stat`.
+/// Why a text is not an answer to `show stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoHeader;
+pub(crate) enum StatError {
+    NoHeader,
+    TooManyRows,
+}
 
 impl Stat {
-    pub(crate) fn parse(csv: &str) -> Result<Self, NoHeader> {
-        let mut records = Records::new(csv.as_bytes());
-        let Some(Ok(header)) = records.next() else { return Err(NoHeader) };
-        let mut names: Vec<&str> = header.fields().collect();
-        // The header ends in a comma, and so does each row.
-        if names.last() == Some(&"") {
-            names.pop();
-        }
-        let Some(first) = names.first_mut() else { return Err(NoHeader) };
-        *first = first.trim_start_matches(['#', ' ']);
-        let columns: HashMap<String, usize> = names.iter().enumerate().map(|(i, &name)| (name.to_owned(), i)).collect();
-        let (Some(&proxy), Some(&name)) = (columns.get("pxname"), columns.get("svname")) else { return Err(NoHeader) };
-        let scope = columns.get("type").copied();
-        let width = names.len();
-
-        let mut stat = Self { ends: vec![0], columns, proxy, name, ..Self::default() };
-        while let Some(record) = records.next() {
-            match record.ok().and_then(|record| Some((record.scope(width, proxy, name, scope)?, record))) {
-                Some((scope, record)) => stat.add(scope, &record, width),
-                None => stat.broken += 1,
-            }
-        }
-        Ok(stat)
-    }
-
-    fn add(&mut self, scope: Scope, record: &Record<'_>, width: usize) {
-        self.rows[scope as usize].push(self.ends.len() - 1);
-        for field in record.fields().take(width) {
-            self.text.push_str(field);
-            // The answer's size is bounded far below 4 GiB.
-            self.ends.push(self.text.len() as u32);
-        }
+    #[cfg(test)]
+    pub(crate) fn parse(csv: &str) -> Result<Self, StatError> {
+        let mut parser = StatParser::new(true);
+        parser.feed(csv.as_bytes())?;
+        parser.finish()
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<usize> {
         self.columns.get(name).copied()
+    }
+
+    /// The counters of modules: column name and column.
+    pub(crate) fn modules(&self) -> &[(Box<str>, usize)] {
+        &self.modules
+    }
+
+    /// Whether the last row is one that HAProxy never ends with: after its servers, each backend has a row of its own.
+    pub(crate) fn ends_early(&self) -> bool {
+        let last = |scope| self.rows[scope as usize].last();
+        last(Scope::Server) > [Scope::Frontend, Scope::Backend, Scope::Listener].into_iter().filter_map(last).max()
     }
 
     /// Whether no row could be read.
@@ -78,8 +71,16 @@ impl Stat {
         self.rows.iter().all(Vec::is_empty)
     }
 
-    pub(crate) fn rows(&self, scope: Scope) -> impl Iterator<Item = Row<'_>> {
-        self.rows[scope as usize].iter().map(|&first| Row { stat: self, first })
+    pub(crate) fn rows(&self, scope: Scope) -> impl ExactSizeIterator<Item = Row<'_>> {
+        self.rows[scope as usize].iter().map(|&first| Row { stat: self, first: first as usize })
+    }
+
+    fn row_count(&self) -> usize {
+        self.rows.iter().map(Vec::len).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.capacity() + 4 * self.ends.capacity() + 4 * self.rows.iter().map(Vec::capacity).sum::<usize>()
     }
 }
 
@@ -113,84 +114,171 @@ impl<'a> Row<'a> {
 }
 
 pub(crate) fn number(text: &str) -> Option<f64> {
+    // Most fields are 0.
+    if let [digit @ b'0'..=b'9'] = text.as_bytes() {
+        return Some(f64::from(digit - b'0'));
+    }
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-/// A record of the CSV, in the buffers that the next one will use.
-struct Record<'a> {
-    text: &'a str,
-    ends: &'a [usize],
+/// Reads the CSV in parts, as they arrive.
+pub(crate) struct StatParser {
+    reader: Reader,
+    /// The row in the making.
+    row: Record,
+    /// It is longer or wider than any of HAProxy's: the rest of it is skipped.
+    oversized: bool,
+    layout: Option<Layout>,
+    with_modules: bool,
+    stat: Stat,
 }
 
-impl<'a> Record<'a> {
-    fn fields(&self) -> impl Iterator<Item = &'a str> {
-        let (text, ends) = (self.text, self.ends);
-        (0..ends.len()).map(move |i| {
-            let start = if i == 0 { 0 } else { ends[i - 1] };
-            text.get(start..ends[i]).unwrap_or_default()
-        })
+/// What the header says.
+struct Layout {
+    /// Columns in a row.
+    width: usize,
+    /// Columns that are kept.
+    kept: usize,
+    scope: Option<usize>,
+}
+
+impl StatParser {
+    pub(crate) fn new(with_modules: bool) -> Self {
+        Self {
+            reader: Reader::new(),
+            row: Record { text: vec![0; MAX_ROW], ends: vec![0; MAX_COLUMNS], text_len: 0, fields: 0 },
+            oversized: false,
+            layout: None,
+            with_modules,
+            stat: Stat { ends: vec![0], ..Stat::default() },
+        }
     }
 
-    /// What the row is about; `None` if it is torn or of a kind that isn't known.
-    fn scope(&self, width: usize, proxy: usize, name: usize, scope: Option<usize>) -> Option<Scope> {
-        let field = |i: usize| self.fields().nth(i).unwrap_or_default();
-        let torn = self.ends.len() < width || self.fields().skip(width).any(|extra| !extra.is_empty());
-        if torn || field(proxy).is_empty() || field(name).is_empty() {
+    pub(crate) fn bytes(&self) -> usize {
+        self.row.text.len() + 8 * self.row.ends.len() + self.stat.bytes()
+    }
+
+    pub(crate) fn feed(&mut self, part: &[u8]) -> Result<(), StatError> {
+        // For csv_core, an empty part is the end.
+        if part.is_empty() { Ok(()) } else { self.read(part) }
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Stat, StatError> {
+        self.read(&[])?;
+        if self.layout.is_none() { Err(StatError::NoHeader) } else { Ok(self.stat) }
+    }
+
+    fn read(&mut self, mut part: &[u8]) -> Result<(), StatError> {
+        loop {
+            let row = &mut self.row;
+            let (result, read, written, ended) =
+                self.reader.read_record(part, &mut row.text[row.text_len..], &mut row.ends[row.fields..]);
+            part = &part[read..];
+            (row.text_len, row.fields) = (row.text_len + written, row.fields + ended);
+            match result {
+                ReadRecordResult::InputEmpty | ReadRecordResult::End => return Ok(()),
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    (row.text_len, row.fields, self.oversized) = (0, 0, true);
+                }
+                ReadRecordResult::Record => {
+                    self.end_of_row()?;
+                    (self.row.text_len, self.row.fields, self.oversized) = (0, 0, false);
+                }
+            }
+        }
+    }
+
+    fn end_of_row(&mut self) -> Result<(), StatError> {
+        let Some(layout) = &self.layout else {
+            self.layout = Some(if self.oversized { None } else { self.header() }.ok_or(StatError::NoHeader)?);
+            return Ok(());
+        };
+        let stat = &mut self.stat;
+        if stat.row_count() + stat.broken as usize >= MAX_ROWS {
+            return Err(StatError::TooManyRows);
+        }
+        let scope = if self.oversized { None } else { self.row.scope(layout, stat.proxy, stat.name) };
+        match scope {
+            Some(scope) => self.row.append_to(stat, scope, layout.kept),
+            None => stat.broken += 1,
+        }
+        Ok(())
+    }
+
+    fn header(&mut self) -> Option<Layout> {
+        let mut names: Vec<&str> =
+            (0..self.row.fields).map(|i| std::str::from_utf8(self.row.field(i)).unwrap_or_default()).collect();
+        // The header ends in a comma, and so does each row.
+        if names.last() == Some(&"") {
+            names.pop();
+        }
+        let first = names.first_mut()?;
+        *first = first.trim_start_matches(['#', ' ']);
+        let width = names.len();
+        let modules = names.iter().position(|name| *name == MODULES).unwrap_or(width);
+        let stat = &mut self.stat;
+        stat.columns = names[..modules].iter().enumerate().map(|(i, &name)| (name.into(), i)).collect();
+        if self.with_modules {
+            stat.modules = (modules + 1..width).map(|i| (names[i].into(), i)).collect();
+        }
+        (stat.proxy, stat.name) = (stat.column("pxname")?, stat.column("svname")?);
+        let kept = if self.with_modules { width } else { modules };
+        Some(Layout { width, kept, scope: stat.column("type") })
+    }
+}
+
+/// A record of the CSV, in buffers that the next one will use.
+struct Record {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    text_len: usize,
+    fields: usize,
+}
+
+impl Record {
+    fn field(&self, i: usize) -> &[u8] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        self.text.get(start..self.ends[i]).unwrap_or_default()
+    }
+
+    /// What the row is about; `None` if it is torn or of a kind that is not known.
+    fn scope(&self, layout: &Layout, proxy: usize, name: usize) -> Option<Scope> {
+        let torn = self.fields < layout.width || (layout.width..self.fields).any(|extra| !self.field(extra).is_empty());
+        if torn || self.field(proxy).is_empty() || self.field(name).is_empty() {
             return None;
         }
-        match scope.map(field) {
-            Some("0") => Some(Scope::Frontend),
-            Some("1") => Some(Scope::Backend),
-            Some("2") => Some(Scope::Server),
-            Some("3") => Some(Scope::Listener),
+        match layout.scope.map(|column| self.field(column)) {
+            Some(b"0") => Some(Scope::Frontend),
+            Some(b"1") => Some(Scope::Backend),
+            Some(b"2") => Some(Scope::Server),
+            Some(b"3") => Some(Scope::Listener),
             Some(_) => None,
             // Before HAProxy 1.4 there was no such column.
-            None => Some(match field(name) {
-                "FRONTEND" => Scope::Frontend,
-                "BACKEND" => Scope::Backend,
+            None => Some(match self.field(name) {
+                b"FRONTEND" => Scope::Frontend,
+                b"BACKEND" => Scope::Backend,
                 _ => Scope::Server,
             }),
         }
     }
-}
 
-struct Records<'a> {
-    reader: Reader,
-    input: &'a [u8],
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-/// A row that is longer or wider than any of HAProxy's.
-struct Oversized;
-
-impl<'a> Records<'a> {
-    fn new(input: &'a [u8]) -> Self {
-        Self { reader: Reader::new(), input, text: vec![0; MAX_ROW], ends: vec![0; MAX_COLUMNS] }
-    }
-
-    fn next(&mut self) -> Option<Result<Record<'_>, Oversized>> {
-        let (mut text_len, mut ends_len, mut oversized) = (0, 0, false);
-        loop {
-            let (result, read, written, ended) =
-                self.reader.read_record(self.input, &mut self.text[text_len..], &mut self.ends[ends_len..]);
-            self.input = &self.input[read..];
-            (text_len, ends_len) = (text_len + written, ends_len + ended);
-            match result {
-                // Reading on with an empty input ends the last record.
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                    // The rest of the row is read over.
-                    (text_len, ends_len, oversized) = (0, 0, true);
+    fn append_to(&self, stat: &mut Stat, scope: Scope, kept: usize) {
+        // Bounded, as the response is: all offsets are far below 4 GiB.
+        stat.rows[scope as usize].push(stat.ends.len() as u32 - 1);
+        let base = stat.text.len();
+        match std::str::from_utf8(&self.text[..self.ends[kept - 1]]) {
+            Ok(text) => {
+                stat.text.push_str(text);
+                stat.ends.extend(self.ends[..kept].iter().map(|end| (base + end) as u32));
+            }
+            // A name in another encoding.
+            Err(_) => {
+                for field in 0..kept {
+                    stat.text.push_str(&String::from_utf8_lossy(self.field(field)));
+                    stat.ends.push(stat.text.len() as u32);
                 }
-                ReadRecordResult::Record if oversized => return Some(Err(Oversized)),
-                ReadRecordResult::Record => break,
-                ReadRecordResult::End => return None,
             }
         }
-        // The input is valid UTF-8 and is cut at ASCII characters only.
-        let text = std::str::from_utf8(&self.text[..text_len]).unwrap_or_default();
-        Some(Ok(Record { text, ends: &self.ends[..ends_len] }))
     }
 }
 
@@ -251,13 +339,64 @@ mod tests {
     #[test]
     fn text_that_is_not_haproxys_csv() {
         for text in ["", "\n\n", "<html>\n", "Unknown command\n", "a,b,c\n1,2,3\n", "\u{0}\u{1}"] {
-            assert!(Stat::parse(text).is_err(), "{text:?}");
+            assert_eq!(Stat::parse(text).unwrap_err(), StatError::NoHeader, "{text:?}");
         }
         assert!(Stat::parse(&",".repeat(MAX_COLUMNS * 2)).is_err());
     }
 
     #[test]
+    fn columns_of_modules_are_kept_on_request() {
+        let csv = "# pxname,svname,type,-,ssl_sess,h2_x,\nfe,FRONTEND,0,-,7,8,\nbe,one,2,-,,9,\n";
+        let stat = Stat::parse(csv).unwrap();
+        let names: Vec<_> = stat.modules().iter().map(|(name, column)| (&**name, *column)).collect();
+        assert_eq!(names, [("ssl_sess", 4), ("h2_x", 5)]);
+        assert_eq!(stat.rows(Scope::Server).next().unwrap().field(5), "9");
+        assert_eq!(stat.column("ssl_sess"), None);
+
+        let mut parser = StatParser::new(false);
+        parser.feed(csv.as_bytes()).unwrap();
+        let stat = parser.finish().unwrap();
+        assert!(stat.modules().is_empty() && stat.text == "feFRONTEND0beone2", "{}", stat.text);
+    }
+
+    #[test]
+    fn servers_without_the_row_of_their_backend_are_not_all() {
+        let ends_early = |rows: &str| Stat::parse(&format!("# pxname,svname,type,\n{rows}")).unwrap().ends_early();
+        assert!(ends_early("fe,FRONTEND,0,\nbe,one,2,\n") && ends_early("be,one,2,\n"));
+        assert!(!ends_early("be,one,2,\nbe,BACKEND,1,\n") && !ends_early("be,BACKEND,1,\nfe,sock,3,\n"));
+        assert!(!ends_early(""));
+    }
+
+    #[test]
+    fn the_number_of_rows_is_bounded() {
+        let row = "be,one,2,\n";
+        let csv = |rows| format!("# pxname,svname,type,\n{}", row.repeat(rows));
+        assert!(Stat::parse(&csv(MAX_ROWS)).is_ok());
+        assert_eq!(Stat::parse(&csv(MAX_ROWS + 1)).unwrap_err(), StatError::TooManyRows);
+        assert_eq!(
+            Stat::parse(&format!("# pxname,svname,type,\n{}", "x\n".repeat(MAX_ROWS + 1))).unwrap_err(),
+            StatError::TooManyRows
+        );
+    }
+
+    #[test]
+    fn names_in_another_encoding_cost_no_other_field() {
+        let mut parser = StatParser::new(false);
+        parser.feed(b"# pxname,svname,scur,type,\nbe,caf\xe9,7,2,\n").unwrap();
+        let stat = parser.finish().unwrap();
+        assert_eq!(names(&stat, Scope::Server), ["be/caf\u{fffd}"]);
+        assert_eq!(stat.rows(Scope::Server).next().unwrap().get("scur"), "7");
+    }
+
+    #[test]
+    fn one_quote_without_its_end_makes_the_rest_unreadable() {
+        let stat = Stat::parse("# pxname,svname,type,\nbe,\"one,2,\nbe,two,2,\nbe,BACKEND,1,\n\n").unwrap();
+        assert!(stat.is_empty() && stat.broken == 1);
+    }
+
+    #[test]
     fn numbers() {
+        assert_eq!((number("0"), number("7"), number("42")), (Some(0.0), Some(7.0), Some(42.0)));
         assert_eq!(number("-1"), Some(-1.0));
         assert_eq!(number("18446744073709551615"), Some(18446744073709551615.0));
         for text in ["", "inf", "NaN", "1 2", "x"] {

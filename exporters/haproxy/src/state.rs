@@ -62,17 +62,35 @@ pub(crate) fn backend_state(status: &str) -> Option<&'static str> {
 
 pub(crate) const LISTENER_STATES: [&str; 3] = ["WAITING", "OPEN", "FULL"];
 
+pub(crate) fn listener_state(status: &str) -> Option<&'static str> {
+    LISTENER_STATES.into_iter().find(|state| *state == status)
+}
+
 /// How a health check or an agent check can end.
 pub(crate) const CHECK_STATES: [&str; 16] = [
     "HANA", "SOCKERR", "L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7TOUT", "L7RSP", "L7OK", "L7OKC",
     "L7STS", "PROCERR", "PROCTOUT", "PROCOK",
 ];
 
-/// The index in [`CHECK_STATES`]. `None` before the first check has ended (`INI`, `UNK`).
-pub(crate) fn check_state(status: &str) -> Option<usize> {
+/// How the last check of a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckState {
+    /// The server has no check.
+    Unchecked,
+    /// The index in [`CHECK_STATES`].
+    Ended(usize),
+    /// Not yet (`INI`), or with a word of an agent (`CHECKED`). HAProxy's endpoint then has no current state.
+    Other,
+}
+
+pub(crate) fn check_state(status: &str) -> CheckState {
     // An asterisk means that the next check is in progress.
     let status = status.strip_prefix("* ").unwrap_or(status);
-    CHECK_STATES.iter().position(|state| *state == status)
+    match CHECK_STATES.iter().position(|state| *state == status) {
+        Some(index) => CheckState::Ended(index),
+        None if status.is_empty() => CheckState::Unchecked,
+        None => CheckState::Other,
+    }
 }
 
 #[cfg(test)]
@@ -107,9 +125,9 @@ mod tests {
     #[test]
     fn states_of_checks() {
         assert_eq!(check_state("* L7OK"), check_state("L7OK"));
-        assert_eq!(check_state("L7OK").map(|i| CHECK_STATES[i]), Some("L7OK"));
-        assert_eq!(check_state("INI"), None);
-        assert_eq!(check_state(""), None);
+        assert_eq!(check_state("L7OK"), CheckState::Ended(10));
+        assert_eq!((check_state("INI"), check_state("CHECKED")), (CheckState::Other, CheckState::Other));
+        assert_eq!(check_state(""), CheckState::Unchecked);
     }
 
     #[test]

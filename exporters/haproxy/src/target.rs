@@ -2,31 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use exporter_toolkit::{BoxError, Target, async_trait};
+use exporter_toolkit::{BoxError, Desc, Target, async_trait};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::columns::Naming;
 use crate::history::History;
 use crate::info::Info;
-use crate::source::{ReadError, Source};
+use crate::memory::Reserved;
+use crate::options::Options;
+use crate::read_error::ReadError;
+use crate::runtime::Runtime;
+use crate::selection::{Part, Selection};
+use crate::source::Source;
 use crate::stat::{Row, Stat};
 use crate::state::ServerState;
 
-/// The options of every target.
-pub(crate) struct Options {
-    pub(crate) naming: Naming,
-    pub(crate) exclude_states: Vec<ServerState>,
-    pub(crate) timeout: Option<Duration>,
-}
-
 /// One HAProxy.
+#[derive(Clone)]
 pub struct HaproxyTarget {
     pub(crate) source: Source,
     pub(crate) slot: Arc<Semaphore>,
     options: Arc<Options>,
+    selection: Arc<Selection>,
     failures: Arc<Failures>,
     /// Absent for probes, which have one scrape.
     history: Option<Arc<History>>,
@@ -34,7 +32,7 @@ pub struct HaproxyTarget {
 
 impl HaproxyTarget {
     pub(crate) fn new(source: Source, slot: Arc<Semaphore>, options: Arc<Options>) -> Self {
-        Self { source, slot, options, failures: Arc::default(), history: None }
+        Self { source, slot, options, selection: Arc::default(), failures: Arc::default(), history: None }
     }
 
     pub(crate) fn with_history(self) -> Self {
@@ -42,14 +40,13 @@ impl HaproxyTarget {
     }
 
     /// The same target with another password. It keeps its slot, its counters and its history.
-    pub(crate) fn with(&self, source: Source) -> Self {
-        Self {
-            source,
-            slot: Arc::clone(&self.slot),
-            options: Arc::clone(&self.options),
-            failures: Arc::clone(&self.failures),
-            history: self.history.clone(),
-        }
+    pub(crate) fn with_source(&self, source: Source) -> Self {
+        Self { source, ..self.clone() }
+    }
+
+    /// The same target for a scrape with these parameters.
+    pub(crate) fn with_selection(&self, selection: Selection) -> Self {
+        Self { selection: Arc::new(selection), ..self.clone() }
     }
 }
 
@@ -65,7 +62,8 @@ impl Target for HaproxyTarget {
         let deadline = self.options.timeout.map_or(deadline, |timeout| deadline.min(Instant::now() + timeout));
         let slot = timeout_at(deadline, self.slot.acquire()).await;
         let _slot = slot.map_err(|_| ReadError::Busy(self.source.address().to_owned()))??;
-        let answer = self.source.read(deadline).await?;
+        let modules = self.options.modules || self.selection.modules();
+        let (answer, memory) = self.source.read(modules, deadline).await?;
         self.failures.add(answer.stat.broken);
         if answer.stat.is_empty() {
             let address = self.source.address().to_owned();
@@ -73,10 +71,12 @@ impl Target for HaproxyTarget {
         }
         Ok(Session {
             stat: answer.stat,
-            info: answer.info,
+            runtime: answer.runtime,
             options: Arc::clone(&self.options),
+            selection: Arc::clone(&self.selection),
             failures: Arc::clone(&self.failures),
             history: self.history.clone(),
+            _memory: Some(memory),
         })
     }
 }
@@ -98,13 +98,36 @@ impl Failures {
 /// HAProxy's response, which all collectors of a scrape read. The connection is already closed.
 pub struct Session {
     pub(crate) stat: Stat,
-    pub(crate) info: Option<Info>,
+    /// Absent over the statistics page.
+    pub(crate) runtime: Option<Runtime>,
     pub(crate) options: Arc<Options>,
+    pub(crate) selection: Arc<Selection>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) history: Option<Arc<History>>,
+    /// Absent in unit tests.
+    pub(crate) _memory: Option<Reserved>,
 }
 
 impl Session {
+    pub(crate) fn info(&self) -> Option<&Info> {
+        self.runtime.as_ref().map(|runtime| &runtime.info)
+    }
+
+    /// Whether the scrape exports this family.
+    pub(crate) fn exports(&self, part: Part, desc: &Desc) -> bool {
+        self.selection.has(part) && self.selection.has_family(&desc.name)
+    }
+
+    /// Whether the options or the scrape leave this server out.
+    pub(crate) fn excludes(&self, row: &Row<'_>) -> bool {
+        if self.options.exclude.is_empty() && !self.selection.no_maint() {
+            return false;
+        }
+        let status = row.get("status");
+        let state = ServerState::parse(status);
+        (self.selection.no_maint() && state == Some(ServerState::Maint)) || self.options.excludes(status, state)
+    }
+
     /// The state of a server. An unknown word counts as a parse failure.
     pub(crate) fn server_state(&self, row: Row<'_>) -> Option<ServerState> {
         self.known(row.get("status"), ServerState::parse)

@@ -61,8 +61,7 @@ impl NginxTarget {
                 (url, address, None)
             }
         };
-        // Of this target alone: after a probe no connection is left.
-        let http = HttpClient::new(HttpOptions { verify, max_redirects: 0, max_idle: 1, unix_socket });
+        let http = HttpClient::new(HttpOptions { verify, max_redirects: 0, unix_socket });
         Ok(Self { url, address, http, timeout, previous: Mutex::default() })
     }
 
@@ -91,6 +90,7 @@ fn advice(error: &HttpError) -> &'static str {
         }
         HttpError::Status(_) => "check the path in --nginx.scrape-uri, and `stub_status` in nginx.conf",
         HttpError::Timeout { .. } => "is nginx stopped or overloaded?",
+        HttpError::Memory(_) => "or scrape fewer targets at a time",
     }
 }
 

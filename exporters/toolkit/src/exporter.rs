@@ -51,6 +51,14 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// The target of `/metrics`.
     fn target(&self) -> Arc<Self::Target>;
 
+    /// Parameters of the query of `/metrics` that this exporter reads, in addition to `collect[]`. Others are ignored.
+    const QUERY: &'static [&'static str] = &[];
+
+    /// The target of `/metrics` with these parameters. An error is the client's, and answered with 400.
+    fn target_for(&self, _query: &[(String, String)]) -> Result<Arc<Self::Target>, BoxError> {
+        Ok(self.target())
+    }
+
     /// The target of `/probe?target=…`, with the query's other parameters.
     fn probe(&self, target: &str, query: &[(String, String)]) -> Result<Self::Target, BoxError>;
 

@@ -1,4 +1,8 @@
-//! Reads the page of a service over HTTP: bounded in size and time, on a connection that is kept for the next scrape.
+//! Reads the page of a service over HTTP: bounded in size and time, on a connection of its own.
+//!
+//! A connection that is kept for the next scrape can end between the two: by a keep-alive timeout at that moment, by a
+//! firewall without a word, or it leads to a server that a failover has replaced. A new one costs 0.1 ms, and TLS
+//! resumes the session ([decision 21](../../../docs/decisions/0021-haproxy-reads-on-a-new-connection.md)).
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -9,7 +13,10 @@ pub use reqwest::{StatusCode, Url};
 use service_kit::error_chain::with_sources;
 use service_kit::http;
 pub use service_kit::http::without_login;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
+
+use crate::memory::{self, Exhausted};
 
 /// How a client makes its requests.
 #[derive(Clone, Debug)]
@@ -18,8 +25,6 @@ pub struct HttpOptions {
     pub verify: bool,
     /// Without any, a redirect is a [`HttpError::Status`].
     pub max_redirects: usize,
-    /// Maximum connections per host that are kept for the next request.
-    pub max_idle: usize,
     /// Where all requests go, whatever the host of their URL.
     pub unix_socket: Option<PathBuf>,
 }
@@ -34,11 +39,13 @@ pub enum HttpError {
     Status(StatusCode),
     #[error("the response is over {} KiB", .limit / 1024)]
     TooLarge { limit: usize },
+    #[error("no memory for the response: {0} is reached; raise --scrape.memory-limit")]
+    Memory(#[from] Exhausted),
     #[error("no complete response within {seconds:.2} s ({received} bytes received)")]
     Timeout { seconds: f64, received: usize },
 }
 
-/// A client for any number of targets, so that they share the connections that are kept.
+/// A client for any number of targets.
 pub struct HttpClient {
     options: HttpOptions,
     // Made when first needed: most exporters need one of them or none.
@@ -53,26 +60,53 @@ impl HttpClient {
 
     /// The page at `url`, if it has at most `limit` bytes. The body of an error is not read.
     pub async fn get(&self, url: &Url, limit: usize, deadline: Instant) -> Result<Vec<u8>, HttpError> {
+        // Until the page is complete. Its owner may keep reserving it.
+        let (mut page, mut memory) = (Vec::new(), memory::reservation());
+        self.read(url, limit, deadline, |part| {
+            page.extend_from_slice(part);
+            Ok::<_, HttpError>(memory.grow_to(page.capacity())?)
+        })
+        .await?;
+        Ok(page)
+    }
+
+    /// Passes the page to `take` part by part as it arrives, without holding it. An error of `take` ends the transfer.
+    pub async fn read<E: From<HttpError>>(
+        &self,
+        url: &Url,
+        limit: usize,
+        deadline: Instant,
+        take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let started = Instant::now();
-        let mut page = Vec::new();
-        match timeout_at(deadline, self.download(url, limit, &mut page)).await {
-            Ok(result) => result.map(|()| page),
-            Err(_) => Err(HttpError::Timeout { seconds: started.elapsed().as_secs_f64(), received: page.len() }),
+        let mut received = 0;
+        match timeout_at(deadline, self.download(url, limit, &mut received, take)).await {
+            Ok(result) => result,
+            Err(_) => Err(HttpError::Timeout { seconds: started.elapsed().as_secs_f64(), received }.into()),
         }
     }
 
-    async fn download(&self, url: &Url, limit: usize, page: &mut Vec<u8>) -> Result<(), HttpError> {
+    async fn download<E: From<HttpError>>(
+        &self,
+        url: &Url,
+        limit: usize,
+        received: &mut usize,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let failed = |error: reqwest::Error| HttpError::Exchange(error.without_url());
         let client = self.client(url).map_err(failed)?;
         let mut response = client.get(url.clone()).send().await.map_err(failed)?;
         if !response.status().is_success() {
-            return Err(HttpError::Status(response.status()));
+            return Err(HttpError::Status(response.status()).into());
         }
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            page.extend_from_slice(&chunk);
-            if page.len() > limit {
-                return Err(HttpError::TooLarge { limit });
+        while let Some(part) = response.chunk().await.map_err(failed)? {
+            *received += part.len();
+            if *received > limit {
+                return Err(HttpError::TooLarge { limit }.into());
             }
+            take(&part)?;
+            // A part is parsed at once. Others, and the deadline, get their turn after each.
+            yield_now().await;
         }
         Ok(())
     }
@@ -90,7 +124,7 @@ impl HttpClient {
         let mut client = http::client(url)
             .tls_danger_accept_invalid_certs(!options.verify)
             .redirect(redirects)
-            .pool_max_idle_per_host(options.max_idle);
+            .pool_max_idle_per_host(0);
         if let Some(path) = &options.unix_socket {
             client = client.unix_socket(path.as_path());
         }
@@ -116,7 +150,7 @@ mod tests {
     }
 
     fn options() -> HttpOptions {
-        HttpOptions { verify: true, max_redirects: 0, max_idle: 1, unix_socket: None }
+        HttpOptions { verify: true, max_redirects: 0, unix_socket: None }
     }
 
     /// The result for a server that sends this and keeps the connection open.

@@ -12,6 +12,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::panics;
+
 /// A few seconds of a busy access log, about half a megabyte.
 const MAX_BUFFERED_LINES: usize = 2048;
 
@@ -22,14 +24,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 const KITS: [&str; 5] = ["exporter_toolkit", "exposition", "mysql_kit", "service_kit", "web_kit"];
 
 /// The flags of every program's log. A program with another default changes it with `Command::mut_arg`.
+// Its IDs are not names of fields, so that a program's own fields never collide with them.
 #[derive(clap::Args, Clone, Copy, Debug)]
+#[group(skip)]
 pub struct LogArgs {
     /// Minimum level of the messages to log
-    #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = Level::Info, help_heading = "Logs")]
+    #[arg(id = "log.level", long = "log.level", value_name = "LEVEL", value_enum, default_value_t = Level::Info, help_heading = "Logs")]
     pub log_level: Level,
 
     /// Log format
-    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = Format::Logfmt, help_heading = "Logs")]
+    #[arg(id = "log.format", long = "log.format", value_name = "FORMAT", value_enum, default_value_t = Format::Logfmt, help_heading = "Logs")]
     pub log_format: Format,
 }
 
@@ -63,9 +67,10 @@ impl Level {
 #[derive(Debug)]
 pub struct LogGuard(Option<WorkerGuard>);
 
-/// Starts the log of this program (`mysql-exporter`, whose crate is `mysql_exporter`). Only the first call has an
-/// effect.
+/// Starts the log of this program (`mysql-exporter`, whose crate is `mysql_exporter`). Panics are logged, too. Only the
+/// first call has an effect.
 pub fn init(args: LogArgs, program: &str) -> LogGuard {
+    panics::log();
     let (writer, dropped, guard) = non_blocking(io::stderr());
     let _ = DROPPED.set(dropped);
     let registry = tracing_subscriber::registry().with(filter(args.log_level.filter(), &program.replace('-', "_")));

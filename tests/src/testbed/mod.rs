@@ -36,15 +36,20 @@
 //! async. Programs of this workspace are taken from the directory of the test's own profile, so build them first:
 //! `cargo build --workspace --bins` (or `-p mysql-exporter`).
 
+pub mod answering;
 pub mod fake;
 pub mod forwarder;
+pub mod haproxy;
 pub mod mysql;
 pub mod page;
 pub mod port;
 pub mod process;
 pub mod program;
+pub mod scrape;
+pub mod series;
 pub mod servers;
 
+pub use answering::Answering;
 pub use fake::{Behaviour, Fake};
 pub use forwarder::Forwarder;
 pub use medassist_stack::http::Reply;
@@ -53,4 +58,6 @@ pub use page::Page;
 pub use port::Port;
 pub use process::Process;
 pub use program::{Program, RunningProgram};
-pub use servers::{Alertmanager, Database, HaProxy, Nginx, NodeExporter, Prometheus, Pushgateway, Redis};
+pub use servers::{
+    Alertmanager, Database, HaProxy, HaProxyVersion, Nginx, NodeExporter, Prometheus, Pushgateway, Redis,
+};

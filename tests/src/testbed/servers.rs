@@ -110,6 +110,15 @@ impl Redis {
     }
 }
 
+/// Which HAProxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HaProxyVersion {
+    /// 2.6, of Debian 12.
+    Installed,
+    /// 3.2, which `tests/unpack-servers.sh` unpacks.
+    Lts32,
+}
+
 /// HAProxy with the configuration of the test, which leases the ports that it writes into it.
 pub struct HaProxy {
     process: Process,
@@ -124,6 +133,10 @@ impl HaProxy {
 
     /// With environment variables for `"${NAME}"` in the configuration.
     pub async fn start_with(configuration: &str, env: &[(&str, &str)]) -> Result<Self, Error> {
+        Self::start_as(HaProxyVersion::Installed, configuration, env).await
+    }
+
+    pub async fn start_as(version: HaProxyVersion, configuration: &str, env: &[(&str, &str)]) -> Result<Self, Error> {
         let directory = Directory::new("haproxy")?;
         let (socket, own) = (directory.path().join("admin.sock"), directory.path().join("haproxy.cfg"));
         let testbed = directory.path().join("testbed.cfg");
@@ -131,7 +144,12 @@ impl HaProxy {
         // Without noreuseport a second HAProxy silently shares a port with the first.
         let global = format!("global\n    noreuseport\n    stats socket {} mode 600 level admin\n", socket.display());
         std::fs::write(&testbed, global).map_err(Error::file("cannot write", &testbed))?;
-        let mut launch = launch::haproxy(&[&testbed, &own])?;
+        let mut launch = match version {
+            HaProxyVersion::Installed => launch::haproxy(&[&testbed, &own])?,
+            HaProxyVersion::Lts32 => {
+                launch::haproxy_of(database::unpacked_program("haproxy", "usr/sbin/haproxy")?, &[&testbed, &own])
+            }
+        };
         for (key, value) in env {
             launch = launch.env(*key, *value);
         }

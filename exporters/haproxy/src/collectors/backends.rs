@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::numbers::write_numbers;
+use super::rows::{Rows, state_of};
 use crate::columns::{Column, Naming, Scope, Table};
-use crate::stat::Row;
-use crate::state::{CHECK_STATES, PROXY_STATES, ServerState, backend_state, check_state};
+use crate::selection::Part;
+use crate::state::{CHECK_STATES, CheckState, PROXY_STATES, ServerState, backend_state, check_state};
 use crate::target::Session;
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
@@ -130,22 +130,21 @@ impl Collector<Session> for Backends {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let rows: Vec<Row<'_>> = session.stat.rows(Scope::Backend).collect();
-        write_numbers(session, &NUMBERS, &rows, out);
-        for row in &rows {
-            let Some(state) = session.known(row.get("status"), backend_state) else { continue };
-            match session.options.naming {
-                Naming::Native => out.family(&STATUS).push_states(&[row.proxy()], &PROXY_STATES, state),
-                Naming::Exporter => out.push(&UP, &[row.proxy()], f64::from(state == "UP")),
+        let rows = Rows::new(session, Scope::Backend);
+        rows.write_numbers(&NUMBERS, out);
+        let state = |status| session.known(status, backend_state);
+        match session.options.naming {
+            Naming::Exporter => {
+                rows.write(out, &UP, None, |row| state(row.get("status")).map(|state| f64::from(state == "UP")));
             }
-        }
-        if session.options.naming == Naming::Native {
-            write_aggregates(session, out);
-            let family = out.family(&INFO);
-            for row in &rows {
-                let (mode, algorithm) = (row.get("mode"), row.get("algo"));
-                if !mode.is_empty() {
-                    family.push(&[row.proxy(), mode, algorithm], 1.0);
+            Naming::Native => {
+                rows.write_states(out, &STATUS, &PROXY_STATES, |row| state_of(&PROXY_STATES, state(row.get("status"))));
+                write_aggregates(session, out);
+                if session.exports(Part::Backend, &INFO) {
+                    let family = out.family(&INFO);
+                    for row in rows.iter().filter(|row| !row.get("mode").is_empty()) {
+                        family.push(&[row.proxy(), row.get("mode"), row.get("algo")], 1.0);
+                    }
                 }
             }
         }
@@ -160,27 +159,32 @@ fn write_aggregates(session: &Session, out: &mut Families) {
         servers: [u32; ServerState::ALL.len()],
         checks: [u32; CHECK_STATES.len()],
     }
+    let [status, check_status] = ["status", "check_status"].map(|name| session.stat.column(name));
     let mut backends: BTreeMap<&str, Counts> = BTreeMap::new();
     for row in session.stat.rows(Scope::Server) {
+        let text = |column: Option<usize>| column.map_or("", |column| row.field(column));
         let counts = backends.entry(row.proxy()).or_default();
         // The collector of the servers counts an unknown word as a failure.
-        if let Some(state) = ServerState::parse(row.get("status")) {
+        if let Some(state) = ServerState::parse(text(status)) {
             counts.servers[state as usize] += 1;
         }
-        if let Some(state) = check_state(row.get("check_status")) {
+        if let CheckState::Ended(state) = check_state(text(check_status)) {
             counts.checks[state] += 1;
         }
     }
-    for (proxy, counts) in backends {
-        for desc in [&AGG_SERVER_STATUS, &AGG_SERVER_CHECK_STATUS] {
-            let family = out.family(desc);
-            for (state, count) in ServerState::NAMES.iter().zip(counts.servers) {
-                family.push(&[proxy, state], f64::from(count));
-            }
+    for desc in [&AGG_SERVER_STATUS, &AGG_SERVER_CHECK_STATUS, &AGG_CHECK_STATUS] {
+        if !session.exports(Part::Backend, desc) {
+            continue;
         }
-        let family = out.family(&AGG_CHECK_STATUS);
-        for (state, count) in CHECK_STATES.iter().zip(counts.checks) {
-            family.push(&[proxy, state], f64::from(count));
+        let family = out.family(desc);
+        for (proxy, counts) in &backends {
+            let (states, counts): (&[&str], &[u32]) = match desc.field {
+                "check_status" => (&CHECK_STATES, &counts.checks),
+                _ => (&ServerState::NAMES, &counts.servers),
+            };
+            for (state, count) in states.iter().zip(counts) {
+                family.push(&[proxy, state], f64::from(*count));
+            }
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::numbers::write_numbers;
+use super::rows::{Rows, state_of};
 use crate::columns::{Column, Naming, Scope, Table};
-use crate::stat::Row;
 use crate::state::{PROXY_STATES, frontend_state};
 use crate::target::Session;
 
@@ -79,15 +78,12 @@ impl Collector<Session> for Frontends {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let rows: Vec<Row<'_>> = session.stat.rows(Scope::Frontend).collect();
-        write_numbers(session, &NUMBERS, &rows, out);
+        let rows = Rows::new(session, Scope::Frontend);
+        rows.write_numbers(&NUMBERS, out);
         if session.options.naming == Naming::Native {
-            let family = out.family(&STATUS);
-            for row in &rows {
-                if let Some(state) = session.known(row.get("status"), frontend_state) {
-                    family.push_states(&[row.proxy()], &PROXY_STATES, state);
-                }
-            }
+            rows.write_states(out, &STATUS, &PROXY_STATES, |row| {
+                state_of(&PROXY_STATES, session.known(row.get("status"), frontend_state))
+            });
         }
         Ok(())
     }

@@ -2,10 +2,9 @@
 
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
-use super::numbers::write_numbers;
+use super::rows::{Rows, state_of};
 use crate::columns::{Column, Naming, Scope, Table};
-use crate::stat::Row;
-use crate::state::LISTENER_STATES;
+use crate::state::{LISTENER_STATES, listener_state};
 use crate::target::Session;
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
@@ -56,17 +55,32 @@ impl Collector<Session> for Listeners {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let rows: Vec<Row<'_>> = session.stat.rows(Scope::Listener).collect();
-        write_numbers(session, &NUMBERS, &rows, out);
+        let rows = Rows::new(session, Scope::Listener);
+        rows.write_numbers(&NUMBERS, out);
         if session.options.naming == Naming::Native {
-            let family = out.family(&STATUS);
-            for row in &rows {
-                let known = |status: &str| LISTENER_STATES.into_iter().find(|state| *state == status);
-                if let Some(state) = session.known(row.get("status"), known) {
-                    family.push_states(&[row.proxy(), row.name()], &LISTENER_STATES, state);
-                }
-            }
+            rows.write_states(out, &STATUS, &LISTENER_STATES, |row| {
+                state_of(&LISTENER_STATES, session.known(row.get("status"), listener_state))
+            });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_kit::{lines, session};
+    use super::*;
+
+    #[tokio::test]
+    async fn listeners_of_one_name_are_told_apart_by_their_number() {
+        let csv = "# pxname,svname,scur,sid,type,\nfe,web,1,1,3,\nfe,web,2,2,3,\nother,web,3,1,3,\n";
+        assert_eq!(
+            lines(&Listeners, &session(csv, Naming::Native)).await,
+            [
+                r#"haproxy_listener_current_sessions{proxy="fe",listener="web"} 1"#,
+                r#"haproxy_listener_current_sessions{proxy="fe",listener="web:2"} 2"#,
+                r#"haproxy_listener_current_sessions{proxy="other",listener="web"} 3"#,
+            ]
+        );
     }
 }

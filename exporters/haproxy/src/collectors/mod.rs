@@ -5,9 +5,12 @@ mod csv;
 mod frontends;
 mod health;
 mod listeners;
-mod numbers;
+mod modules;
 mod process;
+mod resolvers;
+mod rows;
 mod servers;
+mod stick_tables;
 
 use exporter_toolkit::{Collector, HealthCollector};
 
@@ -20,6 +23,9 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(backends::Backends),
         Box::new(servers::Servers),
         Box::new(listeners::Listeners),
+        Box::new(modules::Modules),
+        Box::new(stick_tables::StickTables),
+        Box::new(resolvers::Resolvers),
         Box::new(HealthCollector::<health::Health>::default()),
         Box::new(csv::Csv),
     ]
@@ -32,30 +38,31 @@ mod test_kit {
     use exporter_toolkit::Collector;
 
     use crate::columns::Naming;
-    use crate::info::Info;
+    use crate::options::Options;
+    use crate::runtime::Runtime;
     use crate::stat::Stat;
-    use crate::state::ServerState;
-    use crate::target::{Options, Session};
+    use crate::target::Session;
 
     /// A session with this response to `show stat`.
     pub(super) fn session(csv: &str, naming: Naming) -> Session {
+        with_options(csv, Options { naming, ..Options::default() })
+    }
+
+    pub(super) fn with_options(csv: &str, options: Options) -> Session {
         Session {
             stat: Stat::parse(csv).unwrap(),
-            info: None,
-            options: Arc::new(Options { naming, exclude_states: Vec::new(), timeout: None }),
+            runtime: None,
+            options: Arc::new(options),
+            selection: Arc::default(),
             failures: Arc::default(),
             history: None,
+            _memory: None,
         }
     }
 
-    pub(super) fn with_info(mut session: Session, info: &str) -> Session {
-        session.info = Some(Info::parse(info));
-        session
-    }
-
-    pub(super) fn without_states(mut session: Session, exclude_states: &[ServerState]) -> Session {
-        let naming = session.options.naming;
-        session.options = Arc::new(Options { naming, exclude_states: exclude_states.to_vec(), timeout: None });
+    /// With these responses before `show stat`.
+    pub(super) fn with_runtime(mut session: Session, responses: &str) -> Session {
+        session.runtime = Some(Runtime::parse(responses).unwrap());
         session
     }
 
@@ -88,10 +95,10 @@ mod tests {
                 r#"haproxy_server_http_responses_total{proxy="be",server="one",code="2xx"} 6"#,
                 r#"haproxy_server_queue_time_average_seconds{proxy="be",server="one"} 1.5"#,
                 r#"haproxy_server_status{proxy="be",server="one",state="DOWN"} 0"#,
-                r#"haproxy_server_status{proxy="be",server="one",state="DRAIN"} 0"#,
-                r#"haproxy_server_status{proxy="be",server="one",state="MAINT"} 0"#,
-                r#"haproxy_server_status{proxy="be",server="one",state="NOLB"} 0"#,
                 r#"haproxy_server_status{proxy="be",server="one",state="UP"} 1"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="MAINT"} 0"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="DRAIN"} 0"#,
+                r#"haproxy_server_status{proxy="be",server="one",state="NOLB"} 0"#,
             ]
         );
         let exporter = session(CSV, Naming::Exporter);

@@ -3,6 +3,7 @@
 use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::columns::Naming;
+use crate::selection::Part;
 use crate::target::Session;
 
 const fn gauge(field: &'static str, name: &'static str, help: &'static str) -> Desc {
@@ -122,9 +123,10 @@ impl Collector<Session> for Process {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let Some(info) = &session.info else { return Ok(()) };
+        let Some(info) = session.info() else { return Ok(()) };
+        let exports = |desc: &Desc| session.exports(Part::Global, desc);
         let mut last = None;
-        for desc in NUMBERS {
+        for desc in NUMBERS.iter().filter(|desc| exports(desc)) {
             // The two spellings of one field follow each other.
             if last == Some(&desc.name) {
                 continue;
@@ -134,7 +136,7 @@ impl Collector<Session> for Process {
                 last = Some(&desc.name);
             }
         }
-        for desc in [&BUILD_INFO, &NODE, &DESCRIPTION] {
+        for desc in [&BUILD_INFO, &NODE, &DESCRIPTION].into_iter().filter(|desc| exports(desc)) {
             if let Some(value) = info.get(desc.field) {
                 out.push(desc, &[value], 1.0);
             }

@@ -1,11 +1,11 @@
 //! Servers of the backends.
 
-use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
+use exporter_toolkit::{BoxError, Collector, Desc, Families, State, async_trait};
 
-use super::numbers::write_numbers;
+use super::rows::{Rows, state_of};
 use crate::columns::{Column, Naming, Scope, Table};
-use crate::stat::Row;
-use crate::state::{CHECK_STATES, ServerState, check_state};
+use crate::selection::Part;
+use crate::state::{CHECK_STATES, CheckState, ServerState, check_state};
 use crate::target::Session;
 
 /// One row per line: it is a table, in the order of HAProxy's fields.
@@ -126,37 +126,32 @@ impl Collector<Session> for Servers {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let (rows, states): (Vec<Row<'_>>, Vec<Option<ServerState>>) = session
-            .stat
-            .rows(Scope::Server)
-            .map(|row| (row, session.server_state(row)))
-            .filter(|(_, state)| state.is_none_or(|state| !session.options.exclude_states.contains(&state)))
-            .unzip();
-        write_numbers(session, &NUMBERS, &rows, out);
-        let states = rows.iter().zip(states).filter_map(|(row, state)| Some((row, state?)));
+        let rows = Rows::new(session, Scope::Server);
+        rows.write_numbers(&NUMBERS, out);
+        let has_column = |field| session.options.has_server_column(&session.stat, field);
         match session.options.naming {
-            Naming::Exporter => {
-                let family = out.family(&UP);
-                for (row, state) in states {
-                    family.push(&[row.proxy(), row.name()], f64::from(state.is_up()));
-                }
+            Naming::Exporter if has_column("status") => {
+                let is_up = |state: ServerState| f64::from(state.is_up());
+                rows.write(out, &UP, None, |row| session.server_state(*row).map(is_up));
             }
+            Naming::Exporter => {}
             Naming::Native => {
-                let family = out.family(&STATUS);
-                for (row, state) in states {
-                    family.push_states(&[row.proxy(), row.name()], &ServerState::NAMES, state.name());
+                rows.write_states(out, &STATUS, &ServerState::NAMES, |row| {
+                    state_of(&ServerState::NAMES, session.server_state(*row).map(ServerState::name))
+                });
+                for desc in [&CHECK_STATUS, &AGENT_STATUS] {
+                    let Some(column) = session.stat.column(desc.field) else { continue };
+                    rows.write_states(out, desc, &CHECK_STATES, |row| match check_state(row.field(column)) {
+                        CheckState::Unchecked => State::Absent,
+                        CheckState::Other => State::None,
+                        CheckState::Ended(index) => State::Current(index as u8),
+                    });
                 }
-                for (desc, column) in [(&CHECK_STATUS, "check_status"), (&AGENT_STATUS, "agent_status")] {
-                    let family = out.family(desc);
-                    for row in &rows {
-                        if let Some(state) = check_state(row.get(column)) {
-                            family.push_states(&[row.proxy(), row.name()], &CHECK_STATES, CHECK_STATES[state]);
-                        }
+                if session.exports(Part::Server, &INFO) {
+                    let family = out.family(&INFO);
+                    for row in rows.iter().filter(|row| !row.get("addr").is_empty()) {
+                        family.push(&[row.proxy(), row.name(), row.get("addr")], 1.0);
                     }
-                }
-                let family = out.family(&INFO);
-                for row in rows.iter().filter(|row| !row.get("addr").is_empty()) {
-                    family.push(&[row.proxy(), row.name(), row.get("addr")], 1.0);
                 }
             }
         }
@@ -166,8 +161,9 @@ impl Collector<Session> for Servers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_kit::{lines, session, without_states};
+    use super::super::test_kit::{lines, session, with_options};
     use super::*;
+    use crate::options::{ExcludedState, Options, States};
 
     const CSV: &str = "# pxname,svname,status,check_status,addr,type,\n\
                        be,up,UP,* L7OK,10.0.0.1:80,2,\nbe,off,MAINT (resolution),,,2,\nbe,soft,DRAIN (agent),INI,,2,\n";
@@ -188,9 +184,16 @@ mod tests {
         ] {
             assert!(is(&native, line).await, "{line}");
         }
-        // No check of theirs has ended.
-        let checked = lines(&Servers, &native).await;
-        assert!(!checked.iter().any(|line| line.contains("check_status") && !line.contains(r#"server="up""#)));
+        // Its check has not ended: as in HAProxy's endpoint it has no state. The third has no check.
+        assert!(is(&native, r#"haproxy_server_check_status{proxy="be",server="soft",state="HANA"} 0"#).await);
+        let all = lines(&Servers, &native).await;
+        let checked = |server: &str| {
+            all.iter()
+                .filter(|line| line.contains("check_status") && line.contains(server) && line.ends_with(" 1"))
+                .count()
+        };
+        assert_eq!([checked("\"up\""), checked("\"soft\""), checked("\"off\"")], [1, 0, 0]);
+        assert!(!all.iter().any(|line| line.contains("check_status") && line.contains("\"off\"")));
         let exporter = session(CSV, Naming::Exporter);
         assert!(is(&exporter, r#"haproxy_server_up{backend="be",server="soft"} 1"#).await);
         assert!(is(&exporter, r#"haproxy_server_up{backend="be",server="off"} 0"#).await);
@@ -198,9 +201,40 @@ mod tests {
 
     #[tokio::test]
     async fn excluded_states_have_no_series() {
-        let session = without_states(session(CSV, Naming::Native), &[ServerState::Maint]);
+        let exclude = vec![ExcludedState::parse("MAINT").unwrap()];
+        let session = with_options(CSV, Options { exclude, ..Options::default() });
         let lines = lines(&Servers, &session).await;
         assert!(lines.iter().any(|line| line.contains(r#"server="soft""#)));
         assert!(!lines.iter().any(|line| line.contains(r#"server="off""#)));
+    }
+
+    #[tokio::test]
+    async fn only_the_current_state() {
+        let session = with_options(CSV, Options { states: States::Current, ..Options::default() });
+        let states: Vec<_> =
+            lines(&Servers, &session).await.into_iter().filter(|line| line.contains("_status")).collect();
+        assert_eq!(
+            states,
+            [
+                r#"haproxy_server_check_status{proxy="be",server="up",state="L7OK"} 1"#,
+                r#"haproxy_server_status{proxy="be",server="off",state="MAINT"} 1"#,
+                r#"haproxy_server_status{proxy="be",server="soft",state="DRAIN"} 1"#,
+                r#"haproxy_server_status{proxy="be",server="up",state="UP"} 1"#,
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn columns_by_number_as_in_the_retired_exporter() {
+        let csv = "# pxname,svname,qcur,qmax,status,type,\nbe,one,1,2,UP,2,\n";
+        let options = |server_columns: &[usize]| Options {
+            naming: Naming::Exporter,
+            server_columns: server_columns.to_vec(),
+            ..Options::default()
+        };
+        let queue = [r#"haproxy_server_current_queue{backend="be",server="one"} 1"#];
+        assert_eq!(lines(&Servers, &with_options(csv, options(&[2]))).await, queue);
+        let up = [r#"haproxy_server_up{backend="be",server="one"} 1"#];
+        assert_eq!(lines(&Servers, &with_options(csv, options(&[4]))).await, up);
     }
 }

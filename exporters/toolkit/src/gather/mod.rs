@@ -4,33 +4,47 @@
 //! load on the service. A scraper whose deadline comes first gets the results so far. A scraper with more time than the
 //! gather had does not get a failure that a short deadline may have caused. A gather without a waiting scraper ends at
 //! its deadline.
+//!
+//! The scrapers wait on the thread that serves HTTP, and the collectors run on another one. So the deadline holds and
+//! the page has the results of the others when a collector blocks its thread.
 
 mod changes;
+mod executor;
 mod exposition;
+mod losses;
+mod overdue;
 mod own_families;
 mod progress;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use ::exposition::{Dropped, Snapshot};
-use tokio::sync::watch;
+use ::exposition::{Loss, Snapshot};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use self::changes::Changes;
+pub(crate) use self::executor::Executor;
+use self::executor::{CHECK_INTERVAL, Subject};
 pub(crate) use self::exposition::Exposition;
 use self::exposition::IdleCompressor;
+use self::losses::LoggedLosses;
+use self::overdue::{AllOverdue, Overdue};
 pub(crate) use self::own_families::OwnFamilies;
 use self::own_families::Totals;
-use self::progress::{Finished, Limits, Progress, timed_out};
+use self::progress::{Finished, Gather, Limits, Progress, timed_out};
+use crate::build::Build;
 use crate::check::{CheckResult, CheckStatus};
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::Families;
 use crate::health::{CollectorOutcome, Report};
+use crate::memory::Budgets;
 use crate::process;
 use service_kit::lock::lock;
+use service_kit::panics;
 
 /// Maximum concurrent gathers of probes, and as many of the main target, so that probes never delay `/metrics`. Further
 /// ones get 503. What counts is targets and collector filters, not scrapers.
@@ -40,6 +54,12 @@ const MAX_GATHERS: usize = 64;
 /// `--timeout-offset`.
 const ASSEMBLY_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// How long a gather waits after its deadline for its tasks to note that they timed out.
+const END_TIMEOUT: Duration = Duration::from_millis(25);
+
+/// The label `collector` for opening the session.
+const OPEN: &str = "connection";
+
 type Session<E> = <<E as Exporter>::Target as Target>::Session;
 
 /// Scrapes with the same key share a gather.
@@ -47,6 +67,8 @@ type Session<E> = <<E as Exporter>::Target as Target>::Session;
 pub(crate) struct Key {
     /// The query of a probe without its collector filter; `None` for the target of `/metrics`.
     pub(crate) probe: Option<String>,
+    /// The query of `/metrics`, as far as the exporter reads it.
+    query: Vec<(String, String)>,
     /// Indices of the collectors to run.
     pub(crate) collectors: Vec<usize>,
     /// Reloads so far: a scrape after a reload must not use the account before it.
@@ -59,8 +81,12 @@ pub(crate) enum GatherError {
         "{MAX_GATHERS} scrapes of other targets or collectors are running; try again later, or scrape fewer at a time"
     )]
     TooMany,
+    #[error("probes of other targets block too many threads (a bug in the exporter, see its log); try again later")]
+    TooManyBlocked,
     #[error("{0}")]
     Target(BoxError),
+    #[error("{0} (a bug in the exporter)")]
+    Panicked(String),
     #[error("internal error during the scrape (a bug in the exporter); see its log")]
     Aborted,
 }
@@ -86,17 +112,32 @@ impl Running {
     }
 }
 
+/// The limits of one page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageLimits {
+    /// Samples of one family.
+    pub(crate) samples: usize,
+    /// Bytes of what all running gathers read and write, and twice as many of encoded pages.
+    pub(crate) memory: usize,
+}
+
 pub(crate) struct Gatherer<E: Exporter> {
     exporter: E,
-    collectors: Vec<Box<dyn Collector<Session<E>>>>,
+    collectors: Vec<Arc<dyn Collector<Session<E>>>>,
+    executor: Executor,
     /// The value of the label `collector` for each of them.
     labels: Vec<String>,
     enabled: Vec<usize>,
-    sample_limit: usize,
+    limits: PageLimits,
+    memory: Budgets,
+    probes_memory: Budgets,
     own: OwnFamilies,
+    own_names: Arc<[String]>,
     running: Mutex<HashMap<Key, Running>>,
+    overdue: AllOverdue,
     totals: Mutex<Totals>,
     changes: Changes,
+    logged_losses: LoggedLosses,
     compressor: IdleCompressor,
 }
 
@@ -105,19 +146,29 @@ impl<E: Exporter> Gatherer<E> {
         exporter: E,
         collectors: Vec<Box<dyn Collector<Session<E>>>>,
         enabled: Vec<usize>,
-        sample_limit: usize,
+        limits: PageLimits,
+        executor: Executor,
+        build: Build,
     ) -> Self {
+        let own = OwnFamilies::of::<E>();
+        let (memory, probes_memory) = Budgets::new(limits.memory);
         let prefix = E::PEER_COLLECTOR_PREFIX.unwrap_or_default();
         Self {
             exporter,
+            totals: Mutex::new(Totals::new(build, collectors.len())),
             labels: collectors.iter().map(|collector| format!("{prefix}{}", collector.name())).collect(),
-            collectors,
+            collectors: collectors.into_iter().map(Arc::from).collect(),
+            executor,
             enabled,
-            sample_limit,
-            own: OwnFamilies::of::<E>(),
+            limits,
+            memory,
+            probes_memory,
+            own_names: own.names::<E>(),
+            own,
             running: Mutex::default(),
-            totals: Mutex::new(Totals::new()),
+            overdue: AllOverdue::default(),
             changes: Changes::default(),
+            logged_losses: LoggedLosses::default(),
             compressor: IdleCompressor::default(),
         }
     }
@@ -128,6 +179,7 @@ impl<E: Exporter> Gatherer<E> {
 
     /// The exporter reads its files again. This blocks.
     pub(crate) fn reload_exporter(&self) -> Result<(), BoxError> {
+        let _entered = self.executor.enter();
         self.exporter.reload()
     }
 
@@ -175,7 +227,21 @@ impl<E: Exporter> Gatherer<E> {
         collectors: Vec<usize>,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        self.join(self.key(None, collectors), deadline, || Ok(self.exporter.target())).await
+        self.scrape_selected(collectors, &[], deadline).await
+    }
+
+    /// The same with the query of the request, of which the exporter may read a part.
+    pub(crate) async fn scrape_selected(
+        self: &Arc<Self>,
+        collectors: Vec<usize>,
+        query: &[(String, String)],
+        deadline: Instant,
+    ) -> Result<Arc<Exposition>, GatherError> {
+        let query: Vec<_> = query.iter().filter(|(name, _)| E::QUERY.contains(&name.as_str())).cloned().collect();
+        let key = Key { query, ..self.key(None, collectors) };
+        let target =
+            || if key.query.is_empty() { Ok(self.exporter.target()) } else { self.exporter.target_for(&key.query) };
+        self.join(key.clone(), deadline, target).await
     }
 
     /// Scrapes a target of `/probe`.
@@ -193,7 +259,7 @@ impl<E: Exporter> Gatherer<E> {
     }
 
     fn key(&self, probe: Option<String>, collectors: Vec<usize>) -> Key {
-        Key { probe, collectors, reloads: lock(&self.totals).reloads }
+        Key { probe, query: Vec::new(), collectors, reloads: lock(&self.totals).reloads }
     }
 
     async fn join(
@@ -210,8 +276,8 @@ impl<E: Exporter> Gatherer<E> {
                 Ok(Err(_)) => return Err(GatherError::Aborted),
                 Err(_) => {
                     let progress = lock(&running.progress);
-                    let (exposition, _) = self.assemble(&progress, &key, &running.address, running.started);
-                    return Ok(Arc::new(exposition));
+                    let assembled = self.assemble(&progress, &key, &running.address, running.started);
+                    return Ok(Arc::new(assembled.exposition));
                 }
             };
             if !running.failed_on_short_deadline(&exposition, deadline) {
@@ -233,28 +299,65 @@ impl<E: Exporter> Gatherer<E> {
         if all.keys().filter(|other| other.probe.is_some() == key.probe.is_some()).count() >= MAX_GATHERS {
             return Err(GatherError::TooMany);
         }
-        let running = self.start(key.clone(), target().map_err(GatherError::Target)?, deadline);
+        let overdue = self.overdue.of(key.probe.as_ref()).ok_or(GatherError::TooManyBlocked)?;
+        let entered = self.executor.enter();
+        let target = catch_unwind(AssertUnwindSafe(target));
+        drop(entered);
+        let target = target.map_err(|panic| GatherError::Panicked(panics::text(&*panic)))?;
+        let target = target.map_err(GatherError::Target)?;
+        let running = self.start(key.clone(), target, overdue, deadline);
         all.insert(key.clone(), running.clone());
         Ok(running)
     }
 
-    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, deadline: Instant) -> Running {
+    fn budgets(&self, key: &Key) -> &Budgets {
+        if key.probe.is_some() { &self.probes_memory } else { &self.memory }
+    }
+
+    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, overdue: Overdue, deadline: Instant) -> Running {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (announce, done) = watch::channel(None);
+        let (end, ended) = oneshot::channel();
         let started = Instant::now();
         let address: Arc<str> = Arc::from(target.address());
         let running =
             Running { progress: Arc::clone(&progress), address: Arc::clone(&address), started, deadline, done };
+        let gather = Gather {
+            target,
+            address: Arc::clone(&address),
+            collectors: key.collectors.iter().map(|&index| (index, Arc::clone(&self.collectors[index]))).collect(),
+            overdue,
+            limits: Limits {
+                deadline,
+                samples_per_family: self.limits.samples,
+                memory: Arc::clone(&self.budgets(&key).gather),
+                own_names: Arc::clone(&self.own_names),
+            },
+            with_process: key.probe.is_none(),
+        };
+        let gathering = progress::run(gather, self.executor.clone(), Arc::clone(&progress));
+        self.executor.spawn(Subject { target: Arc::clone(&address), collector: OPEN }, async move {
+            gathering.await;
+            let _ = end.send(());
+        });
         let this = Arc::clone(self);
         tokio::spawn(async move {
             // Removes the entry even if the gather panics. The waiting scrapers then see the channel close.
             let entry = Entry { gatherer: &this, key: &key };
-            let collectors = key.collectors.iter().map(|&index| (index, &*this.collectors[index]));
-            let limits = Limits { deadline, samples_per_family: this.sample_limit };
-            progress::run(&*target, collectors, limits, key.probe.is_none(), &progress).await;
+            if !this.wait_for_end(ended, deadline + END_TIMEOUT).await {
+                return;
+            }
             lock(&this.totals).gathers += 1;
-            let (exposition, dropped) = this.assemble(&lock(&progress), &key, &address, started);
-            lock(&this.totals).dropped.add(dropped);
+            let Assembled { exposition, losses } = {
+                let progress = lock(&progress);
+                this.overdue.add(key.probe.as_ref(), started, &progress.tasks);
+                this.assemble(&progress, &key, &address, started)
+            };
+            for (index, losses) in losses {
+                let losses: Vec<&Loss> = losses.iter().collect();
+                lock(&this.totals).dropped[index].add(losses::total(&losses));
+                this.logged_losses.log(this.collectors[index].name(), &address, &losses);
+            }
             let exposition = Arc::new(exposition);
             if key.probe.is_none() {
                 this.changes.log(&exposition);
@@ -267,7 +370,21 @@ impl<E: Exporter> Gatherer<E> {
         running
     }
 
-    fn assemble(&self, progress: &Progress, key: &Key, address: &str, started: Instant) -> (Exposition, Dropped) {
+    /// Waits until the gather has ended or its deadline has passed. `false` after an internal error.
+    async fn wait_for_end(&self, mut ended: oneshot::Receiver<()>, deadline: Instant) -> bool {
+        loop {
+            let next_check = Instant::now() + CHECK_INTERVAL;
+            match timeout_at(deadline.min(next_check), &mut ended).await {
+                Ok(result) => return result.is_ok(),
+                Err(_) => self.executor.leave_blocked_thread(),
+            }
+            if Instant::now() >= deadline {
+                return true;
+            }
+        }
+    }
+
+    fn assemble(&self, progress: &Progress, key: &Key, address: &str, started: Instant) -> Assembled {
         let (opened, connection) = match &progress.opened {
             Some((opened, duration)) => (opened.clone(), *duration),
             None => (Err(timed_out(started)), started.elapsed()),
@@ -276,16 +393,30 @@ impl<E: Exporter> Gatherer<E> {
         // In the collectors' order, so that their speed does not decide which of two duplicates is kept.
         let mut all_finished: Vec<&Finished> = progress.finished.iter().collect();
         all_finished.sort_by_key(|finished| finished.collector);
+        let (mut snapshot, lost) = Snapshot::assemble(all_finished.iter().map(|finished| Arc::clone(&finished.batch)));
+        let losses_of = |at: usize, finished: &Finished| -> Vec<Loss> {
+            let of_others = lost.iter().filter(|(batch, _)| *batch == at).map(|(_, loss)| loss);
+            finished.batch.losses().iter().chain(of_others).cloned().collect()
+        };
+        let losses: Vec<(usize, Vec<Loss>)> = (0..)
+            .zip(&all_finished)
+            .map(|(at, finished)| (finished.collector, losses_of(at, finished)))
+            .filter(|(_, losses)| !losses.is_empty())
+            .collect();
+        let losses_of = |index: usize| -> Vec<&Loss> {
+            losses.iter().filter(|(collector, _)| *collector == index).flat_map(|(_, losses)| losses).collect()
+        };
         let outcome = |&index: &usize| {
             let finished = all_finished.iter().find(|finished| finished.collector == index);
+            let error = match finished {
+                Some(finished) => finished.error.clone().or_else(|| losses::error(&losses_of(index))),
+                None => up.then(|| timed_out(started)),
+            };
             CollectorOutcome {
                 name: self.collectors[index].name(),
-                success: finished.is_some_and(|finished| finished.error.is_none()),
-                duration_seconds: finished.map_or(Duration::ZERO, |finished| finished.duration).as_secs_f64(),
-                error: match finished {
-                    Some(finished) => finished.error.clone(),
-                    None => up.then(|| timed_out(started)),
-                },
+                success: finished.is_some() && error.is_none(),
+                duration_seconds: finished.map_or(started.elapsed(), |finished| finished.duration).as_secs_f64(),
+                error,
             }
         };
         let outcomes = key.collectors.iter().map(outcome).collect();
@@ -304,7 +435,7 @@ impl<E: Exporter> Gatherer<E> {
 
         let mut out = Families::default();
         out.push(&self.own.up, &[], f64::from(up));
-        out.push(&self.own.collector_duration, &["connection"], connection.as_secs_f64());
+        out.push(&self.own.collector_duration, &[OPEN], connection.as_secs_f64());
         for (&index, outcome) in key.collectors.iter().zip(&report.collectors) {
             let label = self.labels[index].as_str();
             out.push(&self.own.collector_success, &[label], f64::from(outcome.success));
@@ -313,16 +444,30 @@ impl<E: Exporter> Gatherer<E> {
             }
         }
         report.write(E::NAMESPACE, &mut out);
-        let mut process = progress.process.clone();
         if key.probe.is_none() {
-            self.own.write_totals(&lock(&self.totals), &mut out);
-            process = process.or_else(|| Some(Arc::new(process::batch())));
+            let totals = lock(&self.totals);
+            self.own.write_totals(&totals, &mut out);
+            for &index in &self.enabled {
+                // With those of this page, so that the page that lacks them says so.
+                let mut dropped = totals.dropped[index];
+                dropped.add(losses::total(&losses_of(index)));
+                self.own.write_dropped(&self.labels[index], dropped, &mut out);
+            }
+            drop(totals);
+            snapshot.add(progress.process.clone().unwrap_or_else(|| Arc::new(process::batch())));
         }
         let (own, _) = out.finish();
-        let batches = all_finished.iter().map(|finished| Arc::clone(&finished.batch));
-        let (snapshot, dropped) = Snapshot::assemble(batches.chain(process).chain([Arc::new(own)]));
-        (Exposition::new(snapshot, report, up, Arc::clone(&self.compressor)), dropped)
+        snapshot.add(Arc::new(own));
+        let exposition =
+            Exposition::new(snapshot, report, up, Arc::clone(&self.compressor), Arc::clone(&self.budgets(key).page));
+        Assembled { exposition, losses }
     }
+}
+
+/// A page, and what is not on it, by collector.
+struct Assembled {
+    exposition: Exposition,
+    losses: Vec<(usize, Vec<Loss>)>,
 }
 
 /// The entry of a gather among the running ones.

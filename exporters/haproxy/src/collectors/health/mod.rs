@@ -73,7 +73,7 @@ impl HealthChecks for Health {
             let downs = history.downs(now, &reader.downs());
             out.finding(&FLAPPING, downs.map(|downs| flapping::find(&downs, thresholds.flapping)));
         }
-        limits::report(&reader, session.info.as_ref(), thresholds.limits, out);
+        limits::report(&reader, session.info(), thresholds.limits, out);
         out.finding(&STATISTICS, Some(reader.finding()));
         Ok(())
     }
@@ -88,7 +88,7 @@ mod test_kit {
     use exporter_toolkit::{Finding, testing};
     use futures::FutureExt as _;
 
-    use super::super::test_kit::{session, with_info};
+    use super::super::test_kit::{session, with_runtime};
     use super::*;
     use crate::columns::Naming;
     use crate::history::History;
@@ -106,7 +106,7 @@ mod test_kit {
             let mut session = session(page, Naming::Native);
             session.history = Some(Arc::clone(&history));
             if let Some(info) = info {
-                session = with_info(session, info);
+                session = with_runtime(session, info);
             }
             let mut out = Families::default();
             Health::report(&session, &thresholds, &mut out).now_or_never().unwrap().unwrap();

@@ -1,0 +1,44 @@
+//! Scrapes of a running exporter. What is not as expected ends the test.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
+
+use serde_json::Value;
+
+use crate::testbed::{Page, Program, RunningProgram, http};
+
+/// A running haproxy-exporter.
+pub async fn haproxy_exporter(args: &[&str]) -> RunningProgram {
+    Program::exporter("haproxy-exporter").args(args).start().await.unwrap()
+}
+
+pub async fn page(url: &str) -> Page {
+    let reply = http::get(url).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    Page::parse(&reply.text()).unwrap()
+}
+
+/// `/metrics`
+pub async fn page_of(exporter: &RunningProgram) -> Page {
+    page(&exporter.url("/metrics")).await
+}
+
+/// `/health`
+pub async fn health(exporter: &RunningProgram) -> Value {
+    http::get(&exporter.url("/health")).await.unwrap().json()
+}
+
+/// Status and reason of a check in `/health`.
+pub fn reason(health: &Value, check: &str) -> (String, String) {
+    let found = health["checks"].as_array().unwrap().iter().find(|entry| entry["name"] == check);
+    assert!(found.is_some(), "no check {check} in {health}");
+    let found = found.unwrap();
+    (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned())
+}
+
+/// `GET /probe?target=…`
+pub async fn probe(exporter: &RunningProgram, target: &str) -> Page {
+    let target: String = target
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect();
+    page(&exporter.url(&format!("/probe?target={target}"))).await
+}
