@@ -223,7 +223,7 @@ async fn page(exposition: Arc<Exposition>, form: Form) -> Body {
 
 fn gather_error(error: &GatherError) -> Body {
     let status = match error {
-        GatherError::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+        GatherError::TooMany | GatherError::TooManyBlocked => StatusCode::SERVICE_UNAVAILABLE,
         GatherError::Target(_) => StatusCode::BAD_REQUEST,
         GatherError::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -1,7 +1,7 @@
 //! What every long-running program of the suite needs: flag values, secrets, logs, signals, name lookup.
 //!
-//! One concept a module. A module depends at most on leaves: `listen` on `address`, `secret` on `file`, `healthcheck`
-//! on `listen` and `resolve`.
+//! One concept a module. A module depends at most on leaves: `listen` on `address`, `secret` on `file`, `panics` on
+//! `lock`, `logging` on `panics`, `healthcheck` on `listen` and `resolve`.
 
 pub mod address;
 pub mod build;
@@ -16,6 +16,7 @@ pub mod http;
 pub mod listen;
 pub mod lock;
 pub mod logging;
+pub mod panics;
 pub mod process;
 pub mod resolve;
 pub mod secret;

@@ -12,6 +12,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::panics;
+
 /// A few seconds of a busy access log, about half a megabyte.
 const MAX_BUFFERED_LINES: usize = 2048;
 
@@ -63,9 +65,10 @@ impl Level {
 #[derive(Debug)]
 pub struct LogGuard(Option<WorkerGuard>);
 
-/// Starts the log of this program (`mysql-exporter`, whose crate is `mysql_exporter`). Only the first call has an
-/// effect.
+/// Starts the log of this program (`mysql-exporter`, whose crate is `mysql_exporter`). Panics are logged, too. Only the
+/// first call has an effect.
 pub fn init(args: LogArgs, program: &str) -> LogGuard {
+    panics::log();
     let (writer, dropped, guard) = non_blocking(io::stderr());
     let _ = DROPPED.set(dropped);
     let registry = tracing_subscriber::registry().with(filter(args.log_level.filter(), &program.replace('-', "_")));

@@ -4,9 +4,14 @@
 //! load on the service. A scraper whose deadline comes first gets the results so far. A scraper with more time than the
 //! gather had does not get a failure that a short deadline may have caused. A gather without a waiting scraper ends at
 //! its deadline.
+//!
+//! The scrapers wait on the thread that serves HTTP, and the collectors run on another one. So the deadline holds and
+//! the page has the results of the others when a collector blocks its thread.
 
 mod changes;
+mod executor;
 mod exposition;
+mod overdue;
 mod own_families;
 mod progress;
 
@@ -15,16 +20,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use ::exposition::{Dropped, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use self::changes::Changes;
+pub(crate) use self::executor::Executor;
+use self::executor::{CHECK_INTERVAL, Subject};
 pub(crate) use self::exposition::Exposition;
 use self::exposition::IdleCompressor;
+use self::overdue::{AllOverdue, Overdue};
 pub(crate) use self::own_families::OwnFamilies;
 use self::own_families::Totals;
-use self::progress::{Finished, Limits, Progress, timed_out};
+use self::progress::{Finished, Gather, Limits, Progress, timed_out};
 use crate::check::{CheckResult, CheckStatus};
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::Families;
@@ -39,6 +47,12 @@ const MAX_GATHERS: usize = 64;
 /// How long a scraper waits for the gather to assemble its result after their common deadline. Well below
 /// `--timeout-offset`.
 const ASSEMBLY_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How long a gather waits after its deadline for its tasks to note that they timed out.
+const END_TIMEOUT: Duration = Duration::from_millis(25);
+
+/// The label `collector` for opening the session.
+const OPEN: &str = "connection";
 
 type Session<E> = <<E as Exporter>::Target as Target>::Session;
 
@@ -59,6 +73,8 @@ pub(crate) enum GatherError {
         "{MAX_GATHERS} scrapes of other targets or collectors are running; try again later, or scrape fewer at a time"
     )]
     TooMany,
+    #[error("probes of other targets block too many threads (a bug in the exporter, see its log); try again later")]
+    TooManyBlocked,
     #[error("{0}")]
     Target(BoxError),
     #[error("internal error during the scrape (a bug in the exporter); see its log")]
@@ -88,13 +104,15 @@ impl Running {
 
 pub(crate) struct Gatherer<E: Exporter> {
     exporter: E,
-    collectors: Vec<Box<dyn Collector<Session<E>>>>,
+    collectors: Vec<Arc<dyn Collector<Session<E>>>>,
+    executor: Executor,
     /// The value of the label `collector` for each of them.
     labels: Vec<String>,
     enabled: Vec<usize>,
     sample_limit: usize,
     own: OwnFamilies,
     running: Mutex<HashMap<Key, Running>>,
+    overdue: AllOverdue,
     totals: Mutex<Totals>,
     changes: Changes,
     compressor: IdleCompressor,
@@ -106,16 +124,19 @@ impl<E: Exporter> Gatherer<E> {
         collectors: Vec<Box<dyn Collector<Session<E>>>>,
         enabled: Vec<usize>,
         sample_limit: usize,
+        executor: Executor,
     ) -> Self {
         let prefix = E::PEER_COLLECTOR_PREFIX.unwrap_or_default();
         Self {
             exporter,
             labels: collectors.iter().map(|collector| format!("{prefix}{}", collector.name())).collect(),
-            collectors,
+            collectors: collectors.into_iter().map(Arc::from).collect(),
+            executor,
             enabled,
             sample_limit,
             own: OwnFamilies::of::<E>(),
             running: Mutex::default(),
+            overdue: AllOverdue::default(),
             totals: Mutex::new(Totals::new()),
             changes: Changes::default(),
             compressor: IdleCompressor::default(),
@@ -128,6 +149,7 @@ impl<E: Exporter> Gatherer<E> {
 
     /// The exporter reads its files again. This blocks.
     pub(crate) fn reload_exporter(&self) -> Result<(), BoxError> {
+        let _entered = self.executor.enter();
         self.exporter.reload()
     }
 
@@ -233,27 +255,49 @@ impl<E: Exporter> Gatherer<E> {
         if all.keys().filter(|other| other.probe.is_some() == key.probe.is_some()).count() >= MAX_GATHERS {
             return Err(GatherError::TooMany);
         }
-        let running = self.start(key.clone(), target().map_err(GatherError::Target)?, deadline);
+        let overdue = self.overdue.of(key.probe.as_ref()).ok_or(GatherError::TooManyBlocked)?;
+        let entered = self.executor.enter();
+        let target = target().map_err(GatherError::Target)?;
+        drop(entered);
+        let running = self.start(key.clone(), target, overdue, deadline);
         all.insert(key.clone(), running.clone());
         Ok(running)
     }
 
-    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, deadline: Instant) -> Running {
+    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, overdue: Overdue, deadline: Instant) -> Running {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (announce, done) = watch::channel(None);
+        let (end, ended) = oneshot::channel();
         let started = Instant::now();
         let address: Arc<str> = Arc::from(target.address());
         let running =
             Running { progress: Arc::clone(&progress), address: Arc::clone(&address), started, deadline, done };
+        let gather = Gather {
+            target,
+            address: Arc::clone(&address),
+            collectors: key.collectors.iter().map(|&index| (index, Arc::clone(&self.collectors[index]))).collect(),
+            overdue,
+            limits: Limits { deadline, samples_per_family: self.sample_limit },
+            with_process: key.probe.is_none(),
+        };
+        let gathering = progress::run(gather, self.executor.clone(), Arc::clone(&progress));
+        self.executor.spawn(Subject { target: Arc::clone(&address), collector: OPEN }, async move {
+            gathering.await;
+            let _ = end.send(());
+        });
         let this = Arc::clone(self);
         tokio::spawn(async move {
             // Removes the entry even if the gather panics. The waiting scrapers then see the channel close.
             let entry = Entry { gatherer: &this, key: &key };
-            let collectors = key.collectors.iter().map(|&index| (index, &*this.collectors[index]));
-            let limits = Limits { deadline, samples_per_family: this.sample_limit };
-            progress::run(&*target, collectors, limits, key.probe.is_none(), &progress).await;
+            if !this.wait_for_end(ended, deadline + END_TIMEOUT).await {
+                return;
+            }
             lock(&this.totals).gathers += 1;
-            let (exposition, dropped) = this.assemble(&lock(&progress), &key, &address, started);
+            let (exposition, dropped) = {
+                let progress = lock(&progress);
+                this.overdue.add(key.probe.as_ref(), started, &progress.tasks);
+                this.assemble(&progress, &key, &address, started)
+            };
             lock(&this.totals).dropped.add(dropped);
             let exposition = Arc::new(exposition);
             if key.probe.is_none() {
@@ -265,6 +309,20 @@ impl<E: Exporter> Gatherer<E> {
             announce.send_replace(Some(exposition));
         });
         running
+    }
+
+    /// Waits until the gather has ended or its deadline has passed. `false` after an internal error.
+    async fn wait_for_end(&self, mut ended: oneshot::Receiver<()>, deadline: Instant) -> bool {
+        loop {
+            let next_check = Instant::now() + CHECK_INTERVAL;
+            match timeout_at(deadline.min(next_check), &mut ended).await {
+                Ok(result) => return result.is_ok(),
+                Err(_) => self.executor.leave_blocked_thread(),
+            }
+            if Instant::now() >= deadline {
+                return true;
+            }
+        }
     }
 
     fn assemble(&self, progress: &Progress, key: &Key, address: &str, started: Instant) -> (Exposition, Dropped) {
@@ -281,7 +339,7 @@ impl<E: Exporter> Gatherer<E> {
             CollectorOutcome {
                 name: self.collectors[index].name(),
                 success: finished.is_some_and(|finished| finished.error.is_none()),
-                duration_seconds: finished.map_or(Duration::ZERO, |finished| finished.duration).as_secs_f64(),
+                duration_seconds: finished.map_or(started.elapsed(), |finished| finished.duration).as_secs_f64(),
                 error: match finished {
                     Some(finished) => finished.error.clone(),
                     None => up.then(|| timed_out(started)),
@@ -304,7 +362,7 @@ impl<E: Exporter> Gatherer<E> {
 
         let mut out = Families::default();
         out.push(&self.own.up, &[], f64::from(up));
-        out.push(&self.own.collector_duration, &["connection"], connection.as_secs_f64());
+        out.push(&self.own.collector_duration, &[OPEN], connection.as_secs_f64());
         for (&index, outcome) in key.collectors.iter().zip(&report.collectors) {
             let label = self.labels[index].as_str();
             out.push(&self.own.collector_success, &[label], f64::from(outcome.success));

@@ -1,21 +1,25 @@
-//! One gather under way: it opens the session and runs the collectors, all under one deadline.
+//! One gather under way: it opens the session and runs each collector as a task of its own, all under one deadline.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use exposition::FamilyBatch;
 use futures::FutureExt as _;
-use futures::future::{join, join_all};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::executor::{Executor, Subject};
+use super::overdue::{Overdue, Task};
 use crate::check::CheckResult;
 use crate::exporter::{BoxError, Collector, Target};
 use crate::family::Families;
 use crate::{declared, process};
 use service_kit::error_chain::with_sources;
 use service_kit::lock::lock;
+use service_kit::panics;
 
 /// What a gather has so far.
 #[derive(Default)]
@@ -23,8 +27,19 @@ pub(super) struct Progress {
     /// How opening the session ended, and how long it took.
     pub(super) opened: Option<(Result<(), String>, Duration)>,
     pub(super) finished: Vec<Finished>,
+    /// What it started. A task that has ended is gone.
+    pub(super) tasks: Vec<(Task, Weak<()>)>,
     /// The exporter's own `process_*` families, on pages that have them.
     pub(super) process: Option<Arc<FamilyBatch>>,
+}
+
+impl Progress {
+    /// Notes a task. It runs as long as the result lives.
+    fn task(&mut self, task: Task) -> Arc<()> {
+        let running = Arc::new(());
+        self.tasks.push((task, Arc::downgrade(&running)));
+        running
+    }
 }
 
 /// A collector that has ended.
@@ -36,56 +51,88 @@ pub(super) struct Finished {
     pub(super) error: Option<String>,
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub(super) deadline: Instant,
     pub(super) samples_per_family: usize,
 }
 
-/// Runs these collectors, given with their indices, and notes each result as it comes.
-pub(super) async fn run<T: Target>(
-    target: &T,
-    collectors: impl Iterator<Item = (usize, &dyn Collector<T::Session>)>,
-    limits: Limits,
-    with_process: bool,
-    progress: &Mutex<Progress>,
-) {
+/// What to gather, and how.
+pub(super) struct Gather<T: Target> {
+    pub(super) target: Arc<T>,
+    pub(super) address: Arc<str>,
+    /// The collectors to run, with their indices.
+    pub(super) collectors: Vec<(usize, Arc<dyn Collector<T::Session>>)>,
+    /// What still runs since an earlier gather, and is not started again.
+    pub(super) overdue: Overdue,
+    pub(super) limits: Limits,
+    pub(super) with_process: bool,
+}
+
+/// Opens the session, runs the collectors, and notes each result as it comes.
+pub(super) async fn run<T: Target>(gather: Gather<T>, executor: Executor, progress: Arc<Mutex<Progress>>) {
+    let Gather { target, address, collectors, overdue, limits, with_process } = gather;
     let started = Instant::now();
-    let session = bounded(limits.deadline, started, target.open(limits.deadline)).await;
+    let session = match overdue.error(Task::Open) {
+        Some(error) => Err(error),
+        None => {
+            let _running = lock(&progress).task(Task::Open);
+            bounded(limits.deadline, started, target.open(limits.deadline)).await
+        }
+    };
     let duration = started.elapsed();
     let session = match session {
         Ok(session) => {
-            lock(progress).opened = Some((Ok(()), duration));
-            session
+            lock(&progress).opened = Some((Ok(()), duration));
+            Arc::new(session)
         }
         Err(error) => {
-            lock(progress).opened = Some((Err(error), duration));
+            lock(&progress).opened = Some((Err(error), duration));
             return;
         }
     };
-    let collecting = join_all(collectors.map(|(index, collector)| {
-        let (session, limits) = (&session, &limits);
-        async move {
-            let finished = collect(index, collector, session, limits).await;
-            lock(progress).finished.push(finished);
+    // It closes when all tasks have ended.
+    let (ends, mut ended) = mpsc::channel::<Infallible>(1);
+    for (index, collector) in collectors {
+        if let Some(error) = overdue.error(Task::Collector(index)) {
+            lock(&progress).finished.push(Finished::failed(index, error));
+            continue;
         }
-    }));
-    // While the service works on its responses.
-    let meanwhile = async {
-        if with_process {
-            lock(progress).process = Some(Arc::new(process::batch()));
-        }
-    };
-    join(collecting, meanwhile).await;
+        let running = lock(&progress).task(Task::Collector(index));
+        let (session, progress, ends) = (Arc::clone(&session), Arc::clone(&progress), ends.clone());
+        let subject = Subject { target: Arc::clone(&address), collector: collector.name() };
+        executor.spawn(subject, async move {
+            let finished = collect(index, &*collector, &*session, limits).await;
+            // The connection is free before the page is there.
+            drop(session);
+            drop(running);
+            lock(&progress).finished.push(finished);
+            drop(ends);
+        });
+    }
+    drop((session, ends));
+    if with_process {
+        // While the service works on its responses: the collectors send their requests first.
+        tokio::task::yield_now().await;
+        lock(&progress).process = Some(Arc::new(process::batch()));
+    }
+    let _closed = ended.recv().await;
 }
 
-async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, limits: &Limits) -> Finished {
+impl Finished {
+    fn failed(collector: usize, error: String) -> Self {
+        Self { collector, batch: Arc::default(), checks: Vec::new(), duration: Duration::ZERO, error: Some(error) }
+    }
+}
+
+async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, limits: Limits) -> Finished {
     let started = Instant::now();
     let mut families = Families::with_limit(limits.samples_per_family);
     let mut ended_in_time = true;
     let mut result = bounded(limits.deadline, started, async {
         ended_in_time = false;
         let result = collector.collect(session, &mut families).await;
-        ended_in_time = true;
+        ended_in_time = Instant::now() <= limits.deadline;
         result
     })
     .await;
@@ -102,16 +149,18 @@ async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, lim
     Finished { collector: index, batch: Arc::new(batch), checks, duration: started.elapsed(), error: result.err() }
 }
 
-/// Runs code of the exporter under the deadline. A panic in it is its own failure and does not end the scrape.
+/// Runs code of the exporter under the deadline. A panic in it is its own failure and does not end the scrape. A success
+/// after the deadline, which only code that blocks its thread can have, is a failure.
 async fn bounded<T>(
     deadline: Instant,
     started: Instant,
     work: impl Future<Output = Result<T, BoxError>>,
 ) -> Result<T, String> {
     match timeout_at(deadline, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(Ok(_))) if Instant::now() > deadline => Err(timed_out(started)),
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(error))) => Err(with_sources(&*error)),
-        Ok(Err(_)) => Err("internal error (a bug in the exporter); its log has the stack trace".to_owned()),
+        Ok(Err(panic)) => Err(format!("{} (a bug in the exporter)", panics::text(&*panic))),
         Err(_) => Err(timed_out(started)),
     }
 }

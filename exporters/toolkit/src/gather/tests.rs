@@ -130,7 +130,13 @@ impl Exporter for Scripted {
 struct NoArgs {}
 
 fn gatherer(target: ScriptedTarget) -> Arc<Gatherer<Scripted>> {
-    Arc::new(Gatherer::new(Scripted { target: Arc::new(target) }, Scripted::collectors(), vec![0, 1, 2, 3], 1000))
+    Arc::new(Gatherer::new(
+        Scripted { target: Arc::new(target) },
+        Scripted::collectors(),
+        vec![0, 1, 2, 3],
+        1000,
+        Executor::current(),
+    ))
 }
 
 const FORM: Form = Form { format: Format::Text, compression: Compression::Identity };
