@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    exporter_toolkit::run::<backup_exporter::BackupExporter>()
+    exporter_toolkit::run::<backup_exporter::BackupExporter>(exporter_toolkit::build!())
 }

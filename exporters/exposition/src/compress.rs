@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use flate2::{Compress, Crc, FlushCompress, Status};
 
-use crate::encode::{Format, encode, encode_in_chunks, encoded_size};
+use crate::encode::{Format, encode, encode_in_chunks};
 use crate::negotiate::{Compression, Form};
 use crate::snapshot::Snapshot;
 
@@ -44,7 +44,7 @@ impl Compressor {
 
     fn gzip(&mut self, snapshot: &Snapshot, format: Format) -> Vec<u8> {
         let Self { deflate, chunk } = self;
-        let mut gzip = Gzip::new(deflate, encoded_size(snapshot));
+        let mut gzip = Gzip::new(deflate, snapshot.encoded_size());
         encode_in_chunks(snapshot, format, chunk, CHUNK_BYTES, &mut |chunk| {
             gzip.write(chunk, FlushCompress::None);
             chunk.clear();

@@ -29,14 +29,9 @@ impl Format {
 
 /// The whole page.
 pub fn encode(snapshot: &Snapshot, format: Format) -> Vec<u8> {
-    let mut page = Vec::with_capacity(encoded_size(snapshot));
+    let mut page = Vec::with_capacity(snapshot.encoded_size());
     encode_in_chunks(snapshot, format, &mut page, usize::MAX, &mut |_| {});
     page
-}
-
-/// An upper estimate of the page's size in bytes.
-pub(crate) fn encoded_size(snapshot: &Snapshot) -> usize {
-    snapshot.families().map(|(name, family)| family.encoded_size(name)).sum::<usize>() + 8
 }
 
 /// Passes `chunk` to `take` whenever it holds `size` bytes or a little more. The end of the page remains in `chunk`.
@@ -105,11 +100,13 @@ fn openmetrics_name_and_type<'a>(snapshot: &Snapshot, name: &'a str, family: &Fa
 }
 
 /// The name without the suffix of its type, or `None` if another family has or would have that name: a family name is
-/// unique in OpenMetrics, and a family `x` of counters also owns `x_created`. If `x_total` and `x_info` both exist,
-/// both keep their suffix.
+/// unique in OpenMetrics, a family `x` of counters also owns `x_created`, and a histogram `x` owns `x_sum`. If `x_total` and
+/// `x_info` both exist, both keep their suffix.
 fn without_suffix<'a>(snapshot: &Snapshot, name: &'a str, suffix: &str, other_suffix: &str) -> Option<&'a str> {
     let short = name.strip_suffix(suffix).filter(|short| !short.is_empty())?;
-    let taken = ["", other_suffix, "_created"].iter().any(|end| snapshot.contains(&format!("{short}{end}")));
+    let taken = ["", other_suffix, "_created"].iter().any(|end| snapshot.contains(&format!("{short}{end}")))
+        || snapshot.owner_of_series(short).is_some()
+        || short.strip_suffix("_created").is_some_and(|counter| snapshot.contains(&format!("{counter}_total")));
     (!taken).then_some(short)
 }
 
@@ -118,6 +115,19 @@ fn encode_rows(out: &mut Vec<u8>, name: &[u8], family: &Family, row_done: &mut i
         Rows::Scalar(rows) => {
             for row in rows {
                 line(out, name, b"", family.labels(row), None, row.value);
+                row_done(out);
+            }
+        }
+        Rows::States(states) => {
+            for row in &states.rows {
+                let labels = family.labels(row).as_bytes();
+                for (place, state) in (0..).zip(&states.states) {
+                    out.extend_from_slice(name);
+                    out.push(b'{');
+                    out.extend_from_slice(labels);
+                    out.extend_from_slice(state.as_bytes());
+                    out.extend_from_slice(if place == row.value { b"} 1\n" } else { b"} 0\n" });
+                }
                 row_done(out);
             }
         }
@@ -291,7 +301,7 @@ mod tests {
     #[test]
     fn the_size_estimate_is_an_upper_bound() {
         let snapshot = all_types();
-        let estimate = encoded_size(&snapshot);
+        let estimate = snapshot.encoded_size();
         let actual = encode(&snapshot, Format::OpenMetrics).len();
         assert!(actual <= estimate && estimate <= 3 * actual, "{actual} bytes, estimated {estimate}");
     }

@@ -9,6 +9,8 @@ use memchr::memchr3;
 use smallvec::SmallVec;
 
 use crate::desc::Kind;
+use crate::loss::{Dropped, Problem};
+use crate::memory::{Exhausted, Reservation};
 
 /// One label set of a histogram. Bucket counts are cumulative. The encoders add the `+Inf` bucket from `count`.
 #[derive(Clone, Debug)]
@@ -43,43 +45,45 @@ pub(crate) enum Rows {
     // Boxed, so that a family of numbers is not as large as one of histograms.
     Histogram(RowList<Box<HistogramValue>>),
     Summary(RowList<Box<SummaryValue>>),
+    States(Box<StateRows>),
 }
 
+/// State sets of the same states: one row for all samples of a set, its value is the index of the current state. A page
+/// of 10,000 HAProxy servers has 160,000 samples of check states, and this is a sixteenth of them.
+#[derive(Clone, Debug)]
+pub(crate) struct StateRows {
+    /// As label text: `",state="UP"`, sorted.
+    pub(crate) states: Vec<Box<str>>,
+    /// As they were given.
+    given: Vec<Box<str>>,
+    /// For each given state, its place among the sorted ones.
+    places: Vec<u32>,
+    pub(crate) rows: RowList<u32>,
+}
+
+/// The value of a row of states of which none is current.
+const NO_STATE: u32 = u32::MAX;
+
+/// From this size on, memory that a family does not use is given back.
+const LARGE_TEXT_BYTES: usize = 256 * 1024;
+
+/// What one row of a family needs in addition to its labels, in bytes. A row of 24 bytes in a list that doubles.
+const ROW_BYTES: usize = 32;
+
 impl Rows {
+    /// The number of samples.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Scalar(rows) => rows.len(),
             Self::Histogram(rows) => rows.len(),
             Self::Summary(rows) => rows.len(),
+            Self::States(rows) => rows.rows.len() * rows.states.len(),
         }
     }
 }
 
-/// The number of dropped samples, by reason. A dropped sample is counted and never fails the scrape.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// A label set that the family already has. The first sample is kept.
-    pub duplicate: u64,
-    /// An invalid name, a wrong number of label values, or a second declaration of the family that differs.
-    pub invalid: u64,
-    /// More samples in one family than the limit allows.
-    pub limit: u64,
-}
-
-impl Dropped {
-    pub fn add(&mut self, other: Self) {
-        self.duplicate += other.duplicate;
-        self.invalid += other.invalid;
-        self.limit += other.limit;
-    }
-
-    pub fn total(&self) -> u64 {
-        self.duplicate + self.invalid + self.limit
-    }
-}
-
 /// One family, which samples are added to. Its name is its key in the [`FamilyWriter`](crate::FamilyWriter).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Family {
     pub(crate) help: Cow<'static, str>,
     pub(crate) kind: Kind,
@@ -88,22 +92,27 @@ pub struct Family {
     /// The rendered labels of all rows, without braces: `a="1",b="2"a="1",b="3"`…
     text: String,
     pub(crate) rows: Rows,
-    valid: bool,
+    is_valid: bool,
     limit: usize,
+    memory: Reservation,
+    /// How many of the reserved bytes are free.
+    room: usize,
     dropped: Dropped,
+    problem: Option<Box<Problem>>,
 }
 
 impl Family {
-    pub(crate) fn new(name: &str, help: Cow<'static, str>, kind: Kind, labels: &[&str], limit: usize) -> Self {
-        let distinct = labels.iter().enumerate().all(|(i, label)| !labels[..i].contains(label));
-        // The encoders add this label themselves.
-        let reserved = match kind {
-            Kind::Histogram => "le",
-            Kind::Summary => "quantile",
-            _ => "",
-        };
-        let valid =
-            is_metric_name(name) && distinct && labels.iter().all(|label| is_label_name(label) && *label != reserved);
+    /// The first `room` bytes are paid for.
+    pub(crate) fn new(
+        name: &str,
+        help: Cow<'static, str>,
+        kind: Kind,
+        labels: &[&str],
+        limit: usize,
+        memory: Reservation,
+        room: usize,
+    ) -> Self {
+        let problem = declaration_problem(name, kind, labels);
         let before_value = labels
             .iter()
             .enumerate()
@@ -114,36 +123,87 @@ impl Family {
             Kind::Summary => Rows::Summary(RowList::new()),
             _ => Rows::Scalar(RowList::new()),
         };
-        Self { help, kind, before_value, text: String::new(), rows, valid, limit, dropped: Dropped::default() }
+        Self {
+            help,
+            kind,
+            before_value,
+            text: String::new(),
+            rows,
+            is_valid: problem.is_none(),
+            limit,
+            memory,
+            room,
+            dropped: Dropped::default(),
+            problem: problem.map(Box::new),
+        }
+    }
+
+    /// A family that keeps nothing.
+    pub(crate) fn refused(problem: Problem, memory: Reservation) -> Self {
+        let mut family = Self::new("refused", Cow::Borrowed(""), Kind::Untyped, &[], 0, memory, 0);
+        (family.is_valid, family.problem) = (false, Some(Box::new(problem)));
+        family
+    }
+
+    /// Whether it was declared like this.
+    pub(crate) fn is_declared_as(&self, kind: Kind, labels: &[&str]) -> bool {
+        self.kind == kind
+            && self.before_value.len() == labels.len()
+            && self.before_value.iter().zip(labels).all(|(before, label)| label_name(before) == *label)
     }
 
     /// Adds a sample. The label values are in the order of the family's labels.
     pub fn push(&mut self, labels: &[&str], value: f64) {
-        let Some((start, len)) = self.render(labels) else { return };
+        let problem = match self.kind {
+            Kind::Counter if value.is_nan() || value < 0.0 => Some(Problem::CounterValue),
+            Kind::Info if value != 1.0 => Some(Problem::InfoValue),
+            Kind::StateSet if value != 0.0 && value != 1.0 => Some(Problem::StateValue),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return self.drop_samples(1, problem);
+        }
+        if matches!(self.rows, Rows::States(_)) {
+            self.expand_states();
+        }
+        let Some((start, len)) = self.render(labels, self.before_value.len(), ROW_BYTES, 1) else { return };
         match &mut self.rows {
             Rows::Scalar(rows) => rows.push(Row { start, len, value }),
-            _ => self.dropped.invalid += 1,
+            _ => self.drop_samples(1, Problem::Type),
         }
     }
 
     pub fn push_histogram(&mut self, labels: &[&str], value: HistogramValue) {
-        let Some((start, len)) = self.render(labels) else { return };
+        let bytes = ROW_BYTES + size_of::<HistogramValue>() + size_of_val(value.buckets.as_slice());
+        let Some((start, len)) = self.render(labels, self.before_value.len(), bytes, 1) else { return };
         match &mut self.rows {
             Rows::Histogram(rows) => rows.push(Row { start, len, value: Box::new(value) }),
-            _ => self.dropped.invalid += 1,
+            _ => self.drop_samples(1, Problem::Type),
         }
     }
 
     pub fn push_summary(&mut self, labels: &[&str], value: SummaryValue) {
-        let Some((start, len)) = self.render(labels) else { return };
+        let bytes = ROW_BYTES + size_of::<SummaryValue>() + size_of_val(value.quantiles.as_slice());
+        let Some((start, len)) = self.render(labels, self.before_value.len(), bytes, 1) else { return };
         match &mut self.rows {
             Rows::Summary(rows) => rows.push(Row { start, len, value: Box::new(value) }),
-            _ => self.dropped.invalid += 1,
+            _ => self.drop_samples(1, Problem::Type),
         }
     }
 
     /// Adds a state set: one sample for each of `states`, 1 for `current`. The state is the family's last label.
     pub fn push_states(&mut self, labels: &[&str], states: &[&str], current: &str) {
+        if self.has_states(states) {
+            let Some((start, len)) = self.render(labels, self.before_value.len() - 1, ROW_BYTES, states.len()) else {
+                return;
+            };
+            if let Rows::States(rows) = &mut self.rows {
+                let given = rows.given.iter().position(|state| **state == *current);
+                let value = given.and_then(|given| rows.places.get(given)).copied().unwrap_or(NO_STATE);
+                rows.rows.push(Row { start, len, value });
+            }
+            return;
+        }
         let mut values = Vec::with_capacity(labels.len() + 1);
         for state in states {
             values.clear();
@@ -153,29 +213,119 @@ impl Family {
         }
     }
 
-    fn render(&mut self, labels: &[&str]) -> Option<(u32, u32)> {
-        if !self.valid || labels.len() != self.before_value.len() {
-            self.dropped.invalid += 1;
+    /// Whether the rows are sets of these states, or can be.
+    fn has_states(&mut self, states: &[&str]) -> bool {
+        if let Rows::States(rows) = &self.rows {
+            return rows.given.len() == states.len()
+                && rows.given.iter().zip(states).all(|(ours, state)| **ours == **state);
+        }
+        let is_new = self.is_valid && matches!(&self.rows, Rows::Scalar(rows) if rows.is_empty());
+        let Some(before) = self.before_value.last().filter(|_| is_new && !states.is_empty()) else { return false };
+        let mut sorted: Vec<(Box<str>, u32)> = (0..)
+            .zip(states)
+            .map(|(given, state)| {
+                let mut text = before.to_string();
+                push_escaped(&mut text, state);
+                text.push('"');
+                (text.into_boxed_str(), given)
+            })
+            .collect();
+        sorted.sort();
+        if sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return false;
+        }
+        let mut places = vec![0; states.len()];
+        for (place, (_, given)) in (0..).zip(&sorted) {
+            places[*given as usize] = place;
+        }
+        self.rows = Rows::States(Box::new(StateRows {
+            states: sorted.into_iter().map(|(text, _)| text).collect(),
+            given: states.iter().map(|state| Box::from(*state)).collect(),
+            places,
+            rows: RowList::new(),
+        }));
+        true
+    }
+
+    /// One row for each sample again, for states that are not always the same.
+    fn expand_states(&mut self) {
+        let Rows::States(states) = std::mem::replace(&mut self.rows, Rows::Scalar(RowList::new())) else { return };
+        let text = std::mem::take(&mut self.text);
+        let mut expanded = RowList::new();
+        for row in &states.rows {
+            for (place, state) in (0..).zip(&states.states) {
+                let labels = label_text(&text, row);
+                if !self.pay(ROW_BYTES + labels.len() + state.len(), 1) {
+                    continue;
+                }
+                let start = self.text.len() as u32;
+                self.text.push_str(labels);
+                self.text.push_str(state);
+                let len = self.text.len() as u32 - start;
+                expanded.push(Row { start, len, value: f64::from(place == row.value) });
+            }
+        }
+        self.rows = Rows::Scalar(expanded);
+    }
+
+    /// Adds the text of a row's first `declared` labels. `samples` is what the row counts.
+    fn render(&mut self, labels: &[&str], declared: usize, row_bytes: usize, samples: usize) -> Option<(u32, u32)> {
+        if !self.is_valid {
+            let count = self.problem.as_deref().map(|problem| problem.count(samples as u64));
+            self.dropped.add(count.unwrap_or_default());
             return None;
         }
-        // 32-bit offsets halve the size of a row's bookkeeping, and 4 GiB of labels is far beyond any limit.
-        let start = u32::try_from(self.text.len()).ok();
-        let (Some(start), true) = (start, self.rows.len() < self.limit) else {
-            self.dropped.limit += 1;
+        if labels.len() != declared {
+            self.drop_samples(samples, Problem::LabelCount { declared, given: labels.len() });
             return None;
-        };
+        }
+        if self.rows.len() + samples > self.limit {
+            self.drop_samples(samples, Problem::SampleLimit(self.limit));
+            return None;
+        }
+        let before = self.before_value.iter().zip(labels);
+        let text_bytes: usize = before.map(|(before, value)| before.len() + value.len()).sum();
+        if !self.pay(row_bytes + text_bytes, samples) {
+            return None;
+        }
+        // 32-bit offsets halve the size of a row's bookkeeping. A family of 4 GiB is beyond any memory limit.
+        let start = u32::try_from(self.text.len()).ok()?;
         for (before, value) in self.before_value.iter().zip(labels) {
             self.text.push_str(before);
             push_escaped(&mut self.text, value);
         }
-        if !labels.is_empty() {
+        // The next label's text begins with the quote.
+        if declared > 0 && declared == self.before_value.len() {
             self.text.push('"');
         }
-        let len = u32::try_from(self.text.len()).ok().map(|end| end - start);
-        if len.is_none() {
-            self.dropped.limit += 1;
+        let len = u32::try_from(self.text.len()).ok()? - start;
+        Some((start, len))
+    }
+
+    /// Reserves memory for a row of so many samples, or drops them.
+    fn pay(&mut self, bytes: usize, samples: usize) -> bool {
+        if self.room < bytes {
+            // In growing steps, as the text grows.
+            let step = bytes.max(self.text.len() / 2).max(1024);
+            let added = self.memory.add(step).map(|()| step).or_else(|_| self.memory.add(bytes).map(|()| bytes));
+            match added {
+                Ok(added) => self.room += added,
+                Err(Exhausted { limit }) => {
+                    self.drop_samples(samples, Problem::MemoryLimit(limit));
+                    return false;
+                }
+            }
         }
-        len.map(|len| (start, len))
+        self.room -= bytes;
+        true
+    }
+
+    fn drop_samples(&mut self, samples: usize, problem: Problem) {
+        self.dropped.add(problem.count(samples as u64));
+        // The first reason is kept, unless a later one says more.
+        if self.problem.as_ref().is_none_or(|first| problem.fails_collector() && !first.fails_collector()) {
+            self.problem = Some(Box::new(problem));
+        }
     }
 
     pub(crate) fn labels<V>(&self, row: &Row<V>) -> &str {
@@ -183,39 +333,76 @@ impl Family {
     }
 
     pub(crate) fn last_label(&self) -> Option<&str> {
-        self.before_value.last().map(|before| before.trim_matches(['"', ',', '=']))
+        self.before_value.last().map(|before| label_name(before))
     }
 
-    /// Sorts the rows by their labels and drops duplicates. The family does not change any more.
-    pub(crate) fn finish(&mut self) -> Dropped {
-        self.dropped.duplicate += match &mut self.rows {
+    /// Sorts the rows by their labels and drops duplicates. The family does not change any more. Returns what was
+    /// dropped, if anything was.
+    pub(crate) fn finish(&mut self) -> Option<(Dropped, Problem)> {
+        let duplicates = match &mut self.rows {
             Rows::Scalar(rows) => sort_and_deduplicate(&mut self.text, rows),
             Rows::Histogram(rows) => sort_and_deduplicate(&mut self.text, rows),
             Rows::Summary(rows) => sort_and_deduplicate(&mut self.text, rows),
+            Rows::States(rows) => sort_and_deduplicate(&mut self.text, &mut rows.rows) * rows.states.len(),
         };
-        std::mem::take(&mut self.dropped)
+        if duplicates > 0 {
+            self.drop_samples(duplicates, Problem::Duplicate);
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped.total() > 0).then(|| (dropped, self.problem.as_deref().cloned().unwrap_or(Problem::Duplicate)))
     }
 
-    /// The rows of both families, for two collectors that write to the same family.
-    pub(crate) fn merged(&self, other: &Self) -> (Self, Dropped) {
-        let mut merged = self.clone();
-        let same_labels = self.before_value == other.before_value;
-        let offset = u32::try_from(merged.text.len()).ok().filter(|_| same_labels);
-        let Some(offset) = offset else {
-            return (merged, Dropped { invalid: other.rows.len() as u64, ..Dropped::default() });
+    /// The rows of both families, for two collectors that write to the same family, and what of the other one was
+    /// dropped.
+    pub(crate) fn merged(mut self, other: &Self) -> (Self, Option<(Dropped, Problem)>) {
+        if self.kind != other.kind || self.before_value != other.before_value {
+            let problem = Problem::Declaration;
+            return (self, Some((problem.count(other.rows.len() as u64), problem)));
+        }
+        let mut theirs = other.copy();
+        match (&self.rows, &theirs.rows) {
+            (Rows::States(a), Rows::States(b)) if a.states == b.states => {}
+            (Rows::States(_), _) | (_, Rows::States(_)) => {
+                self.expand_states();
+                theirs.expand_states();
+            }
+            _ => {}
+        }
+        let bytes = theirs.text.len() + theirs.rows.len() * ROW_BYTES;
+        let offset = u32::try_from(self.text.len()).ok();
+        let Some(offset) = offset.filter(|_| self.pay(bytes, theirs.rows.len())) else {
+            let lost = self.finish();
+            return (self, lost);
         };
-        merged.text.push_str(&other.text);
-        let fits = match (&mut merged.rows, &other.rows) {
+        self.text.push_str(&theirs.text);
+        match (&mut self.rows, theirs.rows) {
             (Rows::Scalar(ours), Rows::Scalar(theirs)) => append_rows(ours, theirs, offset),
             (Rows::Histogram(ours), Rows::Histogram(theirs)) => append_rows(ours, theirs, offset),
             (Rows::Summary(ours), Rows::Summary(theirs)) => append_rows(ours, theirs, offset),
-            _ => false,
-        };
-        if !fits || self.kind != other.kind {
-            return (self.clone(), Dropped { invalid: other.rows.len() as u64, ..Dropped::default() });
+            (Rows::States(ours), Rows::States(theirs)) => append_rows(&mut ours.rows, theirs.rows, offset),
+            // Families of one kind have rows of one kind.
+            _ => {}
         }
-        let dropped = merged.finish();
-        (merged, dropped)
+        let lost = self.finish();
+        (self, lost)
+    }
+
+    /// The same rows once more. They are not reserved: two collectors seldom write to one family, and then little.
+    pub(crate) fn copy(&self) -> Self {
+        let Self { help, kind, before_value, text, rows, is_valid, limit, memory, .. } = self;
+        Self {
+            help: help.clone(),
+            kind: *kind,
+            before_value: before_value.clone(),
+            text: text.clone(),
+            rows: rows.clone(),
+            is_valid: *is_valid,
+            limit: *limit,
+            memory: memory.empty(),
+            room: 0,
+            dropped: Dropped::default(),
+            problem: None,
+        }
     }
 
     /// An upper estimate of the encoded size in bytes, for a family of this name.
@@ -224,26 +411,56 @@ impl Family {
             Rows::Scalar(rows) => rows.len(),
             Rows::Histogram(rows) => rows.iter().map(|row| row.value.buckets.len() + 3).sum(),
             Rows::Summary(rows) => rows.iter().map(|row| row.value.quantiles.len() + 2).sum(),
+            Rows::States(_) => self.rows.len(),
         };
-        let labels = self.text.len() * lines / self.rows.len().max(1);
+        let labels = match &self.rows {
+            Rows::States(rows) => {
+                let states: usize = rows.states.iter().map(|state| state.len()).sum();
+                self.text.len() * rows.states.len() + states * rows.rows.len()
+            }
+            rows => self.text.len() * lines / rows.len().max(1),
+        };
         // 24: braces, blank, newline and the longest usual value.
         self.help.len() + 3 * name.len() + 40 + labels + lines * (name.len() + 24)
     }
 }
 
-fn append_rows<V: Clone>(ours: &mut RowList<V>, theirs: &[Row<V>], offset: u32) -> bool {
-    for row in theirs {
-        let Some(start) = row.start.checked_add(offset) else { return false };
-        ours.push(Row { start, len: row.len, value: row.value.clone() });
+/// Why a family of this declaration has no samples.
+fn declaration_problem(name: &str, kind: Kind, labels: &[&str]) -> Option<Problem> {
+    // The encoders add this label themselves.
+    let reserved = match kind {
+        Kind::Histogram => "le",
+        Kind::Summary => "quantile",
+        _ => "",
+    };
+    if !is_metric_name(name) {
+        return Some(Problem::FamilyName);
     }
-    true
+    labels.iter().enumerate().find_map(|(i, label)| {
+        if !is_label_name(label) {
+            Some(Problem::LabelName((*label).to_owned()))
+        } else if *label == reserved {
+            Some(Problem::ReservedLabel(reserved))
+        } else {
+            labels[..i].contains(label).then(|| Problem::LabelTwice((*label).to_owned()))
+        }
+    })
+}
+
+/// The name in the text before a label's value.
+fn label_name(before: &str) -> &str {
+    before.trim_start_matches(['"', ',']).trim_end_matches(['"', '='])
+}
+
+fn append_rows<V>(ours: &mut RowList<V>, theirs: RowList<V>, offset: u32) {
+    ours.extend(theirs.into_iter().map(|row| Row { start: row.start.saturating_add(offset), ..row }));
 }
 
 fn label_text<'a, V>(text: &'a str, row: &Row<V>) -> &'a str {
     text.get(row.start as usize..(row.start + row.len) as usize).unwrap_or_default()
 }
 
-fn sort_and_deduplicate<V>(text: &mut String, rows: &mut RowList<V>) -> u64 {
+fn sort_and_deduplicate<V>(text: &mut String, rows: &mut RowList<V>) -> usize {
     let before = rows.len();
     // Most services answer in order: then one pass is enough.
     if !rows.is_sorted_by(|a, b| label_text(text, a) < label_text(text, b)) {
@@ -252,7 +469,12 @@ fn sort_and_deduplicate<V>(text: &mut String, rows: &mut RowList<V>) -> u64 {
         rows.dedup_by(|later, first| label_text(text, later) == label_text(text, first));
         *text = in_order(text, rows);
     }
-    (before - rows.len()) as u64
+    // They may have doubled just now. A large page is read for as long as the slowest scraper takes.
+    if text.len() >= LARGE_TEXT_BYTES {
+        text.shrink_to_fit();
+        rows.shrink_to_fit();
+    }
+    before - rows.len()
 }
 
 /// The label text in the order of the rows, so that encoding reads it from front to back. For 300,000 samples this

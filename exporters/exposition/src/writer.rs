@@ -1,35 +1,57 @@
 //! Collects families and their samples until they are finished.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
-use indexmap::map::Entry;
 
 use crate::desc::{Desc, Kind};
-use crate::family::{Dropped, Family};
-
-/// The default limit of samples in one family. A database host with 20,000 tables has 60,000 samples of table sizes.
-pub const DEFAULT_SAMPLE_LIMIT: usize = 100_000;
+use crate::family::Family;
+use crate::loss::{Dropped, Loss, Problem};
+use crate::memory::{Budget, Reservation};
 
 pub(crate) type FamiliesByName = IndexMap<Cow<'static, str>, Family>;
+
+/// What a family needs before it has many samples: its entry, name, help and first label sets.
+const FAMILY_BYTES: usize = 1024;
+
+/// How much of it is for label sets.
+const FAMILY_ROOM: usize = 256;
+
+/// Families are paid for by the dozen.
+const FAMILIES_STEP: usize = 64 * FAMILY_BYTES;
+
+/// Maximum losses that name their family. A service can make up names without an end.
+const MAX_LOSSES: usize = 50;
 
 /// What one collector writes in one scrape.
 #[derive(Debug)]
 pub struct FamilyWriter {
     families: FamiliesByName,
+    /// Further declarations of those families, which differ. They keep no samples.
+    conflicts: FamiliesByName,
+    /// In the place of families for which there is no memory.
+    refused: Option<Box<Family>>,
     limit: usize,
+    budget: Arc<Budget>,
+    memory: Reservation,
+    /// How many of the reserved bytes are free.
+    room: usize,
 }
 
 impl Default for FamilyWriter {
     fn default() -> Self {
-        Self::with_limit(DEFAULT_SAMPLE_LIMIT)
+        Self::new(usize::MAX, Budget::new(usize::MAX))
     }
 }
 
 impl FamilyWriter {
-    /// Keeps up to `limit` samples in each family. Further samples are dropped and counted.
-    pub fn with_limit(limit: usize) -> Self {
-        Self { families: IndexMap::new(), limit }
+    /// Keeps up to `limit` samples in each family, and what the memory budget allows. Further samples are dropped and
+    /// counted.
+    pub fn new(limit: usize, budget: Arc<Budget>) -> Self {
+        let memory = Reservation::new(&budget);
+        let (families, conflicts) = (IndexMap::new(), IndexMap::new());
+        Self { families, conflicts, refused: None, limit, budget, memory, room: 0 }
     }
 
     /// Makes room for exactly this number of further families: growing to a thousand step by step moves each one twice.
@@ -40,8 +62,9 @@ impl FamilyWriter {
     /// The family of this declaration, to add samples to.
     pub fn family(&mut self, desc: &Desc) -> &mut Family {
         match self.families.get_index_of(desc.name.as_ref()) {
-            Some(index) => &mut self.families[index],
-            None => self.dynamic_family(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels),
+            Some(index) if self.families[index].is_declared_as(desc.kind, desc.labels) => &mut self.families[index],
+            Some(_) => self.conflict(desc.name.clone()),
+            None => self.new_family(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels),
         }
     }
 
@@ -53,13 +76,44 @@ impl FamilyWriter {
         kind: Kind,
         labels: &[&str],
     ) -> &mut Family {
-        match self.families.entry(name) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let family = Family::new(entry.key(), help, kind, labels, self.limit);
-                entry.insert(family)
+        match self.families.get_index_of(name.as_ref()) {
+            Some(index) if self.families[index].is_declared_as(kind, labels) => &mut self.families[index],
+            Some(_) => self.conflict(name),
+            None => self.new_family(name, help, kind, labels),
+        }
+    }
+
+    fn new_family(
+        &mut self,
+        name: Cow<'static, str>,
+        help: Cow<'static, str>,
+        kind: Kind,
+        labels: &[&str],
+    ) -> &mut Family {
+        // Long names and helps are those of a service.
+        let bytes = FAMILY_BYTES + name.len() + help.len();
+        if self.room < bytes {
+            let step = bytes.max(FAMILIES_STEP);
+            let added = self.memory.add(step).map(|()| step).or_else(|_| self.memory.add(bytes).map(|()| bytes));
+            match added {
+                Ok(added) => self.room += added,
+                Err(exhausted) => {
+                    let memory = self.memory.empty();
+                    let refused = || Box::new(Family::refused(Problem::MemoryLimit(exhausted.limit), memory));
+                    return self.refused.get_or_insert_with(refused);
+                }
             }
         }
+        self.room -= bytes;
+        let memory = Reservation::new(&self.budget);
+        let family = Family::new(&name, help, kind, labels, self.limit, memory, FAMILY_ROOM);
+        self.families.entry(name).or_insert(family)
+    }
+
+    /// Nothing is written under the labels of another declaration.
+    fn conflict(&mut self, name: Cow<'static, str>) -> &mut Family {
+        let memory = self.memory.empty();
+        self.conflicts.entry(name).or_insert_with(|| Family::refused(Problem::Declaration, memory))
     }
 
     /// Adds one sample to the family of this declaration.
@@ -73,15 +127,22 @@ impl FamilyWriter {
     }
 
     /// Sorts families and samples, and drops duplicates.
-    pub fn finish(mut self) -> FamilyBatch {
-        let mut dropped = Dropped::default();
-        self.families.retain(|_, family| {
-            dropped.add(family.finish());
+    pub fn finish(self) -> FamilyBatch {
+        let Self { mut families, conflicts, refused, memory, .. } = self;
+        let mut losses = Losses::default();
+        families.retain(|name, family| {
+            losses.note(name, family.finish());
             family.rows.len() > 0
         });
+        for (name, mut family) in conflicts {
+            losses.note(&name, family.finish());
+        }
+        if let Some(mut family) = refused {
+            losses.note("further families", family.finish());
+        }
         // Here, while other collectors wait for the service, and not when all batches are put together.
-        self.families.sort_unstable_keys();
-        FamilyBatch { families: self.families, dropped }
+        families.sort_unstable_keys();
+        FamilyBatch { families, losses: losses.0, _memory: Some(memory) }
     }
 }
 
@@ -89,13 +150,66 @@ impl FamilyWriter {
 #[derive(Debug, Default)]
 pub struct FamilyBatch {
     pub(crate) families: FamiliesByName,
-    pub(crate) dropped: Dropped,
+    losses: Vec<Loss>,
+    _memory: Option<Reservation>,
+}
+
+impl FamilyBatch {
+    /// Which samples are not in it, and why.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// Drops the families of these names, which somebody else exports.
+    pub fn remove(&mut self, names: impl IntoIterator<Item = impl AsRef<str>>) {
+        for name in names {
+            if let Some(family) = self.families.shift_remove(name.as_ref()) {
+                let problem = Problem::OwnFamily;
+                let dropped = problem.count(family.rows.len() as u64);
+                self.losses.push(Loss { family: name.as_ref().to_owned(), dropped, problem });
+            }
+        }
+    }
+}
+
+/// Losses by family, a bounded number of them.
+#[derive(Default)]
+struct Losses(Vec<Loss>);
+
+impl Losses {
+    fn note(&mut self, family: &str, lost: Option<(Dropped, Problem)>) {
+        let Some((dropped, problem)) = lost else { return };
+        let is_full = self.0.len() >= MAX_LOSSES;
+        match self.0.last_mut() {
+            Some(last) if is_full => {
+                "further families".clone_into(&mut last.family);
+                last.dropped.add(dropped);
+                if problem.fails_collector() && !last.problem.fails_collector() {
+                    last.problem = problem;
+                }
+            }
+            _ => self.0.push(Loss { family: family.to_owned(), dropped, problem }),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::{Format, encode};
     use crate::family::{HistogramValue, Rows};
+    use crate::snapshot::Snapshot;
+
+    fn dropped(batch: &FamilyBatch) -> Dropped {
+        let mut dropped = Dropped::default();
+        batch.losses().iter().for_each(|loss| dropped.add(loss.dropped));
+        dropped
+    }
+
+    fn page(writer: FamilyWriter) -> String {
+        let (snapshot, _) = Snapshot::assemble([Arc::new(writer.finish())]);
+        String::from_utf8(encode(&snapshot, Format::Text)).unwrap()
+    }
 
     const TABLE_ROWS: Desc = Desc::gauge("table_rows", "Rows of a table.", &["schema", "table"]);
 
@@ -124,7 +238,7 @@ mod tests {
                 r#"schema="b",table="x" 1"#
             ]
         );
-        assert_eq!(batch.dropped, Dropped { duplicate: 1, ..Dropped::default() });
+        assert_eq!(dropped(&batch), Dropped { duplicate: 1, ..Dropped::default() });
     }
 
     #[test]
@@ -135,7 +249,7 @@ mod tests {
         families.push(&desc, &[], 0.0);
         let batch = families.finish();
         assert_eq!(texts(&batch), [" 1"]);
-        assert_eq!(batch.dropped.duplicate, 1);
+        assert_eq!(dropped(&batch).duplicate, 1);
     }
 
     #[test]
@@ -157,18 +271,130 @@ mod tests {
         families.family(&Desc::histogram("le", "Its own bound.", &["le"])).push_histogram(&["1"], histogram);
         let batch = families.finish();
         assert!(batch.families.is_empty());
-        assert_eq!(batch.dropped, Dropped { invalid: 6, ..Dropped::default() });
+        assert_eq!(dropped(&batch), Dropped { invalid: 6, ..Dropped::default() });
     }
 
     #[test]
     fn a_family_stops_growing_at_its_limit() {
-        let mut families = FamilyWriter::with_limit(2);
+        let mut families = FamilyWriter::new(2, Budget::new(usize::MAX));
         for table in ["a", "b", "c"] {
             families.push(&TABLE_ROWS, &["s", table], 1.0);
         }
         let batch = families.finish();
         assert_eq!(texts(&batch).len(), 2);
-        assert_eq!(batch.dropped.limit, 1);
+        assert_eq!(dropped(&batch).limit, 1);
+        assert_eq!(batch.losses()[0].problem, Problem::SampleLimit(2));
+    }
+
+    #[test]
+    fn a_second_declaration_writes_nothing_under_the_labels_of_the_first() {
+        let mut out = FamilyWriter::default();
+        out.push(&Desc::gauge("g", "G.", &["l"]), &["1"], 1.0);
+        out.push(&Desc::gauge("g", "G.", &["m"]), &["2"], 2.0);
+        out.push(&Desc::counter("g", "G.", &["l"]), &["3"], 3.0);
+        out.dynamic_family("g".into(), "G.".into(), Kind::Gauge, &["c"]).push(&["4"], 4.0);
+        out.push(&Desc::gauge("g", "Another help is not another declaration.", &["l"]), &["5"], 5.0);
+        let batch = out.finish();
+        assert_eq!(texts(&batch), [r#"l="1" 1"#, r#"l="5" 5"#]);
+        let loss = Loss {
+            family: "g".to_owned(),
+            dropped: Dropped { invalid: 3, ..Dropped::default() },
+            problem: Problem::Declaration,
+        };
+        assert!(loss.problem.fails_collector());
+        assert_eq!(batch.losses(), [loss]);
+    }
+
+    #[test]
+    fn values_that_the_type_does_not_have_are_dropped() {
+        let mut out = FamilyWriter::default();
+        for (desc, good, bad) in [
+            (Desc::counter("c_total", "C.", &["n"]), f64::INFINITY, [f64::NAN, -5.0]),
+            (Desc::info("i_info", "I.", &["n"]), 1.0, [0.0, f64::NAN]),
+            (Desc::state_set("s", "S.", &["n"]), 0.0, [0.5, 2.0]),
+        ] {
+            out.push(&desc, &["good"], good);
+            bad.iter().for_each(|value| out.push(&desc, &["bad"], *value));
+        }
+        let batch = out.finish();
+        assert!(batch.families.values().all(|family| family.rows.len() == 1));
+        assert_eq!(dropped(&batch).invalid, 6);
+        assert!(batch.losses().iter().all(|loss| !loss.problem.fails_collector()), "a service can send such values");
+    }
+
+    #[test]
+    fn samples_and_families_stop_at_the_memory_limit_and_give_it_back() {
+        let budget = Budget::new(1 << 20);
+        let desc = Desc::gauge("large", "Large.", &["value"]);
+        let mut out = FamilyWriter::new(usize::MAX, Arc::clone(&budget));
+        out.push(&desc, &[&"x".repeat(2 << 20)], 1.0);
+        for i in 0..100_000 {
+            out.push(&desc, &[&format!("{i:06}")], 1.0);
+        }
+        assert!(budget.used() > (1 << 20) - 1024, "{}", budget.used());
+        for i in 0..10_000 {
+            out.push(&Desc::dynamic(Kind::Gauge, format!("family_{i}"), "Many.", &[]), &[], 1.0);
+        }
+        assert!(budget.used() <= 1 << 20);
+        let batch = out.finish();
+        let rows = batch.families["large"].rows.len() as u64;
+        assert!(rows > 10_000 && rows < 50_000, "{rows}");
+        let [large, families] = batch.losses() else { panic!("{:?}", batch.losses()) };
+        assert_eq!(large.problem, Problem::MemoryLimit(1 << 20));
+        assert_eq!(large.dropped, Dropped { limit: 100_001 - rows, ..Dropped::default() });
+        assert_eq!((families.family.as_str(), &families.problem), ("further families", &large.problem));
+        drop(batch);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn losses_name_a_bounded_number_of_families() {
+        let mut out = FamilyWriter::default();
+        for i in 0..MAX_LOSSES + 10 {
+            out.push(&Desc::dynamic(Kind::Gauge, format!("bad-name-{i}"), "Bad.", &[]), &[], 1.0);
+        }
+        let batch = out.finish();
+        assert_eq!(batch.losses().len(), MAX_LOSSES);
+        assert_eq!(dropped(&batch).invalid, MAX_LOSSES as u64 + 10);
+    }
+
+    #[test]
+    fn state_sets_have_one_sample_a_state_in_whatever_way_they_are_pushed() {
+        let desc = Desc::state_set("s", "S.", &["server", "state"]);
+        let pushed = |calls: &[(&str, &[&str], &str)], single: bool| {
+            let mut out = FamilyWriter::default();
+            for (server, states, current) in calls {
+                if single {
+                    for state in *states {
+                        out.push(&desc, &[server, state], f64::from(state == current));
+                    }
+                } else {
+                    out.family(&desc).push_states(&[server], states, current);
+                }
+            }
+            page(out)
+        };
+        let states: &[&str] = &["up", "down", "q\"\\"];
+        for calls in [
+            vec![("b", states, "up"), ("a", states, "q\"\\"), ("b", states, "down"), ("c", states, "none of them")],
+            // Other states, a state twice, no states.
+            vec![("a", states, "up"), ("b", &["up", "maint"], "maint")],
+            vec![("a", &["up", "up"], "up"), ("b", &[], "")],
+        ] {
+            assert_eq!(pushed(&calls, false), pushed(&calls, true), "{calls:?}");
+        }
+        // One that is pushed on its own.
+        let mut out = FamilyWriter::default();
+        out.family(&desc).push_states(&["a"], &["up", "down"], "up");
+        out.push(&desc, &["b", "up"], 1.0);
+        out.family(&desc).push_states(&["wrong", "number"], &["up", "down"], "up");
+        let samples =
+            "s{server=\"a\",state=\"down\"} 0\ns{server=\"a\",state=\"up\"} 1\ns{server=\"b\",state=\"up\"} 1\n";
+        assert_eq!(page(out), format!("# HELP s S.\n# TYPE s gauge\n{samples}"));
+        // A state set of nothing but its state.
+        let mut out = FamilyWriter::default();
+        out.family(&Desc::state_set("t", "T.", &["state"])).push_states(&[], &["up", "down"], "up");
+        assert!(page(out).ends_with("t{state=\"down\"} 0\nt{state=\"up\"} 1\n"));
     }
 
     #[test]
@@ -191,6 +417,6 @@ mod tests {
         expected.sort();
         expected.dedup();
         assert_eq!(texts(&batch), expected);
-        assert_eq!(batch.dropped.duplicate, (names.len() - expected.len()) as u64);
+        assert_eq!(dropped(&batch).duplicate, (names.len() - expected.len()) as u64);
     }
 }

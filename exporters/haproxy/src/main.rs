@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    exporter_toolkit::run::<haproxy_exporter::HaproxyExporter>()
+    exporter_toolkit::run::<haproxy_exporter::HaproxyExporter>(exporter_toolkit::build!())
 }

@@ -1,5 +1,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    exporter_toolkit::run::<mysql_exporter::MysqlExporter>()
+    exporter_toolkit::run::<mysql_exporter::MysqlExporter>(exporter_toolkit::build!())
 }

@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    exporter_toolkit::run::<nginx_exporter::NginxExporter>()
+    exporter_toolkit::run::<nginx_exporter::NginxExporter>(exporter_toolkit::build!())
 }

@@ -129,5 +129,5 @@ impl Exporter for Memcached {
 }
 
 fn main() -> std::process::ExitCode {
-    exporter_toolkit::run::<Memcached>()
+    exporter_toolkit::run::<Memcached>(exporter_toolkit::build!())
 }

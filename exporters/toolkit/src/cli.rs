@@ -16,66 +16,101 @@ use service_kit::duration::duration;
 use service_kit::listen::ListenAddress;
 use service_kit::logging::{self, LogArgs};
 use service_kit::signals::Signals;
-use service_kit::{env, healthcheck};
+use service_kit::{env, healthcheck, panics};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 use web_kit::{ActiveConfig, inherit};
 
+use crate::build::Build;
 use crate::exporter::{BoxError, Collector, Exporter};
-use crate::family::DEFAULT_SAMPLE_LIMIT;
-use crate::gather::{Executor, Gatherer};
+use crate::gather::{Executor, Gatherer, PageLimits};
 use crate::handler::{self, Handler};
+use crate::memory::DEFAULT_LIMIT_MIB;
 use crate::reload::Reloader;
+use crate::validate::validate;
 
 /// Where `healthcheck` sends its request; it needs no user.
 const HEALTH_PATH: &str = "/-/healthy";
-const LISTEN_ADDRESS: &str = "listen_address";
-const PRINT_METRICS: &str = "print_metrics";
+const LISTEN_ADDRESS: &str = "web.listen-address";
+const PRINT_METRICS: &str = "print-metrics";
 
+// The IDs of shared flags have a character that a field's name cannot have: an exporter's own fields never collide.
 #[derive(clap::Args, Debug)]
+#[group(skip)]
 struct SharedArgs {
     /// Address to listen on: `:PORT` for every interface, `HOST:PORT` or `[IPv6]:PORT` for one. Repeatable
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',', help_heading = "Web")]
+    #[arg(id = LISTEN_ADDRESS, long = LISTEN_ADDRESS, value_name = "ADDRESS", value_delimiter = ',', help_heading = "Web")]
     listen_address: Vec<ListenAddress>,
 
     /// Listen on the sockets that systemd passes (.socket unit) instead of --web.listen-address
-    #[arg(long = "web.systemd-socket", help_heading = "Web")]
+    #[arg(id = "web.systemd-socket", long = "web.systemd-socket", help_heading = "Web")]
     systemd_socket: bool,
 
     /// YAML file with TLS, users, headers and a rate limit, in the format of the Go exporter-toolkit
-    #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
+    #[arg(id = "web.config.file", long = "web.config.file", value_name = "FILE", help_heading = "Web")]
     config_file: Option<OsString>,
 
     /// Path under which to expose metrics
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", help_heading = "Web")]
+    #[arg(
+        id = "web.telemetry-path",
+        long = "web.telemetry-path",
+        value_name = "PATH",
+        default_value = "/metrics",
+        help_heading = "Web"
+    )]
     telemetry_path: String,
 
     /// Subtracted from Prometheus' scrape timeout, to leave time to send the response
-    #[arg(long = "timeout-offset", value_name = "DURATION", default_value = "0.25", value_parser = duration, help_heading = "Web")]
+    #[arg(id = "timeout-offset", long = "timeout-offset", value_name = "DURATION", default_value = "0.25", value_parser = duration, help_heading = "Web")]
     timeout_offset: Duration,
 
-    /// Maximum samples in one metric family; further samples are dropped and counted
-    #[arg(long = "scrape.sample-limit", value_name = "SAMPLES", default_value_t = DEFAULT_SAMPLE_LIMIT, help_heading = "Web")]
-    sample_limit: usize,
+    /// Maximum samples in one metric family; further samples are dropped and the collector fails [default: no limit]
+    #[arg(id = "scrape.sample-limit", long = "scrape.sample-limit", value_name = "SAMPLES", help_heading = "Web")]
+    sample_limit: Option<usize>,
+
+    /// Maximum memory for the samples of all running scrapes, in MiB; probes together use at most half of it
+    #[arg(id = "scrape.memory-limit", long = "scrape.memory-limit", value_name = "MIB", default_value_t = DEFAULT_LIMIT_MIB, help_heading = "Web")]
+    memory_limit: usize,
 
     #[command(flatten)]
     log: LogArgs,
 }
 
 /// The whole program: flags, logs, HTTP, until a signal ends it. Failure to start is one clear line and exit status 1.
-pub fn run<E: Exporter>() -> ExitCode {
-    let matches = command::<E>().get_matches();
-    if let Some(status) = healthcheck::run_http_if_requested(&matches, LISTEN_ADDRESS, HEALTH_PATH) {
-        return status;
-    }
-    match start::<E>(matches) {
-        Ok(status) => status,
-        Err(error) => {
-            print_error(E::PROGRAM, &*error);
-            ExitCode::FAILURE
+/// `build` is `exporter_toolkit::build!()`.
+pub fn run<E: Exporter>(build: Build) -> ExitCode {
+    panics::keep();
+    let result = panics::catch(|| {
+        let command = command::<E>(build);
+        validate::<E>(&command)?;
+        let args = double_dashes(&command, std::env::args_os());
+        let matches = command.get_matches_from(args);
+        match healthcheck::run_http_if_requested(&matches, LISTEN_ADDRESS, HEALTH_PATH) {
+            Some(status) => Ok(status),
+            None => start::<E>(matches, build),
         }
-    }
+    });
+    let error = match result {
+        Ok(Ok(status)) => return status,
+        Ok(Err(error)) => error,
+        Err(panic) => format!("{panic} (a bug in the exporter)").into(),
+    };
+    print_error(E::PROGRAM, &*error);
+    ExitCode::FAILURE
+}
+
+/// `-web.listen-address`, as Go's older exporters spell it.
+fn double_dashes(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut longs: Vec<&str> =
+        command.get_arguments().filter_map(Arg::get_long_and_visible_aliases).flatten().collect();
+    longs.extend(command.get_arguments().filter_map(Arg::get_all_aliases).flatten());
+    longs.extend(["help", "version"]);
+    let double = |arg: OsString| match arg.to_str().and_then(|arg| arg.strip_prefix('-')) {
+        Some(flag) if longs.contains(&flag.split('=').next().unwrap_or_default()) => format!("--{flag}").into(),
+        _ => arg,
+    };
+    args.map(double).collect()
 }
 
 #[expect(
@@ -86,7 +121,7 @@ fn print_error(program: &str, error: &dyn std::error::Error) {
     eprintln!("{program}: {error}");
 }
 
-fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
+fn start<E: Exporter>(matches: ArgMatches, build: Build) -> Result<ExitCode, BoxError> {
     let shared = SharedArgs::from_arg_matches(&matches)?;
     if matches.get_flag(PRINT_METRICS) {
         std::io::stdout().write_all(crate::docs::metrics_markdown::<E>().as_bytes())?;
@@ -100,6 +135,7 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
         .into());
     }
     let _log = logging::init(shared.log, E::PROGRAM);
+    panics::keep();
     // The process-wide provider, which every TLS client of the exporter uses.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut collectors = E::collectors();
@@ -122,11 +158,17 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
         let web = Arc::new(ActiveConfig::load(shared.config_file.map(PathBuf::from))?);
         let listeners =
             if shared.systemd_socket { inherit::listeners()? } else { listen(&shared.listen_address).await? };
-        let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, shared.sample_limit, executor));
+        let limits = PageLimits {
+            samples: shared.sample_limit.unwrap_or(usize::MAX),
+            memory: shared.memory_limit.saturating_mul(1 << 20),
+        };
+        let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, limits, executor, build));
         let collectors: Vec<_> = gatherer.enabled_names().collect();
+        // From here on, a panic does not end the program.
+        panics::log();
         info!(
-            version = env!("CARGO_PKG_VERSION"),
-            revision = service_kit::build::REVISION,
+            version = build.version,
+            revision = build.revision,
             target = gatherer.target_address(),
             listen = ?addresses(&listeners),
             tls = web.current().has_tls(),
@@ -149,6 +191,7 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
             timeout_offset: shared.timeout_offset,
             web,
             stopping: AtomicBool::default(),
+            build,
         };
         let (drain, draining) = oneshot::channel();
         let second_signal = async {
@@ -187,12 +230,12 @@ fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
-fn command<E: Exporter>() -> Command {
-    let mut command =
-        Command::new(E::PROGRAM).version(service_kit::build::version(env!("CARGO_PKG_VERSION"))).after_help(format!(
-            "Every flag is also an environment variable: --web.listen-address is {}.",
-            env::variable(E::PROGRAM, "web.listen-address")
-        ));
+fn command<E: Exporter>(build: Build) -> Command {
+    let version = format!("{} (revision {})", build.version, build.revision);
+    let mut command = Command::new(E::PROGRAM).version(version).after_help(format!(
+        "Every flag is also an environment variable: --web.listen-address is {}.",
+        env::variable(E::PROGRAM, "web.listen-address")
+    ));
     command = E::Args::augment_args(command);
     for collector in E::collectors() {
         command = command.args(collector_switches(&*collector, E::PEER_COLLECTOR_PREFIX));

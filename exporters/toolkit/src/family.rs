@@ -1,9 +1,11 @@
 //! What a collector writes in one scrape: samples for the page, and results of health checks.
 
-pub use exposition::{DEFAULT_SAMPLE_LIMIT, Desc, Dropped, Family, HistogramValue, Kind, SummaryValue};
+pub use exposition::{Desc, Family, HistogramValue, Kind, SummaryValue};
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use exposition::memory::Budget;
 use exposition::{FamilyBatch, FamilyWriter};
 
 use crate::check::{CheckDef, CheckResult, CheckStatus, Finding};
@@ -16,9 +18,10 @@ pub struct Families {
 }
 
 impl Families {
-    /// Keeps up to `limit` samples in each family. Further samples are dropped and counted.
-    pub fn with_limit(limit: usize) -> Self {
-        Self { writer: FamilyWriter::with_limit(limit), checks: Vec::new() }
+    /// Keeps up to `limit` samples in each family, and what the memory budget allows. Further samples are dropped and
+    /// counted.
+    pub(crate) fn bounded(limit: usize, memory: Arc<Budget>) -> Self {
+        Self { writer: FamilyWriter::new(limit, memory), checks: Vec::new() }
     }
 
     /// Makes room for exactly this number of further families.

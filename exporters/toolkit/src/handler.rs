@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tracing::info;
 use web_kit::{ActiveConfig, Limits, Refusal, WebConfig};
 
+use crate::build::Build;
 use crate::exporter::Exporter;
 use crate::gather::{Exposition, GatherError, Gatherer};
 use crate::health::HealthStatus;
@@ -61,6 +62,7 @@ pub(crate) struct Handler<E: Exporter> {
     pub(crate) timeout_offset: Duration,
     pub(crate) web: Arc<ActiveConfig>,
     pub(crate) stopping: AtomicBool,
+    pub(crate) build: Build,
 }
 
 /// Serves until `stop` resolves, then completes the running scrapes.
@@ -126,7 +128,7 @@ impl<E: Exporter> Handler<E> {
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" if self.stopping.load(Ordering::Relaxed) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
             "/-/ready" => text(StatusCode::OK, "ready\n"),
-            "/" => landing_page(&self.gatherer, &self.telemetry_path),
+            "/" => landing_page(&self.gatherer, &self.telemetry_path, self.build),
             _ => text(StatusCode::NOT_FOUND, "not found; / lists the available paths\n"),
         }
     }
@@ -213,7 +215,17 @@ fn form(headers: &HeaderMap) -> Form {
 }
 
 async fn page(exposition: Arc<Exposition>, form: Form) -> Body {
-    let mut response = response(StatusCode::OK, form.format.content_type(), exposition.body(form).await);
+    let body = match exposition.body(form).await {
+        Ok(body) => body,
+        Err(exhausted) => {
+            let error = "accept gzip, scrape fewer targets at a time, or raise --scrape.memory-limit";
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("no memory for the page: {exhausted} is reached; {error}\n"),
+            );
+        }
+    };
+    let mut response = response(StatusCode::OK, form.format.content_type(), body);
     if let Some(encoding) = form.compression.content_encoding() {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
@@ -225,7 +237,7 @@ fn gather_error(error: &GatherError) -> Body {
     let status = match error {
         GatherError::TooMany | GatherError::TooManyBlocked => StatusCode::SERVICE_UNAVAILABLE,
         GatherError::Target(_) => StatusCode::BAD_REQUEST,
-        GatherError::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
+        GatherError::Panicked(_) | GatherError::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
     };
     text(status, format!("{error}\n"))
 }

@@ -11,6 +11,8 @@ use service_kit::http;
 pub use service_kit::http::without_login;
 use tokio::time::{Instant, timeout_at};
 
+use crate::memory::{self, Exhausted};
+
 /// How a client makes its requests.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -34,6 +36,8 @@ pub enum HttpError {
     Status(StatusCode),
     #[error("the response is over {} KiB", .limit / 1024)]
     TooLarge { limit: usize },
+    #[error("no memory for the response: {0} is reached; raise --scrape.memory-limit")]
+    Memory(#[from] Exhausted),
     #[error("no complete response within {seconds:.2} s ({received} bytes received)")]
     Timeout { seconds: f64, received: usize },
 }
@@ -68,11 +72,14 @@ impl HttpClient {
         if !response.status().is_success() {
             return Err(HttpError::Status(response.status()));
         }
+        // Until the page is complete. Its owner may keep reserving it.
+        let mut memory = memory::reservation();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            page.extend_from_slice(&chunk);
-            if page.len() > limit {
+            if page.len() + chunk.len() > limit {
                 return Err(HttpError::TooLarge { limit });
             }
+            page.extend_from_slice(&chunk);
+            memory.grow_to(page.capacity())?;
         }
         Ok(())
     }

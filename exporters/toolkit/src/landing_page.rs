@@ -2,11 +2,12 @@
 
 use hyper::StatusCode;
 
+use crate::build::Build;
 use crate::exporter::Exporter;
 use crate::gather::Gatherer;
 use crate::response::{Body, response};
 
-pub(crate) fn landing_page<E: Exporter>(gatherer: &Gatherer<E>, telemetry_path: &str) -> Body {
+pub(crate) fn landing_page<E: Exporter>(gatherer: &Gatherer<E>, telemetry_path: &str, build: Build) -> Body {
     let collectors: Vec<_> = gatherer.enabled_names().collect();
     let page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{program}</title>\n\
@@ -23,8 +24,8 @@ pub(crate) fn landing_page<E: Exporter>(gatherer: &Gatherer<E>, telemetry_path: 
         metrics = escape_html(telemetry_path),
         target = escape_html(&gatherer.target_address()),
         collectors = collectors.join(", "),
-        version = env!("CARGO_PKG_VERSION"),
-        revision = service_kit::build::REVISION,
+        version = build.version,
+        revision = build.revision,
     );
     response(StatusCode::OK, "text/html; charset=utf-8", page)
 }

@@ -1,10 +1,11 @@
 //! Everything that an exporter needs except the knowledge of its service.
 //!
 //! An exporter implements [`Exporter`], a [`Target`] with a session, and one [`Collector`] per file. Its main is
-//! `exporter_toolkit::run::<MyExporter>()`. The toolkit has the rest: flags, HTTP, deadlines, one gather for concurrent
+//! `exporter_toolkit::run::<MyExporter>(exporter_toolkit::build!())`. The toolkit has the rest: flags, HTTP, deadlines, one gather for concurrent
 //! scrapes, partial results and health. The page itself is the crate [`exposition`]. CONTRIBUTING.md shows a whole
 //! exporter.
 
+mod build;
 pub mod check;
 mod cli;
 mod declared;
@@ -19,12 +20,15 @@ mod health_collector;
 #[cfg(feature = "http")]
 pub mod http;
 mod landing_page;
+pub mod memory;
 mod process;
 mod reload;
 mod response;
 pub mod testing;
+mod validate;
 
 pub use async_trait::async_trait;
+pub use build::Build;
 pub use check::{CheckDef, CheckStatus, Finding};
 pub use cli::run;
 pub use exporter::{BoxError, Collector, Exporter, Target};

@@ -22,8 +22,9 @@ pub async fn collect<S>(collector: &dyn Collector<S>, session: &S) -> Families {
 /// The page in the text format, without help texts. Panics if a sample is dropped.
 pub fn page(families: Families) -> String {
     let (batch, _) = families.finish();
-    let (snapshot, dropped) = Snapshot::assemble([Arc::new(batch)]);
-    assert_eq!(dropped.total(), 0, "{dropped:?}");
+    assert_eq!(batch.losses(), []);
+    let (snapshot, lost) = Snapshot::assemble([Arc::new(batch)]);
+    assert_eq!(lost, []);
     let page = encode(&snapshot, Format::Text);
     let page = String::from_utf8_lossy(&page);
     page.lines().filter(|line| !line.starts_with("# HELP")).map(|line| format!("{line}\n")).collect()

@@ -24,14 +24,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 const KITS: [&str; 5] = ["exporter_toolkit", "exposition", "mysql_kit", "service_kit", "web_kit"];
 
 /// The flags of every program's log. A program with another default changes it with `Command::mut_arg`.
+// Its IDs are not names of fields, so that a program's own fields never collide with them.
 #[derive(clap::Args, Clone, Copy, Debug)]
+#[group(skip)]
 pub struct LogArgs {
     /// Minimum level of the messages to log
-    #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = Level::Info, help_heading = "Logs")]
+    #[arg(id = "log.level", long = "log.level", value_name = "LEVEL", value_enum, default_value_t = Level::Info, help_heading = "Logs")]
     pub log_level: Level,
 
     /// Log format
-    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = Format::Logfmt, help_heading = "Logs")]
+    #[arg(id = "log.format", long = "log.format", value_name = "FORMAT", value_enum, default_value_t = Format::Logfmt, help_heading = "Logs")]
     pub log_format: Format,
 }
 

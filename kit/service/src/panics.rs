@@ -41,9 +41,14 @@ pub fn log() {
     }));
 }
 
-/// Runs code that starts the program. A panic in it is an error with its text, and nothing is printed.
-pub fn catch<T>(start: impl FnOnce() -> T) -> Result<T, String> {
+/// Nothing is logged or printed: whoever catches the panic does it. For the start of a program, which fails with one
+/// line.
+pub fn keep() {
     set_hook(Box::new(|info| LAST.set(Some(describe(info)))));
+}
+
+/// Runs code whose panic is an error with its text.
+pub fn catch<T>(start: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(start)).map_err(|payload| text(&*payload))
 }
 

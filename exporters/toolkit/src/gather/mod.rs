@@ -11,15 +11,17 @@
 mod changes;
 mod executor;
 mod exposition;
+mod losses;
 mod overdue;
 mod own_families;
 mod progress;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use ::exposition::{Dropped, Snapshot};
+use ::exposition::{Loss, Snapshot};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -29,16 +31,20 @@ pub(crate) use self::executor::Executor;
 use self::executor::{CHECK_INTERVAL, Subject};
 pub(crate) use self::exposition::Exposition;
 use self::exposition::IdleCompressor;
+use self::losses::LoggedLosses;
 use self::overdue::{AllOverdue, Overdue};
 pub(crate) use self::own_families::OwnFamilies;
 use self::own_families::Totals;
 use self::progress::{Finished, Gather, Limits, Progress, timed_out};
+use crate::build::Build;
 use crate::check::{CheckResult, CheckStatus};
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::Families;
 use crate::health::{CollectorOutcome, Report};
+use crate::memory::Budgets;
 use crate::process;
 use service_kit::lock::lock;
+use service_kit::panics;
 
 /// Maximum concurrent gathers of probes, and as many of the main target, so that probes never delay `/metrics`. Further
 /// ones get 503. What counts is targets and collector filters, not scrapers.
@@ -77,6 +83,8 @@ pub(crate) enum GatherError {
     TooManyBlocked,
     #[error("{0}")]
     Target(BoxError),
+    #[error("{0} (a bug in the exporter)")]
+    Panicked(String),
     #[error("internal error during the scrape (a bug in the exporter); see its log")]
     Aborted,
 }
@@ -102,6 +110,15 @@ impl Running {
     }
 }
 
+/// The limits of one page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageLimits {
+    /// Samples of one family.
+    pub(crate) samples: usize,
+    /// Bytes of what all running gathers read and write, and twice as many of encoded pages.
+    pub(crate) memory: usize,
+}
+
 pub(crate) struct Gatherer<E: Exporter> {
     exporter: E,
     collectors: Vec<Arc<dyn Collector<Session<E>>>>,
@@ -109,12 +126,16 @@ pub(crate) struct Gatherer<E: Exporter> {
     /// The value of the label `collector` for each of them.
     labels: Vec<String>,
     enabled: Vec<usize>,
-    sample_limit: usize,
+    limits: PageLimits,
+    memory: Budgets,
+    probes_memory: Budgets,
     own: OwnFamilies,
+    own_names: Arc<[String]>,
     running: Mutex<HashMap<Key, Running>>,
     overdue: AllOverdue,
     totals: Mutex<Totals>,
     changes: Changes,
+    logged_losses: LoggedLosses,
     compressor: IdleCompressor,
 }
 
@@ -123,22 +144,29 @@ impl<E: Exporter> Gatherer<E> {
         exporter: E,
         collectors: Vec<Box<dyn Collector<Session<E>>>>,
         enabled: Vec<usize>,
-        sample_limit: usize,
+        limits: PageLimits,
         executor: Executor,
+        build: Build,
     ) -> Self {
+        let own = OwnFamilies::of::<E>();
+        let (memory, probes_memory) = Budgets::new(limits.memory);
         let prefix = E::PEER_COLLECTOR_PREFIX.unwrap_or_default();
         Self {
             exporter,
+            totals: Mutex::new(Totals::new(build, collectors.len())),
             labels: collectors.iter().map(|collector| format!("{prefix}{}", collector.name())).collect(),
             collectors: collectors.into_iter().map(Arc::from).collect(),
             executor,
             enabled,
-            sample_limit,
-            own: OwnFamilies::of::<E>(),
+            limits,
+            memory,
+            probes_memory,
+            own_names: own.names::<E>(),
+            own,
             running: Mutex::default(),
             overdue: AllOverdue::default(),
-            totals: Mutex::new(Totals::new()),
             changes: Changes::default(),
+            logged_losses: LoggedLosses::default(),
             compressor: IdleCompressor::default(),
         }
     }
@@ -232,8 +260,8 @@ impl<E: Exporter> Gatherer<E> {
                 Ok(Err(_)) => return Err(GatherError::Aborted),
                 Err(_) => {
                     let progress = lock(&running.progress);
-                    let (exposition, _) = self.assemble(&progress, &key, &running.address, running.started);
-                    return Ok(Arc::new(exposition));
+                    let assembled = self.assemble(&progress, &key, &running.address, running.started);
+                    return Ok(Arc::new(assembled.exposition));
                 }
             };
             if !running.failed_on_short_deadline(&exposition, deadline) {
@@ -257,11 +285,17 @@ impl<E: Exporter> Gatherer<E> {
         }
         let overdue = self.overdue.of(key.probe.as_ref()).ok_or(GatherError::TooManyBlocked)?;
         let entered = self.executor.enter();
-        let target = target().map_err(GatherError::Target)?;
+        let target = catch_unwind(AssertUnwindSafe(target));
         drop(entered);
+        let target = target.map_err(|panic| GatherError::Panicked(panics::text(&*panic)))?;
+        let target = target.map_err(GatherError::Target)?;
         let running = self.start(key.clone(), target, overdue, deadline);
         all.insert(key.clone(), running.clone());
         Ok(running)
+    }
+
+    fn budgets(&self, key: &Key) -> &Budgets {
+        if key.probe.is_some() { &self.probes_memory } else { &self.memory }
     }
 
     fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, overdue: Overdue, deadline: Instant) -> Running {
@@ -277,7 +311,12 @@ impl<E: Exporter> Gatherer<E> {
             address: Arc::clone(&address),
             collectors: key.collectors.iter().map(|&index| (index, Arc::clone(&self.collectors[index]))).collect(),
             overdue,
-            limits: Limits { deadline, samples_per_family: self.sample_limit },
+            limits: Limits {
+                deadline,
+                samples_per_family: self.limits.samples,
+                memory: Arc::clone(&self.budgets(&key).gather),
+                own_names: Arc::clone(&self.own_names),
+            },
             with_process: key.probe.is_none(),
         };
         let gathering = progress::run(gather, self.executor.clone(), Arc::clone(&progress));
@@ -293,12 +332,16 @@ impl<E: Exporter> Gatherer<E> {
                 return;
             }
             lock(&this.totals).gathers += 1;
-            let (exposition, dropped) = {
+            let Assembled { exposition, losses } = {
                 let progress = lock(&progress);
                 this.overdue.add(key.probe.as_ref(), started, &progress.tasks);
                 this.assemble(&progress, &key, &address, started)
             };
-            lock(&this.totals).dropped.add(dropped);
+            for (index, losses) in losses {
+                let losses: Vec<&Loss> = losses.iter().collect();
+                lock(&this.totals).dropped[index].add(losses::total(&losses));
+                this.logged_losses.log(this.collectors[index].name(), &address, &losses);
+            }
             let exposition = Arc::new(exposition);
             if key.probe.is_none() {
                 this.changes.log(&exposition);
@@ -325,7 +368,7 @@ impl<E: Exporter> Gatherer<E> {
         }
     }
 
-    fn assemble(&self, progress: &Progress, key: &Key, address: &str, started: Instant) -> (Exposition, Dropped) {
+    fn assemble(&self, progress: &Progress, key: &Key, address: &str, started: Instant) -> Assembled {
         let (opened, connection) = match &progress.opened {
             Some((opened, duration)) => (opened.clone(), *duration),
             None => (Err(timed_out(started)), started.elapsed()),
@@ -334,16 +377,30 @@ impl<E: Exporter> Gatherer<E> {
         // In the collectors' order, so that their speed does not decide which of two duplicates is kept.
         let mut all_finished: Vec<&Finished> = progress.finished.iter().collect();
         all_finished.sort_by_key(|finished| finished.collector);
+        let (mut snapshot, lost) = Snapshot::assemble(all_finished.iter().map(|finished| Arc::clone(&finished.batch)));
+        let losses_of = |at: usize, finished: &Finished| -> Vec<Loss> {
+            let of_others = lost.iter().filter(|(batch, _)| *batch == at).map(|(_, loss)| loss);
+            finished.batch.losses().iter().chain(of_others).cloned().collect()
+        };
+        let losses: Vec<(usize, Vec<Loss>)> = (0..)
+            .zip(&all_finished)
+            .map(|(at, finished)| (finished.collector, losses_of(at, finished)))
+            .filter(|(_, losses)| !losses.is_empty())
+            .collect();
+        let losses_of = |index: usize| -> Vec<&Loss> {
+            losses.iter().filter(|(collector, _)| *collector == index).flat_map(|(_, losses)| losses).collect()
+        };
         let outcome = |&index: &usize| {
             let finished = all_finished.iter().find(|finished| finished.collector == index);
+            let error = match finished {
+                Some(finished) => finished.error.clone().or_else(|| losses::error(&losses_of(index))),
+                None => up.then(|| timed_out(started)),
+            };
             CollectorOutcome {
                 name: self.collectors[index].name(),
-                success: finished.is_some_and(|finished| finished.error.is_none()),
+                success: finished.is_some() && error.is_none(),
                 duration_seconds: finished.map_or(started.elapsed(), |finished| finished.duration).as_secs_f64(),
-                error: match finished {
-                    Some(finished) => finished.error.clone(),
-                    None => up.then(|| timed_out(started)),
-                },
+                error,
             }
         };
         let outcomes = key.collectors.iter().map(outcome).collect();
@@ -371,16 +428,30 @@ impl<E: Exporter> Gatherer<E> {
             }
         }
         report.write(E::NAMESPACE, &mut out);
-        let mut process = progress.process.clone();
         if key.probe.is_none() {
-            self.own.write_totals(&lock(&self.totals), &mut out);
-            process = process.or_else(|| Some(Arc::new(process::batch())));
+            let totals = lock(&self.totals);
+            self.own.write_totals(&totals, &mut out);
+            for &index in &self.enabled {
+                // With those of this page, so that the page that lacks them says so.
+                let mut dropped = totals.dropped[index];
+                dropped.add(losses::total(&losses_of(index)));
+                self.own.write_dropped(&self.labels[index], dropped, &mut out);
+            }
+            drop(totals);
+            snapshot.add(progress.process.clone().unwrap_or_else(|| Arc::new(process::batch())));
         }
         let (own, _) = out.finish();
-        let batches = all_finished.iter().map(|finished| Arc::clone(&finished.batch));
-        let (snapshot, dropped) = Snapshot::assemble(batches.chain(process).chain([Arc::new(own)]));
-        (Exposition::new(snapshot, report, up, Arc::clone(&self.compressor)), dropped)
+        snapshot.add(Arc::new(own));
+        let exposition =
+            Exposition::new(snapshot, report, up, Arc::clone(&self.compressor), Arc::clone(&self.budgets(key).page));
+        Assembled { exposition, losses }
     }
+}
+
+/// A page, and what is not on it, by collector.
+struct Assembled {
+    exposition: Exposition,
+    losses: Vec<(usize, Vec<Loss>)>,
 }
 
 /// The entry of a gather among the running ones.

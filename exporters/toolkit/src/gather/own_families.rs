@@ -1,11 +1,14 @@
 //! The families that the toolkit adds to each page about the exporter itself.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use exposition::{Desc, Dropped, Kind};
 
+use crate::build::Build;
 use crate::exporter::Exporter;
 use crate::family::Families;
+use crate::{health, process};
 
 /// The families that the toolkit adds to each scrape.
 pub(crate) struct OwnFamilies {
@@ -52,8 +55,8 @@ impl OwnFamilies {
             dropped: Desc::dynamic(
                 Kind::Counter,
                 format!("{ns}_exporter_dropped_samples_total"),
-                "Total number of dropped samples: duplicate, invalid, or over the limit of one family (`--scrape.sample-limit`).",
-                &["reason"],
+                "Total number of dropped samples: duplicate, invalid, or over a limit of samples or memory. The log has the reason.",
+                &["collector", "reason"],
             ),
             log_lines_dropped: Desc::dynamic(
                 Kind::Counter,
@@ -82,6 +85,12 @@ impl OwnFamilies {
         }
     }
 
+    /// Every name on a page that is not a collector's.
+    pub(crate) fn names<E: Exporter>(&self) -> Arc<[String]> {
+        let health = health::families(E::NAMESPACE);
+        self.all().into_iter().chain(&health).chain(&process::FAMILIES).map(|desc| desc.name.to_string()).collect()
+    }
+
     pub(crate) fn all(&self) -> [&Desc; 9] {
         [
             &self.up,
@@ -98,25 +107,30 @@ impl OwnFamilies {
 
     /// Writes what does not belong to a single scrape. A page of `/probe` is about its target only and has none of it.
     pub(super) fn write_totals(&self, totals: &Totals, out: &mut Families) {
-        out.push(&self.build_info, &[env!("CARGO_PKG_VERSION"), service_kit::build::REVISION], 1.0);
+        out.push(&self.build_info, &[totals.build.version, totals.build.revision], 1.0);
         out.push(&self.scrapes, &[], totals.gathers as f64);
         out.push(&self.reload_successful, &[], f64::from(totals.last_reload_successful));
         if let Ok(since) = totals.last_reload_success.duration_since(UNIX_EPOCH) {
             out.push(&self.reload_success_time, &[], since.as_secs_f64());
         }
         out.push(&self.log_lines_dropped, &[], service_kit::logging::dropped_lines() as f64);
-        let Dropped { duplicate, invalid, limit } = totals.dropped;
+    }
+
+    /// Writes one collector's dropped samples since the start.
+    pub(super) fn write_dropped(&self, collector: &str, dropped: Dropped, out: &mut Families) {
+        let Dropped { duplicate, invalid, limit } = dropped;
         for (reason, count) in [("duplicate", duplicate), ("invalid", invalid), ("limit", limit)] {
-            out.push(&self.dropped, &[reason], count as f64);
+            out.push(&self.dropped, &[collector, reason], count as f64);
         }
     }
 }
 
 /// Counts since the start.
-#[derive(Clone, Copy)]
 pub(super) struct Totals {
+    build: Build,
     pub(super) gathers: u64,
-    pub(super) dropped: Dropped,
+    /// By collector.
+    pub(super) dropped: Vec<Dropped>,
     /// Successful reloads.
     pub(super) reloads: u64,
     pub(super) last_reload_successful: bool,
@@ -125,10 +139,11 @@ pub(super) struct Totals {
 
 impl Totals {
     /// The start is the first success.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(build: Build, collectors: usize) -> Self {
         Self {
+            build,
             gathers: 0,
-            dropped: Dropped::default(),
+            dropped: vec![Dropped::default(); collectors],
             reloads: 0,
             last_reload_successful: true,
             last_reload_success: SystemTime::now(),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use exposition::FamilyBatch;
+use exposition::memory::Budget;
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,7 @@ use super::overdue::{Overdue, Task};
 use crate::check::CheckResult;
 use crate::exporter::{BoxError, Collector, Target};
 use crate::family::Families;
-use crate::{declared, process};
+use crate::{declared, memory, process};
 use service_kit::error_chain::with_sources;
 use service_kit::lock::lock;
 use service_kit::panics;
@@ -51,18 +52,23 @@ pub(super) struct Finished {
     pub(super) error: Option<String>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Limits {
     pub(super) deadline: Instant,
     pub(super) samples_per_family: usize,
+    pub(super) memory: Arc<Budget>,
+    /// The toolkit's own families, which no collector can write.
+    pub(super) own_names: Arc<[String]>,
 }
+
+/// A collector and its index.
+pub(super) type Indexed<S> = (usize, Arc<dyn Collector<S>>);
 
 /// What to gather, and how.
 pub(super) struct Gather<T: Target> {
     pub(super) target: Arc<T>,
     pub(super) address: Arc<str>,
-    /// The collectors to run, with their indices.
-    pub(super) collectors: Vec<(usize, Arc<dyn Collector<T::Session>>)>,
+    pub(super) collectors: Vec<Indexed<T::Session>>,
     /// What still runs since an earlier gather, and is not started again.
     pub(super) overdue: Overdue,
     pub(super) limits: Limits,
@@ -77,7 +83,8 @@ pub(super) async fn run<T: Target>(gather: Gather<T>, executor: Executor, progre
         Some(error) => Err(error),
         None => {
             let _running = lock(&progress).task(Task::Open);
-            bounded(limits.deadline, started, target.open(limits.deadline)).await
+            let memory = memory::share_of_one(&limits.memory);
+            bounded(limits.deadline, started, memory::within(&memory, target.open(limits.deadline))).await
         }
     };
     let duration = started.elapsed();
@@ -100,9 +107,10 @@ pub(super) async fn run<T: Target>(gather: Gather<T>, executor: Executor, progre
         }
         let running = lock(&progress).task(Task::Collector(index));
         let (session, progress, ends) = (Arc::clone(&session), Arc::clone(&progress), ends.clone());
+        let limits = limits.clone();
         let subject = Subject { target: Arc::clone(&address), collector: collector.name() };
         executor.spawn(subject, async move {
-            let finished = collect(index, &*collector, &*session, limits).await;
+            let finished = collect(index, &*collector, &*session, &limits).await;
             // The connection is free before the page is there.
             drop(session);
             drop(running);
@@ -125,17 +133,18 @@ impl Finished {
     }
 }
 
-async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, limits: Limits) -> Finished {
+async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, limits: &Limits) -> Finished {
     let started = Instant::now();
-    let mut families = Families::with_limit(limits.samples_per_family);
+    let memory = memory::share_of_one(&limits.memory);
+    let mut families = Families::bounded(limits.samples_per_family, Arc::clone(&memory));
     let mut ended_in_time = true;
-    let mut result = bounded(limits.deadline, started, async {
+    let collecting = async {
         ended_in_time = false;
         let result = collector.collect(session, &mut families).await;
         ended_in_time = Instant::now() <= limits.deadline;
         result
-    })
-    .await;
+    };
+    let mut result = bounded(limits.deadline, started, memory::within(&memory, collecting)).await;
     if !ended_in_time {
         families = Families::default();
     }
@@ -145,7 +154,8 @@ async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, lim
     {
         result = Err(undeclared.to_string());
     }
-    let (batch, checks) = families.finish();
+    let (mut batch, checks) = families.finish();
+    batch.remove(limits.own_names.iter());
     Finished { collector: index, batch: Arc::new(batch), checks, duration: started.elapsed(), error: result.err() }
 }
 

@@ -130,13 +130,13 @@ impl Exporter for Scripted {
 struct NoArgs {}
 
 fn gatherer(target: ScriptedTarget) -> Arc<Gatherer<Scripted>> {
-    Arc::new(Gatherer::new(
-        Scripted { target: Arc::new(target) },
-        Scripted::collectors(),
-        vec![0, 1, 2, 3],
-        1000,
-        Executor::current(),
-    ))
+    gatherer_on(Executor::current(), target)
+}
+
+fn gatherer_on(executor: Executor, target: ScriptedTarget) -> Arc<Gatherer<Scripted>> {
+    let limits = PageLimits { samples: 1000, memory: 1 << 20 };
+    let exporter = Scripted { target: Arc::new(target) };
+    Arc::new(Gatherer::new(exporter, Scripted::collectors(), vec![0, 1, 2, 3], limits, executor, crate::build!()))
 }
 
 const FORM: Form = Form { format: Format::Text, compression: Compression::Identity };
@@ -146,7 +146,7 @@ fn within(seconds: u64) -> Instant {
 }
 
 async fn page(exposition: Arc<Exposition>) -> String {
-    let body = exposition.body(FORM).await;
+    let body = exposition.body(FORM).await.unwrap();
     String::from_utf8(body.to_vec()).unwrap()
 }
 
@@ -316,7 +316,7 @@ fn only_changes_are_logged() {
         let collector =
             |name| CollectorOutcome { name, success: failed != Some(name), duration_seconds: 0.0, error: None };
         let report = Report::new("scripted:1".to_owned(), Vec::new(), vec![collector("quick"), collector("failing")]);
-        Exposition::new(Snapshot::default(), report, up, IdleCompressor::default())
+        Exposition::new(Snapshot::default(), report, up, IdleCompressor::default(), crate::memory::Budget::new(0))
     };
     assert!(changes(&exposition(true, None)).is_empty());
     assert_eq!(changes(&exposition(true, Some("failing"))), ["collector failing"]);
