@@ -118,19 +118,6 @@ fn encode_rows(out: &mut Vec<u8>, name: &[u8], family: &Family, row_done: &mut i
                 row_done(out);
             }
         }
-        Rows::States(states) => {
-            for row in &states.rows {
-                let labels = family.labels(row).as_bytes();
-                for (place, state) in (0..).zip(&states.states) {
-                    out.extend_from_slice(name);
-                    out.push(b'{');
-                    out.extend_from_slice(labels);
-                    out.extend_from_slice(state.as_bytes());
-                    out.extend_from_slice(if place == row.value { b"} 1\n" } else { b"} 0\n" });
-                }
-                row_done(out);
-            }
-        }
         Rows::Histogram(rows) => {
             for row in rows {
                 let (labels, value) = (family.labels(row), &row.value);

@@ -45,29 +45,12 @@ pub(crate) enum Rows {
     // Boxed, so that a family of numbers is not as large as one of histograms.
     Histogram(RowList<Box<HistogramValue>>),
     Summary(RowList<Box<SummaryValue>>),
-    States(Box<StateRows>),
 }
-
-/// State sets of the same states: one row for all samples of a set, its value is the index of the current state. A page
-/// of 10,000 HAProxy servers has 160,000 samples of check states, and this is a sixteenth of them.
-#[derive(Clone, Debug)]
-pub(crate) struct StateRows {
-    /// As label text: `",state="UP"`, sorted.
-    pub(crate) states: Vec<Box<str>>,
-    /// As they were given.
-    given: Vec<Box<str>>,
-    /// For each given state, its place among the sorted ones.
-    places: Vec<u32>,
-    pub(crate) rows: RowList<u32>,
-}
-
-/// The value of a row of states of which none is current.
-const NO_STATE: u32 = u32::MAX;
 
 /// From this size on, memory that a family does not use is given back.
 const LARGE_TEXT_BYTES: usize = 256 * 1024;
 
-/// What one row of a family needs in addition to its labels, in bytes. A row of 24 bytes in a list that doubles.
+/// What one row of a family needs in addition to its labels, in bytes: 16, in a list that may have doubled.
 const ROW_BYTES: usize = 32;
 
 impl Rows {
@@ -77,7 +60,6 @@ impl Rows {
             Self::Scalar(rows) => rows.len(),
             Self::Histogram(rows) => rows.len(),
             Self::Summary(rows) => rows.len(),
-            Self::States(rows) => rows.rows.len() * rows.states.len(),
         }
     }
 }
@@ -163,10 +145,7 @@ impl Family {
         if let Some(problem) = problem {
             return self.drop_samples(1, problem);
         }
-        if matches!(self.rows, Rows::States(_)) {
-            self.expand_states();
-        }
-        let Some((start, len)) = self.render(labels, self.before_value.len(), ROW_BYTES, 1) else { return };
+        let Some((start, len)) = self.render(labels, ROW_BYTES) else { return };
         match &mut self.rows {
             Rows::Scalar(rows) => rows.push(Row { start, len, value }),
             _ => self.drop_samples(1, Problem::Type),
@@ -175,7 +154,7 @@ impl Family {
 
     pub fn push_histogram(&mut self, labels: &[&str], value: HistogramValue) {
         let bytes = ROW_BYTES + size_of::<HistogramValue>() + size_of_val(value.buckets.as_slice());
-        let Some((start, len)) = self.render(labels, self.before_value.len(), bytes, 1) else { return };
+        let Some((start, len)) = self.render(labels, bytes) else { return };
         match &mut self.rows {
             Rows::Histogram(rows) => rows.push(Row { start, len, value: Box::new(value) }),
             _ => self.drop_samples(1, Problem::Type),
@@ -184,7 +163,7 @@ impl Family {
 
     pub fn push_summary(&mut self, labels: &[&str], value: SummaryValue) {
         let bytes = ROW_BYTES + size_of::<SummaryValue>() + size_of_val(value.quantiles.as_slice());
-        let Some((start, len)) = self.render(labels, self.before_value.len(), bytes, 1) else { return };
+        let Some((start, len)) = self.render(labels, bytes) else { return };
         match &mut self.rows {
             Rows::Summary(rows) => rows.push(Row { start, len, value: Box::new(value) }),
             _ => self.drop_samples(1, Problem::Type),
@@ -193,17 +172,6 @@ impl Family {
 
     /// Adds a state set: one sample for each of `states`, 1 for `current`. The state is the family's last label.
     pub fn push_states(&mut self, labels: &[&str], states: &[&str], current: &str) {
-        if self.has_states(states) {
-            let Some((start, len)) = self.render(labels, self.before_value.len() - 1, ROW_BYTES, states.len()) else {
-                return;
-            };
-            if let Rows::States(rows) = &mut self.rows {
-                let given = rows.given.iter().position(|state| **state == *current);
-                let value = given.and_then(|given| rows.places.get(given)).copied().unwrap_or(NO_STATE);
-                rows.rows.push(Row { start, len, value });
-            }
-            return;
-        }
         let mut values = Vec::with_capacity(labels.len() + 1);
         for state in states {
             values.clear();
@@ -213,79 +181,25 @@ impl Family {
         }
     }
 
-    /// Whether the rows are sets of these states, or can be.
-    fn has_states(&mut self, states: &[&str]) -> bool {
-        if let Rows::States(rows) = &self.rows {
-            return rows.given.len() == states.len()
-                && rows.given.iter().zip(states).all(|(ours, state)| **ours == **state);
-        }
-        let is_new = self.is_valid && matches!(&self.rows, Rows::Scalar(rows) if rows.is_empty());
-        let Some(before) = self.before_value.last().filter(|_| is_new && !states.is_empty()) else { return false };
-        let mut sorted: Vec<(Box<str>, u32)> = (0..)
-            .zip(states)
-            .map(|(given, state)| {
-                let mut text = before.to_string();
-                push_escaped(&mut text, state);
-                text.push('"');
-                (text.into_boxed_str(), given)
-            })
-            .collect();
-        sorted.sort();
-        if sorted.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return false;
-        }
-        let mut places = vec![0; states.len()];
-        for (place, (_, given)) in (0..).zip(&sorted) {
-            places[*given as usize] = place;
-        }
-        self.rows = Rows::States(Box::new(StateRows {
-            states: sorted.into_iter().map(|(text, _)| text).collect(),
-            given: states.iter().map(|state| Box::from(*state)).collect(),
-            places,
-            rows: RowList::new(),
-        }));
-        true
-    }
-
-    /// One row for each sample again, for states that are not always the same.
-    fn expand_states(&mut self) {
-        let Rows::States(states) = std::mem::replace(&mut self.rows, Rows::Scalar(RowList::new())) else { return };
-        let text = std::mem::take(&mut self.text);
-        let mut expanded = RowList::new();
-        for row in &states.rows {
-            for (place, state) in (0..).zip(&states.states) {
-                let labels = label_text(&text, row);
-                if !self.pay(ROW_BYTES + labels.len() + state.len(), 1) {
-                    continue;
-                }
-                let start = self.text.len() as u32;
-                self.text.push_str(labels);
-                self.text.push_str(state);
-                let len = self.text.len() as u32 - start;
-                expanded.push(Row { start, len, value: f64::from(place == row.value) });
-            }
-        }
-        self.rows = Rows::Scalar(expanded);
-    }
-
-    /// Adds the text of a row's first `declared` labels. `samples` is what the row counts.
-    fn render(&mut self, labels: &[&str], declared: usize, row_bytes: usize, samples: usize) -> Option<(u32, u32)> {
+    /// Adds the text of a row's labels.
+    fn render(&mut self, labels: &[&str], row_bytes: usize) -> Option<(u32, u32)> {
         if !self.is_valid {
-            let count = self.problem.as_deref().map(|problem| problem.count(samples as u64));
+            let count = self.problem.as_deref().map(|problem| problem.count(1));
             self.dropped.add(count.unwrap_or_default());
             return None;
         }
+        let declared = self.before_value.len();
         if labels.len() != declared {
-            self.drop_samples(samples, Problem::LabelCount { declared, given: labels.len() });
+            self.drop_samples(1, Problem::LabelCount { declared, given: labels.len() });
             return None;
         }
-        if self.rows.len() + samples > self.limit {
-            self.drop_samples(samples, Problem::SampleLimit(self.limit));
+        if self.rows.len() >= self.limit {
+            self.drop_samples(1, Problem::SampleLimit(self.limit));
             return None;
         }
         let before = self.before_value.iter().zip(labels);
         let text_bytes: usize = before.map(|(before, value)| before.len() + value.len()).sum();
-        if !self.pay(row_bytes + text_bytes, samples) {
+        if !self.pay(row_bytes + text_bytes, 1) {
             return None;
         }
         // 32-bit offsets halve the size of a row's bookkeeping. A family of 4 GiB is beyond any memory limit.
@@ -294,15 +208,14 @@ impl Family {
             self.text.push_str(before);
             push_escaped(&mut self.text, value);
         }
-        // The next label's text begins with the quote.
-        if declared > 0 && declared == self.before_value.len() {
+        if !labels.is_empty() {
             self.text.push('"');
         }
         let len = u32::try_from(self.text.len()).ok()? - start;
         Some((start, len))
     }
 
-    /// Reserves memory for a row of so many samples, or drops them.
+    /// Reserves memory for so many samples, or drops them.
     fn pay(&mut self, bytes: usize, samples: usize) -> bool {
         if self.room < bytes {
             // In growing steps, as the text grows.
@@ -343,7 +256,6 @@ impl Family {
             Rows::Scalar(rows) => sort_and_deduplicate(&mut self.text, rows),
             Rows::Histogram(rows) => sort_and_deduplicate(&mut self.text, rows),
             Rows::Summary(rows) => sort_and_deduplicate(&mut self.text, rows),
-            Rows::States(rows) => sort_and_deduplicate(&mut self.text, &mut rows.rows) * rows.states.len(),
         };
         if duplicates > 0 {
             self.drop_samples(duplicates, Problem::Duplicate);
@@ -359,29 +271,17 @@ impl Family {
             let problem = Problem::Declaration;
             return (self, Some((problem.count(other.rows.len() as u64), problem)));
         }
-        let mut theirs = other.copy();
-        match (&self.rows, &theirs.rows) {
-            (Rows::States(a), Rows::States(b)) if a.states == b.states => {}
-            (Rows::States(_), _) | (_, Rows::States(_)) => {
-                self.expand_states();
-                theirs.expand_states();
-            }
-            _ => {}
-        }
-        let bytes = theirs.text.len() + theirs.rows.len() * ROW_BYTES;
+        let bytes = other.text.len() + other.rows.len() * ROW_BYTES;
         let offset = u32::try_from(self.text.len()).ok();
-        let Some(offset) = offset.filter(|_| self.pay(bytes, theirs.rows.len())) else {
-            let lost = self.finish();
-            return (self, lost);
-        };
-        self.text.push_str(&theirs.text);
-        match (&mut self.rows, theirs.rows) {
-            (Rows::Scalar(ours), Rows::Scalar(theirs)) => append_rows(ours, theirs, offset),
-            (Rows::Histogram(ours), Rows::Histogram(theirs)) => append_rows(ours, theirs, offset),
-            (Rows::Summary(ours), Rows::Summary(theirs)) => append_rows(ours, theirs, offset),
-            (Rows::States(ours), Rows::States(theirs)) => append_rows(&mut ours.rows, theirs.rows, offset),
-            // Families of one kind have rows of one kind.
-            _ => {}
+        if let Some(offset) = offset.filter(|_| self.pay(bytes, other.rows.len())) {
+            self.text.push_str(&other.text);
+            match (&mut self.rows, &other.rows) {
+                (Rows::Scalar(ours), Rows::Scalar(theirs)) => append_rows(ours, theirs, offset),
+                (Rows::Histogram(ours), Rows::Histogram(theirs)) => append_rows(ours, theirs, offset),
+                (Rows::Summary(ours), Rows::Summary(theirs)) => append_rows(ours, theirs, offset),
+                // Families of one kind have rows of one kind.
+                _ => {}
+            }
         }
         let lost = self.finish();
         (self, lost)
@@ -411,15 +311,8 @@ impl Family {
             Rows::Scalar(rows) => rows.len(),
             Rows::Histogram(rows) => rows.iter().map(|row| row.value.buckets.len() + 3).sum(),
             Rows::Summary(rows) => rows.iter().map(|row| row.value.quantiles.len() + 2).sum(),
-            Rows::States(_) => self.rows.len(),
         };
-        let labels = match &self.rows {
-            Rows::States(rows) => {
-                let states: usize = rows.states.iter().map(|state| state.len()).sum();
-                self.text.len() * rows.states.len() + states * rows.rows.len()
-            }
-            rows => self.text.len() * lines / rows.len().max(1),
-        };
+        let labels = self.text.len() * lines / self.rows.len().max(1);
         // 24: braces, blank, newline and the longest usual value.
         self.help.len() + 3 * name.len() + 40 + labels + lines * (name.len() + 24)
     }
@@ -452,8 +345,8 @@ fn label_name(before: &str) -> &str {
     before.trim_start_matches(['"', ',']).trim_end_matches(['"', '='])
 }
 
-fn append_rows<V>(ours: &mut RowList<V>, theirs: RowList<V>, offset: u32) {
-    ours.extend(theirs.into_iter().map(|row| Row { start: row.start.saturating_add(offset), ..row }));
+fn append_rows<V: Clone>(ours: &mut RowList<V>, theirs: &[Row<V>], offset: u32) {
+    ours.extend(theirs.iter().map(|row| Row { start: row.start.saturating_add(offset), ..row.clone() }));
 }
 
 fn label_text<'a, V>(text: &'a str, row: &Row<V>) -> &'a str {

@@ -196,19 +196,12 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::{Format, encode};
     use crate::family::{HistogramValue, Rows};
-    use crate::snapshot::Snapshot;
 
     fn dropped(batch: &FamilyBatch) -> Dropped {
         let mut dropped = Dropped::default();
         batch.losses().iter().for_each(|loss| dropped.add(loss.dropped));
         dropped
-    }
-
-    fn page(writer: FamilyWriter) -> String {
-        let (snapshot, _) = Snapshot::assemble([Arc::new(writer.finish())]);
-        String::from_utf8(encode(&snapshot, Format::Text)).unwrap()
     }
 
     const TABLE_ROWS: Desc = Desc::gauge("table_rows", "Rows of a table.", &["schema", "table"]);
@@ -356,45 +349,6 @@ mod tests {
         let batch = out.finish();
         assert_eq!(batch.losses().len(), MAX_LOSSES);
         assert_eq!(dropped(&batch).invalid, MAX_LOSSES as u64 + 10);
-    }
-
-    #[test]
-    fn state_sets_have_one_sample_a_state_in_whatever_way_they_are_pushed() {
-        let desc = Desc::state_set("s", "S.", &["server", "state"]);
-        let pushed = |calls: &[(&str, &[&str], &str)], single: bool| {
-            let mut out = FamilyWriter::default();
-            for (server, states, current) in calls {
-                if single {
-                    for state in *states {
-                        out.push(&desc, &[server, state], f64::from(state == current));
-                    }
-                } else {
-                    out.family(&desc).push_states(&[server], states, current);
-                }
-            }
-            page(out)
-        };
-        let states: &[&str] = &["up", "down", "q\"\\"];
-        for calls in [
-            vec![("b", states, "up"), ("a", states, "q\"\\"), ("b", states, "down"), ("c", states, "none of them")],
-            // Other states, a state twice, no states.
-            vec![("a", states, "up"), ("b", &["up", "maint"], "maint")],
-            vec![("a", &["up", "up"], "up"), ("b", &[], "")],
-        ] {
-            assert_eq!(pushed(&calls, false), pushed(&calls, true), "{calls:?}");
-        }
-        // One that is pushed on its own.
-        let mut out = FamilyWriter::default();
-        out.family(&desc).push_states(&["a"], &["up", "down"], "up");
-        out.push(&desc, &["b", "up"], 1.0);
-        out.family(&desc).push_states(&["wrong", "number"], &["up", "down"], "up");
-        let samples =
-            "s{server=\"a\",state=\"down\"} 0\ns{server=\"a\",state=\"up\"} 1\ns{server=\"b\",state=\"up\"} 1\n";
-        assert_eq!(page(out), format!("# HELP s S.\n# TYPE s gauge\n{samples}"));
-        // A state set of nothing but its state.
-        let mut out = FamilyWriter::default();
-        out.family(&Desc::state_set("t", "T.", &["state"])).push_states(&[], &["up", "down"], "up");
-        assert!(page(out).ends_with("t{state=\"down\"} 0\nt{state=\"up\"} 1\n"));
     }
 
     #[test]

@@ -269,7 +269,7 @@ impl Source {
                 };
                 ReadError::Status { address, status, advice }
             }
-            HttpError::TooLarge { .. } => ReadError::TooLarge { address },
+            HttpError::TooLarge { .. } | HttpError::Memory(_) => ReadError::TooLarge { address },
             HttpError::Timeout { seconds, received } => ReadError::Silent { address, seconds, received },
         }
     }

@@ -91,6 +91,7 @@ fn advice(error: &HttpError) -> &'static str {
         }
         HttpError::Status(_) => "check the path in --nginx.scrape-uri, and `stub_status` in nginx.conf",
         HttpError::Timeout { .. } => "is nginx stopped or overloaded?",
+        HttpError::Memory(_) => "or scrape fewer targets at a time",
     }
 }
 
