@@ -48,7 +48,7 @@ pub(crate) enum Rows {
 }
 
 /// From this size on, memory that a family does not use is given back.
-const LARGE_TEXT_BYTES: usize = 256 * 1024;
+const LARGE_TEXT_BYTES: usize = 1024 * 1024;
 
 /// What one row of a family needs in addition to its labels, in bytes: 16, in a list that may have doubled.
 const ROW_BYTES: usize = 32;
@@ -71,6 +71,7 @@ pub struct Family {
     pub(crate) kind: Kind,
     /// `a="`, then `",b="`: the text before each label value.
     before_value: Vec<Box<str>>,
+    before_bytes: usize,
     /// The rendered labels of all rows, without braces: `a="1",b="2"a="1",b="3"`…
     text: String,
     pub(crate) rows: Rows,
@@ -95,7 +96,7 @@ impl Family {
         room: usize,
     ) -> Self {
         let problem = declaration_problem(name, kind, labels);
-        let before_value = labels
+        let before_value: Vec<Box<str>> = labels
             .iter()
             .enumerate()
             .map(|(i, label)| if i == 0 { format!("{label}=\"") } else { format!("\",{label}=\"") }.into_boxed_str())
@@ -108,6 +109,7 @@ impl Family {
         Self {
             help,
             kind,
+            before_bytes: before_value.iter().map(|before| before.len()).sum(),
             before_value,
             text: String::new(),
             rows,
@@ -197,9 +199,8 @@ impl Family {
             self.drop_samples(1, Problem::SampleLimit(self.limit));
             return None;
         }
-        let before = self.before_value.iter().zip(labels);
-        let text_bytes: usize = before.map(|(before, value)| before.len() + value.len()).sum();
-        if !self.pay(row_bytes + text_bytes, 1) {
+        let values: usize = labels.iter().map(|value| value.len()).sum();
+        if !self.pay(row_bytes + self.before_bytes + values, 1) {
             return None;
         }
         // 32-bit offsets halve the size of a row's bookkeeping. A family of 4 GiB is beyond any memory limit.
@@ -217,20 +218,27 @@ impl Family {
 
     /// Reserves memory for so many samples, or drops them.
     fn pay(&mut self, bytes: usize, samples: usize) -> bool {
-        if self.room < bytes {
-            // In growing steps, as the text grows.
-            let step = bytes.max(self.text.len() / 2).max(1024);
-            let added = self.memory.add(step).map(|()| step).or_else(|_| self.memory.add(bytes).map(|()| bytes));
-            match added {
-                Ok(added) => self.room += added,
-                Err(Exhausted { limit }) => {
-                    self.drop_samples(samples, Problem::MemoryLimit(limit));
-                    return false;
-                }
+        if self.room >= bytes {
+            self.room -= bytes;
+            return true;
+        }
+        self.reserve(bytes, samples)
+    }
+
+    #[cold]
+    fn reserve(&mut self, bytes: usize, samples: usize) -> bool {
+        // In growing steps, as the text grows.
+        let step = bytes.max(self.text.len() / 2).max(1024);
+        match self.memory.add(step).map(|()| step).or_else(|_| self.memory.add(bytes).map(|()| bytes)) {
+            Ok(added) => {
+                self.room += added - bytes;
+                true
+            }
+            Err(Exhausted { limit }) => {
+                self.drop_samples(samples, Problem::MemoryLimit(limit));
+                false
             }
         }
-        self.room -= bytes;
-        true
     }
 
     fn drop_samples(&mut self, samples: usize, problem: Problem) {
@@ -289,11 +297,12 @@ impl Family {
 
     /// The same rows once more. They are not reserved: two collectors seldom write to one family, and then little.
     pub(crate) fn copy(&self) -> Self {
-        let Self { help, kind, before_value, text, rows, is_valid, limit, memory, .. } = self;
+        let Self { help, kind, before_value, before_bytes, text, rows, is_valid, limit, memory, .. } = self;
         Self {
             help: help.clone(),
             kind: *kind,
             before_value: before_value.clone(),
+            before_bytes: *before_bytes,
             text: text.clone(),
             rows: rows.clone(),
             is_valid: *is_valid,

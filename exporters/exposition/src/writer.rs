@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::desc::{Desc, Kind};
 use crate::family::Family;
 use crate::loss::{Dropped, Loss, Problem};
-use crate::memory::{Budget, Reservation};
+use crate::memory::{Budget, Exhausted, Reservation};
 
 pub(crate) type FamiliesByName = IndexMap<Cow<'static, str>, Family>;
 
@@ -33,7 +34,6 @@ pub struct FamilyWriter {
     /// In the place of families for which there is no memory.
     refused: Option<Box<Family>>,
     limit: usize,
-    budget: Arc<Budget>,
     memory: Reservation,
     /// How many of the reserved bytes are free.
     room: usize,
@@ -41,17 +41,17 @@ pub struct FamilyWriter {
 
 impl Default for FamilyWriter {
     fn default() -> Self {
-        Self::new(usize::MAX, Budget::new(usize::MAX))
+        Self::new(usize::MAX, &Budget::new(usize::MAX))
     }
 }
 
 impl FamilyWriter {
     /// Keeps up to `limit` samples in each family, and what the memory budget allows. Further samples are dropped and
     /// counted.
-    pub fn new(limit: usize, budget: Arc<Budget>) -> Self {
-        let memory = Reservation::new(&budget);
+    pub fn new(limit: usize, budget: &Arc<Budget>) -> Self {
+        let memory = Reservation::new(budget);
         let (families, conflicts) = (IndexMap::new(), IndexMap::new());
-        Self { families, conflicts, refused: None, limit, budget, memory, room: 0 }
+        Self { families, conflicts, refused: None, limit, memory, room: 0 }
     }
 
     /// Makes room for exactly this number of further families: growing to a thousand step by step moves each one twice.
@@ -63,8 +63,7 @@ impl FamilyWriter {
     pub fn family(&mut self, desc: &Desc) -> &mut Family {
         match self.families.get_index_of(desc.name.as_ref()) {
             Some(index) if self.families[index].is_declared_as(desc.kind, desc.labels) => &mut self.families[index],
-            Some(_) => self.conflict(desc.name.clone()),
-            None => self.new_family(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels),
+            _ => self.dynamic_family(desc.name.clone(), desc.help.clone(), desc.kind, desc.labels),
         }
     }
 
@@ -76,44 +75,30 @@ impl FamilyWriter {
         kind: Kind,
         labels: &[&str],
     ) -> &mut Family {
-        match self.families.get_index_of(name.as_ref()) {
-            Some(index) if self.families[index].is_declared_as(kind, labels) => &mut self.families[index],
-            Some(_) => self.conflict(name),
-            None => self.new_family(name, help, kind, labels),
-        }
-    }
-
-    fn new_family(
-        &mut self,
-        name: Cow<'static, str>,
-        help: Cow<'static, str>,
-        kind: Kind,
-        labels: &[&str],
-    ) -> &mut Family {
-        // Long names and helps are those of a service.
-        let bytes = FAMILY_BYTES + name.len() + help.len();
-        if self.room < bytes {
-            let step = bytes.max(FAMILIES_STEP);
-            let added = self.memory.add(step).map(|()| step).or_else(|_| self.memory.add(bytes).map(|()| bytes));
-            match added {
-                Ok(added) => self.room += added,
-                Err(exhausted) => {
-                    let memory = self.memory.empty();
-                    let refused = || Box::new(Family::refused(Problem::MemoryLimit(exhausted.limit), memory));
-                    return self.refused.get_or_insert_with(refused);
+        match self.families.entry(name) {
+            Entry::Occupied(entry) if entry.get().is_declared_as(kind, labels) => entry.into_mut(),
+            // Nothing is written under the labels of another declaration.
+            Entry::Occupied(entry) => {
+                let memory = self.memory.empty();
+                let refused = || Family::refused(Problem::Declaration, memory);
+                self.conflicts.entry(entry.key().clone()).or_insert_with(refused)
+            }
+            Entry::Vacant(entry) => {
+                // Long names and helps are those of a service.
+                let bytes = FAMILY_BYTES + entry.key().len() + help.len();
+                let memory = self.memory.empty();
+                match pay(&mut self.memory, &mut self.room, bytes) {
+                    Ok(()) => {
+                        let family = Family::new(entry.key(), help, kind, labels, self.limit, memory, FAMILY_ROOM);
+                        entry.insert(family)
+                    }
+                    Err(Exhausted { limit }) => {
+                        let refused = || Box::new(Family::refused(Problem::MemoryLimit(limit), memory));
+                        self.refused.get_or_insert_with(refused)
+                    }
                 }
             }
         }
-        self.room -= bytes;
-        let memory = Reservation::new(&self.budget);
-        let family = Family::new(&name, help, kind, labels, self.limit, memory, FAMILY_ROOM);
-        self.families.entry(name).or_insert(family)
-    }
-
-    /// Nothing is written under the labels of another declaration.
-    fn conflict(&mut self, name: Cow<'static, str>) -> &mut Family {
-        let memory = self.memory.empty();
-        self.conflicts.entry(name).or_insert_with(|| Family::refused(Problem::Declaration, memory))
     }
 
     /// Adds one sample to the family of this declaration.
@@ -144,6 +129,16 @@ impl FamilyWriter {
         families.sort_unstable_keys();
         FamilyBatch { families, losses: losses.0, _memory: Some(memory) }
     }
+}
+
+/// Pays for a family from the room that is left, or makes room for more of them.
+fn pay(memory: &mut Reservation, room: &mut usize, bytes: usize) -> Result<(), Exhausted> {
+    if *room < bytes {
+        let step = bytes.max(FAMILIES_STEP);
+        *room += memory.add(step).map(|()| step).or_else(|_| memory.add(bytes).map(|()| bytes))?;
+    }
+    *room -= bytes;
+    Ok(())
 }
 
 /// The finished families of one collector, sorted by name.
@@ -269,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_family_stops_growing_at_its_limit() {
-        let mut families = FamilyWriter::new(2, Budget::new(usize::MAX));
+        let mut families = FamilyWriter::new(2, &Budget::new(usize::MAX));
         for table in ["a", "b", "c"] {
             families.push(&TABLE_ROWS, &["s", table], 1.0);
         }
@@ -319,7 +314,7 @@ mod tests {
     fn samples_and_families_stop_at_the_memory_limit_and_give_it_back() {
         let budget = Budget::new(1 << 20);
         let desc = Desc::gauge("large", "Large.", &["value"]);
-        let mut out = FamilyWriter::new(usize::MAX, Arc::clone(&budget));
+        let mut out = FamilyWriter::new(usize::MAX, &budget);
         out.push(&desc, &[&"x".repeat(2 << 20)], 1.0);
         for i in 0..100_000 {
             out.push(&desc, &[&format!("{i:06}")], 1.0);

@@ -7,8 +7,8 @@ pub struct Build {
     pub revision: &'static str,
 }
 
-/// The [`Build`] of the crate that calls it: its version in Cargo.toml, and the environment variable `BUILD_REVISION` of
-/// the build.
+/// The [`Build`] of the crate that calls it: its version in Cargo.toml, and the environment variable `BUILD_REVISION`
+/// of the build.
 #[macro_export]
 macro_rules! build {
     () => {

@@ -143,8 +143,8 @@ fn start<E: Exporter>(matches: ArgMatches, build: Build) -> Result<ExitCode, Box
     for collector in &mut collectors {
         collector.configure(&matches)?;
     }
-    // A sidecar: this thread serves a thousand scrapes a second, and each further thread costs a memory arena. Collectors
-    // run on one of their own, so that none of them delays HTTP and signals.
+    // A sidecar: this thread serves a thousand scrapes a second, and each further thread costs a memory arena.
+    // Collectors run on one of their own, so that none of them delays HTTP and signals.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let served = runtime.block_on(async {
         // Before the files are read: a SIGHUP during the start must not end the program.

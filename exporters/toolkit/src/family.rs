@@ -20,7 +20,7 @@ pub struct Families {
 impl Families {
     /// Keeps up to `limit` samples in each family, and what the memory budget allows. Further samples are dropped and
     /// counted.
-    pub(crate) fn bounded(limit: usize, memory: Arc<Budget>) -> Self {
+    pub(crate) fn bounded(limit: usize, memory: &Arc<Budget>) -> Self {
         Self { writer: FamilyWriter::new(limit, memory), checks: Vec::new() }
     }
 

@@ -1,9 +1,9 @@
 //! Everything that an exporter needs except the knowledge of its service.
 //!
 //! An exporter implements [`Exporter`], a [`Target`] with a session, and one [`Collector`] per file. Its main is
-//! `exporter_toolkit::run::<MyExporter>(exporter_toolkit::build!())`. The toolkit has the rest: flags, HTTP, deadlines, one gather for concurrent
-//! scrapes, partial results and health. The page itself is the crate [`exposition`]. CONTRIBUTING.md shows a whole
-//! exporter.
+//! `exporter_toolkit::run::<MyExporter>(exporter_toolkit::build!())`. The toolkit has the rest: flags, HTTP, deadlines,
+//! one gather for concurrent scrapes, partial results and health. The page itself is the crate [`exposition`].
+//! CONTRIBUTING.md shows a whole exporter.
 
 mod build;
 pub mod check;

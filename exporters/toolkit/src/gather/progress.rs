@@ -136,7 +136,7 @@ impl Finished {
 async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, limits: &Limits) -> Finished {
     let started = Instant::now();
     let memory = memory::share_of_one(&limits.memory);
-    let mut families = Families::bounded(limits.samples_per_family, Arc::clone(&memory));
+    let mut families = Families::bounded(limits.samples_per_family, &memory);
     let mut ended_in_time = true;
     let collecting = async {
         ended_in_time = false;
@@ -159,8 +159,8 @@ async fn collect<S>(index: usize, collector: &dyn Collector<S>, session: &S, lim
     Finished { collector: index, batch: Arc::new(batch), checks, duration: started.elapsed(), error: result.err() }
 }
 
-/// Runs code of the exporter under the deadline. A panic in it is its own failure and does not end the scrape. A success
-/// after the deadline, which only code that blocks its thread can have, is a failure.
+/// Runs code of the exporter under the deadline. A panic in it is its own failure and does not end the scrape. A
+/// success after the deadline, which only code that blocks its thread can have, is a failure.
 async fn bounded<T>(
     deadline: Instant,
     started: Instant,
