@@ -178,3 +178,20 @@ async fn bounded<T>(
 pub(super) fn timed_out(started: Instant) -> String {
     format!("timed out after {:.2} s", started.elapsed().as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_success_after_the_deadline_is_a_failure() {
+        let started = Instant::now();
+        let blocking = async {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(())
+        };
+        let late = bounded(started + Duration::from_millis(10), started, blocking).await;
+        assert!(late.unwrap_err().starts_with("timed out after 0.0"));
+        assert_eq!(bounded(started + Duration::from_secs(60), started, async { Ok(1) }).await, Ok(1));
+    }
+}
