@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// Rows of one answer at most: above the default cap of samples per family, so that an answer that was cut off shows in
-/// the count of dropped samples.
-pub(crate) const MAX_ROWS: usize = 2 * exporter_toolkit::family::DEFAULT_SAMPLE_LIMIT;
+/// Maximum rows of one response.
+pub(crate) const MAX_ROWS: usize = 200_000;
 
 /// The performance schema's unit of time, per second.
 pub(crate) const PICOSECONDS: f64 = 1e12;
