@@ -38,6 +38,8 @@ use crate::response::{Body, method_not_allowed, response, text};
 const LIMITS: Limits = Limits {
     // A dozen Prometheus servers keep a dozen connections open.
     connections: 512,
+    // A few of the largest pages.
+    unsent_bytes: 128 << 20,
     // Longer than the usual scrape intervals, so that a scraper keeps its connection.
     header_timeout: Duration::from_secs(90),
     // 20 MB, the largest page that a scraper should read, at 6 Mbit/s.
