@@ -19,13 +19,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::secret::Secret;
+use exporter_toolkit::tls::{ClientTls, TlsError};
 use exporter_toolkit::{BoxError, Collector, Exporter};
-use tokio_rustls::TlsConnector;
 
 use crate::address::{Address, Endpoint};
 use crate::client::{Client, Session};
 use crate::credentials::{Credentials, CredentialsError, PasswordTarget};
-use crate::tls::{TlsArgs, TlsError};
+use crate::tls::{Connector, RedisTlsArgs};
 
 const DEFAULT_ADDRESS: &str = "redis://localhost:6379";
 
@@ -49,7 +49,7 @@ pub struct RedisArgs {
     password_targets: Vec<PasswordTarget>,
 
     #[command(flatten)]
-    tls: TlsArgs,
+    tls: RedisTlsArgs,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum ConfigError {
 pub struct RedisExporter {
     address: Address,
     credentials: Credentials,
-    tls: TlsArgs,
+    tls: ClientTls,
     /// Replaced by each reload. A running scrape keeps the previous one until its end.
     target: Mutex<Arc<Client>>,
 }
@@ -98,8 +98,8 @@ impl RedisExporter {
             main: address.endpoint.clone(),
             password_targets: args.password_targets,
         };
-        let target = main_target(&address, &credentials, &args.tls)?;
-        Ok(Self { address, credentials, tls: args.tls, target: Mutex::new(target) })
+        let target = main_target(&address, &credentials, &args.tls.tls)?;
+        Ok(Self { address, credentials, tls: args.tls.tls, target: Mutex::new(target) })
     }
 
     fn main_target(&self) -> MutexGuard<'_, Arc<Client>> {
@@ -121,7 +121,7 @@ impl RedisExporter {
 }
 
 /// Reads all files once: a file that cannot be read stops the start or the reload, not the first scrape.
-fn main_target(address: &Address, credentials: &Credentials, tls: &TlsArgs) -> Result<Arc<Client>, ConfigError> {
+fn main_target(address: &Address, credentials: &Credentials, tls: &ClientTls) -> Result<Arc<Client>, ConfigError> {
     credentials.login(address)?;
     let tls = connector(tls, address)?;
     Ok(Arc::new(Client::new(address.clone(), credentials.clone(), tls)))
@@ -131,9 +131,9 @@ fn parse(name: &'static str, text: &str) -> Result<Address, ConfigError> {
     text.parse().map_err(|source| ConfigError::Address { name, source })
 }
 
-fn connector(args: &TlsArgs, address: &Address) -> Result<Option<TlsConnector>, ConfigError> {
+fn connector(tls: &ClientTls, address: &Address) -> Result<Option<Connector>, ConfigError> {
     match address.endpoint {
-        Endpoint::Tls { .. } => Ok(Some(args.connector()?)),
+        Endpoint::Tls { .. } => Ok(Some(Connector::new(tls)?)),
         Endpoint::Tcp { .. } | Endpoint::Unix(_) => Ok(None),
     }
 }

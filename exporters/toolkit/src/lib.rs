@@ -32,4 +32,4 @@ pub use exposition;
 pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};
 pub use health_collector::{HealthChecks, HealthCollector};
 /// What an exporter needs of the service kit, so that it depends on the toolkit only.
-pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret};
+pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret, tls};

@@ -40,9 +40,8 @@ pub struct TlsArgs<F> {
 impl<F: TlsFlags> clap::Args for TlsArgs<F> {
     fn augment_args(command: Command) -> Command {
         let names = F::NAMES;
-        let file = |name: &'static str| {
-            Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf))
-        };
+        let file =
+            |name: &'static str| Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf));
         command
             .arg(file(names.ca).help(format!(
                 "PEM file of the certificates to trust for {}: authorities, or the server's own [default: the system's]",
