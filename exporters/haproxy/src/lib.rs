@@ -17,7 +17,7 @@ use std::time::Duration;
 use exporter_toolkit::duration::positive_duration;
 use exporter_toolkit::http::{HttpClient, HttpOptions};
 use exporter_toolkit::tls::{FlagNames, TlsArgs, TlsFlags};
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, ProbeRequest};
 use tokio::sync::Semaphore;
 
 pub use crate::columns::Naming;
@@ -132,8 +132,9 @@ impl Exporter for HaproxyExporter {
         Arc::clone(&self.main_target())
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<HaproxyTarget, BoxError> {
-        let source = Source::parse(target, Arc::clone(&self.probe_http)).map_err(|error| format!("target: {error}"))?;
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<HaproxyTarget, BoxError> {
+        let source =
+            Source::parse(request.target, Arc::clone(&self.probe_http)).map_err(|error| format!("target: {error}"))?;
         let slot = self.slot(source.address());
         Ok(HaproxyTarget::new(source, slot, Arc::clone(&self.options)))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use exporter_toolkit::duration::positive_duration;
 use exporter_toolkit::tls::{FlagNames, TlsArgs, TlsFlags};
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, ProbeRequest};
 
 pub use crate::target::{NginxTarget, Session};
 
@@ -74,8 +74,8 @@ impl Exporter for NginxExporter {
         Arc::clone(&self.target)
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<NginxTarget, BoxError> {
-        let target = NginxTarget::new(target, self.args.timeout, &self.args.tls.tls);
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<NginxTarget, BoxError> {
+        let target = NginxTarget::new(request.target, self.args.timeout, &self.args.tls.tls);
         Ok(target.map_err(|error| format!("target: {error}"))?)
     }
 }

@@ -12,7 +12,7 @@ const PASSWORD_FILE: &str = "--redis.password-file";
 
 /// The credentials of flags and environment. An address may have its own.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub password_file: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub struct Credentials {
 
 /// A value of `--redis.password-targets`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PasswordTarget {
+pub(crate) enum PasswordTarget {
     Any,
     Server(Endpoint),
 }

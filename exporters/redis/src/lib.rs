@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::secret::Secret;
 use exporter_toolkit::tls::{ClientTls, TlsError};
-use exporter_toolkit::{BoxError, Collector, Exporter};
+use exporter_toolkit::{BoxError, Collector, Exporter, NotListed, ProbeRequest};
 
 use crate::address::{Address, Endpoint};
 use crate::client::{Client, Session};
@@ -106,17 +106,21 @@ impl RedisExporter {
         self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn probe_target(&self, target: &str) -> Result<Client, ConfigError> {
+    fn probe_target(&self, target: &str, lists: impl Fn(&str) -> bool) -> Result<Client, ConfigError> {
         let address = parse("target", target)?;
+        let mut credentials = self.credentials.clone();
+        if lists(&address.endpoint.to_string()) {
+            credentials.password_targets.push(PasswordTarget::Server(address.endpoint.clone()));
+        }
         if address.password.is_some() {
             return Err(ConfigError::PasswordInTarget);
         }
         // The caller gets this error as a response. A file that cannot be read is a failed scrape.
-        if let Err(error @ CredentialsError::NotForTarget) = self.credentials.login(&address) {
+        if let Err(error @ CredentialsError::NotForTarget) = credentials.login(&address) {
             return Err(error.into());
         }
         let tls = connector(&self.tls, &address)?;
-        Ok(Client::new(address, self.credentials.clone(), tls))
+        Ok(Client::new(address, credentials, tls))
     }
 }
 
@@ -159,8 +163,11 @@ impl Exporter for RedisExporter {
         Arc::clone(&self.main_target())
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<Client, BoxError> {
-        Ok(self.probe_target(target)?)
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<Client, BoxError> {
+        match self.probe_target(request.target, |address| request.lists(address)) {
+            Err(ConfigError::Credentials(CredentialsError::NotForTarget)) => Err(NotListed.into()),
+            result => Ok(result?),
+        }
     }
 
     /// Passwords are read at each login, and each probe logs in. The main target keeps its connection: a new one logs
@@ -221,21 +228,25 @@ mod tests {
     #[test]
     fn probes_with_a_password_are_refused() {
         let exporter = configure(&[], &[]).unwrap();
-        assert_eq!(exporter.probe_target("redis://me@other:1").unwrap().address(), "redis://other:1");
-        assert!(exporter.probe_target("redis://me:pw@other:1").is_err());
-        assert!(exporter.probe_target("").is_err());
+        assert_eq!(exporter.probe_target("redis://me@other:1", |_| false).unwrap().address(), "redis://other:1");
+        assert!(exporter.probe_target("redis://me:pw@other:1", |_| false).is_err());
+        assert!(exporter.probe_target("", |_| false).is_err());
     }
 
     #[test]
     fn the_one_password_is_for_the_main_target_and_those_listed() {
         let secret = [("REDIS_PASSWORD", "secret")];
         let exporter = configure(&[], &secret).unwrap();
-        let refused = exporter.probe_target("redis://other:1").err().unwrap().to_string();
+        let refused = exporter.probe_target("redis://other:1", |_| false).err().unwrap().to_string();
         assert!(refused.contains("--redis.password-targets") && !refused.contains("secret"), "{refused}");
-        assert!(exporter.probe_target("localhost").is_ok());
+        assert!(exporter.probe_target("localhost", |_| false).is_ok());
         let exporter = configure(&["--redis.password-targets=other:1,third:1"], &secret).unwrap();
-        assert!(exporter.probe_target("redis://other:1").is_ok() && exporter.probe_target("third:1").is_ok());
-        assert!(exporter.probe_target("other:2").is_err());
+        assert!(
+            exporter.probe_target("redis://other:1", |_| false).is_ok()
+                && exporter.probe_target("third:1", |_| false).is_ok()
+        );
+        assert!(exporter.probe_target("other:2", |_| false).is_err());
+        assert!(exporter.probe_target("other:2", |address| address == "redis://other:2").is_ok());
     }
 
     #[test]

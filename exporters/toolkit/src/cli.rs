@@ -25,7 +25,8 @@ use web_kit::{ActiveConfig, inherit};
 use crate::exporter::{BoxError, Collector, Exporter};
 use crate::family::DEFAULT_SAMPLE_LIMIT;
 use crate::gather::Gatherer;
-use crate::handler::{self, Handler};
+use crate::handler::{self, Handler, MaxRequests};
+use crate::probe::{ProbePolicy, TargetPattern};
 use crate::reload::Reloader;
 
 /// Where `healthcheck` sends its request; it needs no user.
@@ -58,6 +59,22 @@ struct SharedArgs {
     /// Maximum samples in one metric family; further samples are dropped and counted
     #[arg(long = "scrape.sample-limit", value_name = "SAMPLES", default_value_t = DEFAULT_SAMPLE_LIMIT, help_heading = "Web")]
     sample_limit: usize,
+
+    /// Maximum concurrent requests for the metrics; further ones get 503. 0 means no limit: they share a gather
+    #[arg(long = "web.max-requests", value_name = "REQUESTS", default_value_t = 0, help_heading = "Web")]
+    max_requests: usize,
+
+    /// Exclude the exporter's own process_* metrics
+    #[arg(long = "web.disable-exporter-metrics", help_heading = "Web")]
+    disable_exporter_metrics: bool,
+
+    /// Targets that /probe may reach, and that get the exporter's credentials: HOST[:PORT], 10.0.0.0/8[:PORT], unix:PATH, * for all. Repeatable [default: all but sockets, without credentials]
+    #[arg(long = "probe.targets", value_name = "PATTERN", value_delimiter = ',', help_heading = "Web")]
+    probe_targets: Vec<TargetPattern>,
+
+    /// Turn /probe off
+    #[arg(long = "no-probe", alias = "disable-scrape-endpoint", help_heading = "Web")]
+    no_probe: bool,
 
     #[command(flatten)]
     log: LogArgs,
@@ -117,7 +134,11 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
         let web = Arc::new(ActiveConfig::load(shared.config_file.map(PathBuf::from))?);
         let listeners =
             if shared.systemd_socket { inherit::listeners()? } else { listen(&shared.listen_address).await? };
-        let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, shared.sample_limit));
+        let gatherer = Arc::new(
+            Gatherer::new(exporter, collectors, enabled, shared.sample_limit)
+                .with_probe_policy(ProbePolicy { off: shared.no_probe, targets: shared.probe_targets })
+                .with_process(!shared.disable_exporter_metrics),
+        );
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -144,6 +165,7 @@ fn start<E: Exporter>(matches: ArgMatches) -> Result<ExitCode, BoxError> {
             timeout_offset: shared.timeout_offset,
             web,
             stopping: AtomicBool::default(),
+            max_requests: MaxRequests::new(shared.max_requests),
         };
         let (drain, draining) = oneshot::channel();
         let second_signal = async {

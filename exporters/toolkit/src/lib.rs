@@ -7,6 +7,7 @@
 
 pub mod check;
 mod cli;
+mod debug_page;
 mod declared;
 pub mod docs;
 pub mod exporter;
@@ -19,6 +20,7 @@ mod health_collector;
 #[cfg(feature = "http")]
 pub mod http;
 mod landing_page;
+pub mod probe;
 mod process;
 mod reload;
 mod response;
@@ -31,5 +33,6 @@ pub use exporter::{BoxError, Collector, Exporter, Target};
 pub use exposition;
 pub use family::{Desc, Families, HistogramValue, Kind, SummaryValue};
 pub use health_collector::{HealthChecks, HealthCollector};
+pub use probe::{NotListed, Place, ProbeRequest};
 /// What an exporter needs of the service kit, so that it depends on the toolkit only.
 pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret, tls};

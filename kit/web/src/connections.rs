@@ -2,7 +2,7 @@
 //!
 //! A connection that waits for its client costs the client nothing: it has sent no request, half of one, or does not
 //! read its response. Without this table, a few hundred of them would keep every other client out until a timeout ends
-//! them. A request that is being handled never gives way.
+//! them. A request that is being handled gives way last, and only where that does no harm.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-/// A response gives way only after its client has read nothing of it for this long.
+use crate::server::Limits;
+
+/// A response gives way only after its client has read nothing of it for this long, and a request only after it was
+/// handled for this long.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// When all requests are being handled, how long until the next look for a response that has stalled.
@@ -24,9 +27,7 @@ const RECHECK: Duration = Duration::from_millis(100);
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(crate) struct Connections {
-    max: usize,
-    /// Bytes of responses that clients have not read yet, over all connections. Above it, stalled ones give way too.
-    max_unsent: u64,
+    limits: Limits,
     table: Mutex<Table>,
     closed: Notify,
 }
@@ -63,8 +64,8 @@ enum Phase {
 }
 
 impl Connections {
-    pub(crate) fn new(max: usize, max_unsent: u64) -> Arc<Self> {
-        Arc::new(Self { max, max_unsent, table: Mutex::default(), closed: Notify::new() })
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, table: Mutex::default(), closed: Notify::new() })
     }
 
     /// Admits a new connection. When there are too many, the oldest one that waits for its client closes.
@@ -81,8 +82,9 @@ impl Connections {
     fn try_admit(self: &Arc<Self>, client: IpAddr) -> Option<Connection> {
         let mut table = lock(&self.table);
         let now = Instant::now();
-        if table.open.values().filter(|entry| entry.phase != Phase::Closing).count() >= self.max {
-            let id = table.longest_wait(now)?;
+        if table.open.values().filter(|entry| entry.phase != Phase::Closing).count() >= self.limits.connections {
+            let handled = || table.longest_handled(now).filter(|_| self.limits.handled_give_way);
+            let id = table.longest_wait(now).or_else(handled)?;
             table.give_way(id, now, "too many connections; closing those that wait for their clients");
         }
         let id = table.next;
@@ -110,7 +112,7 @@ impl Connections {
 
     /// Closes the responses that stalled longest, until the others fit.
     fn bound_unsent(&self, table: &mut Table, now: Instant) {
-        while table.open.values().map(|entry| entry.unsent).sum::<u64>() > self.max_unsent {
+        while table.open.values().map(|entry| entry.unsent).sum::<u64>() > self.limits.unsent_bytes {
             let Some(id) = table.longest_stalled(now) else { return };
             table.give_way(id, now, "too many unread responses; closing those that their clients do not read");
         }
@@ -118,15 +120,23 @@ impl Connections {
 }
 
 impl Table {
-    /// From the client address with the most connections, the one that has waited longest. So one client gives way to
-    /// itself before it drives out others.
     fn longest_wait(&self, now: Instant) -> Option<u64> {
+        self.oldest(now, |entry| entry.phase == Phase::Waiting || entry.has_stalled(now))
+    }
+
+    fn longest_handled(&self, now: Instant) -> Option<u64> {
+        self.oldest(now, |entry| entry.phase == Phase::Handling && now - entry.since >= STALLED_AFTER)
+    }
+
+    /// From the client address with the most connections, the one that has been as it is for longest. So one client
+    /// gives way to itself before it drives out others.
+    fn oldest(&self, now: Instant, may_give_way: impl Fn(&Entry) -> bool) -> Option<u64> {
         let mut connections: HashMap<IpAddr, usize> = HashMap::new();
         for entry in self.open.values() {
             *connections.entry(entry.client).or_default() += 1;
         }
-        let waiting = self.open.iter().filter(|(_, entry)| entry.phase == Phase::Waiting || entry.has_stalled(now));
-        waiting.max_by_key(|(_, entry)| (connections.get(&entry.client), now - entry.since)).map(|(id, _)| *id)
+        let candidates = self.open.iter().filter(|(_, entry)| may_give_way(entry));
+        candidates.max_by_key(|(_, entry)| (connections.get(&entry.client), now - entry.since)).map(|(id, _)| *id)
     }
 
     fn longest_stalled(&self, now: Instant) -> Option<u64> {
@@ -227,7 +237,7 @@ impl Drop for Connection {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
@@ -235,8 +245,17 @@ pub(crate) mod tests {
     const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const SCRAPER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
+    const LIMITS: Limits = Limits {
+        connections: 1,
+        handled_give_way: false,
+        unsent_bytes: 100,
+        header_timeout: Duration::ZERO,
+        write_timeout: Duration::ZERO,
+        stop_timeout: Duration::ZERO,
+    };
+
     fn connections(max: usize) -> Arc<Connections> {
-        Connections::new(max, 100)
+        Connections::new(Limits { connections: max, ..LIMITS })
     }
 
     async fn closes(connection: &Connection) -> bool {
@@ -294,6 +313,20 @@ pub(crate) mod tests {
         let started = Instant::now();
         let _second = connections.admit(SCRAPER).await;
         assert!(started.elapsed() >= STALLED_AFTER && closes(&first).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handled_request_gives_way_where_that_does_no_harm() {
+        let connections = Connections::new(Limits { connections: 2, handled_give_way: true, ..LIMITS });
+        let handled = connections.admit(SCRAPER).await;
+        handled.handling();
+        tokio::time::advance(STALLED_AFTER).await;
+        let waiting = connections.admit(SCRAPER).await;
+        let next = connections.admit(SCRAPER).await;
+        assert!(closes(&waiting).await && !closes(&handled).await);
+        next.handling();
+        let _last = connections.admit(SCRAPER).await;
+        assert!(closes(&handled).await && !closes(&next).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,6 +39,9 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// Maximum number of open connections. A new one takes the place of the oldest that waits for its client.
     pub connections: usize,
+    /// Whether a request that is being handled for a second may give way too, if no client keeps a connection waiting.
+    /// Only where requests change nothing.
+    pub handled_give_way: bool,
     /// Bytes of responses over all connections, above which those that their clients do not read give way.
     pub unsent_bytes: u64,
     /// How long a client may take to send a request's headers. It also limits how long a connection may be idle.
@@ -64,7 +67,7 @@ pub async fn serve<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let connections = Connections::new(limits.connections, limits.unsent_bytes);
+    let connections = Connections::new(limits);
     let stopping = watch::Sender::new(false);
     let server = Server { config, limits, service, stopping: stopping.subscribe() };
     let accepting = listeners.into_iter().map(|listener| accept(listener, &connections, &server));
@@ -217,6 +220,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(300);
     const LIMITS: Limits = Limits {
         connections: 8,
+        handled_give_way: false,
         unsent_bytes: 1 << 30,
         header_timeout: TEST_TIMEOUT,
         write_timeout: TEST_TIMEOUT,

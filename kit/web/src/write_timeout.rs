@@ -94,13 +94,22 @@ mod tests {
 
     use super::*;
     use crate::connections::Connections;
+    use crate::server::Limits;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
     use tokio::time::Instant;
 
     const LIMIT: Duration = Duration::from_secs(30);
+    const LIMITS: Limits = Limits {
+        connections: 1,
+        handled_give_way: false,
+        unsent_bytes: 0,
+        header_timeout: LIMIT,
+        write_timeout: LIMIT,
+        stop_timeout: LIMIT,
+    };
 
     async fn write_timeout<S>(stream: S) -> WriteTimeout<S> {
-        let connection = Connections::new(1, 0).admit(IpAddr::from([127, 0, 0, 1])).await;
+        let connection = Connections::new(LIMITS).admit(IpAddr::from([127, 0, 0, 1])).await;
         WriteTimeout::new(stream, LIMIT, Arc::new(connection))
     }
 

@@ -8,7 +8,9 @@
 mod changes;
 mod exposition;
 mod own_families;
+mod probed;
 mod progress;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,23 +19,24 @@ use std::time::{Duration, SystemTime};
 use ::exposition::{Dropped, Snapshot};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
 
 use self::changes::Changes;
 pub(crate) use self::exposition::Exposition;
 use self::exposition::IdleCompressor;
 pub(crate) use self::own_families::OwnFamilies;
 use self::own_families::Totals;
+use self::probed::Probed;
 use self::progress::{Finished, Limits, Progress, timed_out};
+use self::turns::{MAX_TURNS, Turn, Turns};
 use crate::check::{CheckResult, CheckStatus};
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::Families;
 use crate::health::{CollectorOutcome, Report};
+use crate::probe::{NotListed, Place, ProbePolicy, ProbeRequest};
 use crate::process;
 use service_kit::lock::lock;
 
-/// Maximum concurrent gathers of probes, and as many of the main target, so that probes never delay `/metrics`. Further
-/// ones get 503. What counts is targets and collector filters, not scrapers.
+/// Maximum concurrent gathers of the main target. Further ones get 503. What counts is collector filters, not scrapers.
 const MAX_GATHERS: usize = 64;
 
 /// How long a scraper waits for the gather to assemble its result after their common deadline. Well below
@@ -45,7 +48,7 @@ type Session<E> = <<E as Exporter>::Target as Target>::Session;
 /// Scrapes with the same key share a gather.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// The query of a probe without its collector filter; `None` for the target of `/metrics`.
+    /// The target and the parameters that count; `None` for the target of `/metrics`.
     pub(crate) probe: Option<String>,
     /// Indices of the collectors to run.
     pub(crate) collectors: Vec<usize>,
@@ -55,10 +58,12 @@ pub(crate) struct Key {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GatherError {
-    #[error(
-        "{MAX_GATHERS} scrapes of other targets or collectors are running; try again later, or scrape fewer at a time"
-    )]
+    #[error("{MAX_GATHERS} scrapes of other collectors are running; try again later, or scrape fewer at a time")]
     TooMany,
+    #[error("{MAX_TURNS} probes of other targets are running and none of them gave way; scrape fewer at a time")]
+    NoTurn,
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Target(BoxError),
     #[error("internal error during the scrape (a bug in the exporter); see its log")]
@@ -95,6 +100,11 @@ pub(crate) struct Gatherer<E: Exporter> {
     sample_limit: usize,
     own: OwnFamilies,
     running: Mutex<HashMap<Key, Running>>,
+    probe_policy: ProbePolicy,
+    turns: Arc<Turns>,
+    probed: Probed,
+    /// Whether `/metrics` has the `process_*` families.
+    with_process: bool,
     totals: Mutex<Totals>,
     changes: Changes,
     compressor: IdleCompressor,
@@ -116,10 +126,22 @@ impl<E: Exporter> Gatherer<E> {
             sample_limit,
             own: OwnFamilies::of::<E>(),
             running: Mutex::default(),
+            probe_policy: ProbePolicy::default(),
+            turns: Arc::default(),
+            probed: Probed::default(),
+            with_process: true,
             totals: Mutex::new(Totals::new()),
             changes: Changes::default(),
             compressor: IdleCompressor::default(),
         }
+    }
+
+    pub(crate) fn with_probe_policy(self, probe_policy: ProbePolicy) -> Self {
+        Self { probe_policy, ..self }
+    }
+
+    pub(crate) fn with_process(self, with_process: bool) -> Self {
+        Self { with_process, ..self }
     }
 
     pub(crate) fn target_address(&self) -> String {
@@ -145,20 +167,22 @@ impl<E: Exporter> Gatherer<E> {
         self.enabled.iter().map(|&i| self.collectors[i].name())
     }
 
-    /// The collectors of these `collect[]` parameters, or all enabled ones without any. An unknown name is an error
-    /// that lists the known ones.
+    /// The collectors of these `collect[]` parameters, or all enabled ones without any. A collector that is not enabled
+    /// here is left out, so that one job of Prometheus can have exporters with different flags. An unknown name is an
+    /// error that lists the enabled ones.
     pub(crate) fn choose(&self, names: &[&str]) -> Result<Vec<usize>, String> {
         if names.is_empty() {
             return Ok(self.enabled.clone());
         }
         let mut chosen = Vec::new();
         for name in names {
-            match self.enabled.iter().find(|&&i| self.collectors[i].name() == *name) {
-                Some(&i) => chosen.push(i),
+            match self.collectors.iter().position(|collector| collector.name() == *name) {
+                Some(index) if self.enabled.contains(&index) => chosen.push(index),
+                Some(_) => {}
                 None => {
                     let known: Vec<_> = self.enabled_names().collect();
                     return Err(format!(
-                        "collect[]={name}: no enabled collector has this name; enabled are {}",
+                        "collect[]={name}: no collector has this name; enabled are {}",
                         known.join(", ")
                     ));
                 }
@@ -175,7 +199,7 @@ impl<E: Exporter> Gatherer<E> {
         collectors: Vec<usize>,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        self.join(self.key(None, collectors), deadline, || Ok(self.exporter.target())).await
+        self.join(self.key(None, collectors), deadline, ("", true), || Ok(self.exporter.target())).await
     }
 
     /// Scrapes a target of `/probe`.
@@ -186,10 +210,33 @@ impl<E: Exporter> Gatherer<E> {
         collectors: Vec<usize>,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        let probe =
-            form_urlencoded::Serializer::new(String::new()).append_pair("target", target).extend_pairs(query).finish();
-        self.join(self.key(Some(probe), collectors), deadline, || self.exporter.probe(target, query).map(Arc::new))
-            .await
+        let mut parameters: Vec<(String, String)> =
+            query.iter().filter(|(name, _)| E::PROBE_PARAMETERS.contains(&name.as_str())).cloned().collect();
+        parameters.sort();
+        let request = ProbeRequest { target, parameters: &parameters, policy: &self.probe_policy };
+        let probed = Arc::new(self.probe_target(&request)?);
+        let probe = form_urlencoded::Serializer::new(String::new())
+            .append_pair("target", target)
+            .extend_pairs(&parameters)
+            .finish();
+        let key = self.key(Some(probe), collectors);
+        let place = match probed.place() {
+            Place::Tcp { host, port } => format!("{host} {port:?}"),
+            Place::Socket(path) => path,
+            Place::Configured | Place::Other => probed.address().to_owned(),
+        };
+        let answered = self.probed.answered(probed.address());
+        self.join(key, deadline, (&place, answered), || Ok(Arc::clone(&probed))).await
+    }
+
+    fn probe_target(&self, request: &ProbeRequest<'_>) -> Result<E::Target, GatherError> {
+        let target = self.exporter.probe(request).map_err(|error| match error.downcast_ref::<NotListed>() {
+            Some(refused) => GatherError::Refused(refused.to_string()),
+            None => GatherError::Target(error),
+        })?;
+        let permitted = self.probe_policy.check(&target.place());
+        permitted.map_err(|refused| GatherError::Refused(refused.to_string()))?;
+        Ok(target)
     }
 
     fn key(&self, probe: Option<String>, collectors: Vec<usize>) -> Key {
@@ -200,10 +247,15 @@ impl<E: Exporter> Gatherer<E> {
         self: &Arc<Self>,
         key: Key,
         deadline: Instant,
+        (place, answered): (&str, bool),
         target: impl Fn() -> Result<Arc<E::Target>, BoxError>,
     ) -> Result<Arc<Exposition>, GatherError> {
+        let mut turn = None;
         loop {
-            let mut running = self.running_or_started(&key, &target, deadline)?;
+            let Some(mut running) = self.running_or_started(&key, &target, turn.take(), deadline)? else {
+                turn = Some(self.turns.next(place, answered, deadline).await.ok_or(GatherError::NoTurn)?);
+                continue;
+            };
             let exposition = match timeout_at(deadline + ASSEMBLY_TIMEOUT, running.done.wait_for(Option::is_some)).await
             {
                 Ok(Ok(exposition)) => exposition.clone().ok_or(GatherError::Aborted)?,
@@ -220,25 +272,31 @@ impl<E: Exporter> Gatherer<E> {
         }
     }
 
+    /// `None` if a gather must start and needs a turn. Scrapers that share a gather need none of their own.
     fn running_or_started(
         self: &Arc<Self>,
         key: &Key,
         target: impl Fn() -> Result<Arc<E::Target>, BoxError>,
+        turn: Option<Turn>,
         deadline: Instant,
-    ) -> Result<Running, GatherError> {
+    ) -> Result<Option<Running>, GatherError> {
         let mut all = lock(&self.running);
         if let Some(running) = all.get(key) {
-            return Ok(running.clone());
+            return Ok(Some(running.clone()));
         }
-        if all.keys().filter(|other| other.probe.is_some() == key.probe.is_some()).count() >= MAX_GATHERS {
+        if key.probe.is_some() && turn.is_none() {
+            return Ok(None);
+        }
+        // The turns bound the probes.
+        if key.probe.is_none() && all.keys().filter(|other| other.probe.is_none()).count() >= MAX_GATHERS {
             return Err(GatherError::TooMany);
         }
-        let running = self.start(key.clone(), target().map_err(GatherError::Target)?, deadline);
+        let running = self.start(key.clone(), target().map_err(GatherError::Target)?, turn, deadline);
         all.insert(key.clone(), running.clone());
-        Ok(running)
+        Ok(Some(running))
     }
 
-    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, deadline: Instant) -> Running {
+    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, turn: Option<Turn>, deadline: Instant) -> Running {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (announce, done) = watch::channel(None);
         let started = Instant::now();
@@ -251,15 +309,23 @@ impl<E: Exporter> Gatherer<E> {
             let entry = Entry { gatherer: &this, key: &key };
             let collectors = key.collectors.iter().map(|&index| (index, &*this.collectors[index]));
             let limits = Limits { deadline, samples_per_family: this.sample_limit };
-            progress::run(&*target, collectors, limits, key.probe.is_none(), &progress).await;
+            let with_process = key.probe.is_none() && this.with_process;
+            let gather = progress::run(&*target, collectors, limits, with_process, &progress);
+            match turn {
+                Some(turn) => {
+                    turn.starts(&progress);
+                    turn.run(gather, &progress).await;
+                }
+                None => gather.await,
+            }
             lock(&this.totals).gathers += 1;
             let (exposition, dropped) = this.assemble(&lock(&progress), &key, &address, started);
             lock(&this.totals).dropped.add(dropped);
             let exposition = Arc::new(exposition);
             if key.probe.is_none() {
                 this.changes.log(&exposition);
-            } else if !exposition.up {
-                debug!(target = %address, reasons = ?exposition.report.reasons, "probe failed");
+            } else {
+                this.probed.ended(&exposition);
             }
             drop(entry);
             announce.send_replace(Some(exposition));
@@ -316,7 +382,7 @@ impl<E: Exporter> Gatherer<E> {
         let mut process = progress.process.clone();
         if key.probe.is_none() {
             self.own.write_totals(&lock(&self.totals), &mut out);
-            process = process.or_else(|| Some(Arc::new(process::batch())));
+            process = process.or_else(|| self.with_process.then(|| Arc::new(process::batch())));
         }
         let (own, _) = out.finish();
         let batches = all_finished.iter().map(|finished| Arc::clone(&finished.batch));

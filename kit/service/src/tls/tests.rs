@@ -91,7 +91,7 @@ async fn handshake(tls: &ClientTls, server: &Certificate, host: &str) -> Result<
 async fn a_listed_certificate_is_accepted_whatever_it_calls_itself() {
     let files = files();
     for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa, IsCa::NoCa] {
-        let server = self_signed(|params| params.is_ca = is_ca.clone());
+        let server = self_signed(|params| params.is_ca = is_ca);
         let ca = files.write("ca.pem", &server.pem);
         let tls = tls(&["--ca", ca.to_str().unwrap()]);
         assert_eq!(handshake(&tls, &server, "db.test").await, Ok(()), "{is_ca:?}");

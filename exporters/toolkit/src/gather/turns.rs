@@ -1,0 +1,269 @@
+//! Whose turn it is among the probes: a bounded number runs at a time, and targets that do not answer give way to others.
+//!
+//! A datacenter that does not answer makes a hundred probes wait for their deadlines at any time. They must not keep a
+//! target that answers from its turn. So a probe that waits takes the turn of one that has waited long enough for its
+//! session, and the newest request is first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use service_kit::lock::lock;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::progress::Progress;
+
+/// Probes that run at a time. Their answers are in memory.
+pub(super) const MAX_TURNS: usize = 64;
+
+/// Probes of one host and port, with different parameters, that run at a time.
+const MAX_TURNS_OF_PLACE: usize = 4;
+
+/// How long a session may take to open while another probe waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same for a target that answered last time.
+const PATIENCE_WHEN_KNOWN: Duration = Duration::from_secs(3);
+
+/// How often a request that waits looks for a session that has taken too long.
+const RECHECK: Duration = Duration::from_millis(200);
+
+#[derive(Default)]
+pub(super) struct Turns(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    running: HashMap<u64, Running>,
+    /// The newest is the last.
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    id: u64,
+    place: String,
+    patience: Duration,
+    gives_way: Arc<Notify>,
+    granted: oneshot::Sender<()>,
+}
+
+struct Running {
+    place: String,
+    started: Instant,
+    patience: Duration,
+    gives_way: Arc<Notify>,
+    /// Set when the gather starts.
+    progress: Option<Arc<Mutex<Progress>>>,
+    has_given_way: bool,
+}
+
+/// The right to run one gather, until it is dropped.
+pub(super) struct Turn {
+    id: u64,
+    gives_way: Arc<Notify>,
+    turns: Arc<Turns>,
+}
+
+impl Turns {
+    /// A turn, or `None` when there was none until the deadline.
+    pub(super) async fn next(self: &Arc<Self>, place: &str, answered: bool, deadline: Instant) -> Option<Turn> {
+        let patience = if answered { PATIENCE_WHEN_KNOWN } else { PATIENCE };
+        let (granted, mut is_granted) = oneshot::channel();
+        let gives_way = Arc::new(Notify::new());
+        let id = {
+            let mut state = lock(&self.0);
+            state.next += 1;
+            let (id, gives_way) = (state.next, Arc::clone(&gives_way));
+            state.waiting.push(Waiting { id, place: place.to_owned(), patience, gives_way, granted });
+            id
+        };
+        // Leaves the queue if this future is dropped.
+        let turn = Turn { id, gives_way, turns: Arc::clone(self) };
+        loop {
+            self.hand_out();
+            match timeout_at(deadline.min(Instant::now() + RECHECK), &mut is_granted).await {
+                Ok(granted) => return granted.is_ok().then_some(turn),
+                Err(_) if Instant::now() >= deadline => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Gives free turns to those that wait, and lets one that has taken too long give way.
+    fn hand_out(&self) {
+        let mut state = lock(&self.0);
+        let now = Instant::now();
+        for index in (0..state.waiting.len()).rev() {
+            let is_full = state.running.len() >= MAX_TURNS;
+            let place = &state.waiting[index].place;
+            let place_is_full =
+                state.running.values().filter(|running| running.place == *place).count() >= MAX_TURNS_OF_PLACE;
+            if !is_full && !place_is_full {
+                let Waiting { id, place, patience, gives_way, granted } = state.waiting.remove(index);
+                if granted.send(()).is_ok() {
+                    let running =
+                        Running { place, started: now, patience, gives_way, progress: None, has_given_way: false };
+                    state.running.insert(id, running);
+                }
+                continue;
+            }
+            let only = place_is_full.then(|| place.clone());
+            let in_the_way = |running: &&mut Running| only.as_ref().is_none_or(|place| running.place == *place);
+            let mut candidates: Vec<_> =
+                state.running.values_mut().filter(in_the_way).filter(|running| !running.has_opened()).collect();
+            candidates.sort_unstable_by_key(|running| running.started + running.patience);
+            // One at a time: its end calls this again.
+            if !candidates.iter().any(|running| running.has_given_way)
+                && let Some(longest) = candidates.first_mut()
+                && now >= longest.started + longest.patience
+            {
+                longest.has_given_way = true;
+                longest.gives_way.notify_one();
+            }
+            if is_full {
+                return;
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn counts(&self) -> (usize, usize) {
+        let state = lock(&self.0);
+        (state.running.len(), state.waiting.len())
+    }
+}
+
+impl Running {
+    fn has_opened(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| lock(progress).opened.is_some())
+    }
+}
+
+impl Turn {
+    pub(super) fn starts(&self, progress: &Arc<Mutex<Progress>>) {
+        if let Some(running) = lock(&self.turns.0).running.get_mut(&self.id) {
+            running.progress = Some(Arc::clone(progress));
+        }
+    }
+
+    /// Runs the gather until it ends or gives way to another one.
+    pub(super) async fn run(&self, gather: impl Future<Output = ()>, progress: &Mutex<Progress>) {
+        let started = Instant::now();
+        tokio::select! {
+            () = gather => {}
+            () = self.gives_way.notified() => {
+                let waited = started.elapsed();
+                let reason = format!(
+                    "no answer after {:.2} s; gave way to other probes, of which {MAX_TURNS} run at a time",
+                    waited.as_secs_f64()
+                );
+                lock(progress).opened.get_or_insert((Err(reason), waited));
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        {
+            let mut state = lock(&self.turns.0);
+            state.running.remove(&self.id);
+            state.waiting.retain(|waiting| waiting.id != self.id);
+        }
+        self.turns.hand_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn within(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    async fn take(turns: &Arc<Turns>, place: &str) -> Turn {
+        turns.next(place, false, within(60)).await.unwrap()
+    }
+
+    /// A gather that never opens its session.
+    fn hang(turn: Turn) -> tokio::task::JoinHandle<String> {
+        tokio::spawn(async move {
+            let progress = Arc::new(Mutex::new(Progress::default()));
+            turn.starts(&progress);
+            turn.run(std::future::pending(), &progress).await;
+            let opened = lock(&progress).opened.clone();
+            opened.unwrap().0.unwrap_err()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_target_takes_the_turn_of_one_that_does_not_answer() {
+        let turns = Arc::<Turns>::default();
+        let started = Instant::now();
+        for i in 0..500 {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                if let Some(turn) = turns.next(&format!("dead{i}"), false, within(10)).await {
+                    hang(turn).await.unwrap();
+                }
+            });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(turns.counts(), (MAX_TURNS, 500 - MAX_TURNS));
+        for _ in 0..10 {
+            let asked = Instant::now();
+            let turn = turns.next("alive", false, within(10)).await.unwrap();
+            assert!(asked.elapsed() < 2 * PATIENCE, "{:?}", asked.elapsed());
+            drop(turn);
+        }
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_gave_way_has_a_reason_and_an_open_session_stays() {
+        let turns = Arc::<Turns>::default();
+        let mut open = Vec::new();
+        for i in 1..MAX_TURNS {
+            let turn = take(&turns, &format!("open{i}")).await;
+            let progress = Arc::new(Mutex::new(Progress { opened: Some((Ok(()), PATIENCE)), ..Progress::default() }));
+            turn.starts(&progress);
+            open.push(turn);
+        }
+        let dead = hang(take(&turns, "dead").await);
+        assert!(!dead.is_finished());
+        let next = take(&turns, "next").await;
+        let reason = dead.await.unwrap();
+        assert!(reason.starts_with("no answer after 1.") && reason.contains("gave way"), "{reason}");
+        next.starts(&Arc::new(Mutex::new(Progress { opened: Some((Ok(()), PATIENCE)), ..Progress::default() })));
+        assert!(turns.next("late", false, within(5)).await.is_none(), "sessions in use do not give way");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_target_has_a_few_turns_and_one_that_answered_last_time_more_patience() {
+        let turns = Arc::<Turns>::default();
+        let mut hung: Vec<_> = Vec::new();
+        for _ in 0..MAX_TURNS_OF_PLACE {
+            hung.push(hang(turns.next("one", true, within(60)).await.unwrap()));
+        }
+        take(&turns, "another").await;
+        let asked = Instant::now();
+        take(&turns, "one").await;
+        assert!(asked.elapsed() >= PATIENCE_WHEN_KNOWN);
+        assert_eq!(hung.iter().filter(|hung| hung.is_finished()).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_leaves_leaves_the_queue() {
+        let turns = Arc::<Turns>::default();
+        let mut all = Vec::new();
+        for i in 0..MAX_TURNS {
+            all.push(take(&turns, &format!("{i}")).await);
+        }
+        assert!(turns.next("late", false, Instant::now() + RECHECK / 2).await.is_none());
+        assert_eq!(turns.counts(), (MAX_TURNS, 0));
+        drop(all);
+        assert_eq!(turns.counts(), (0, 0));
+    }
+}
