@@ -49,7 +49,7 @@ pub enum CredentialsError {
     )]
     Malformed { path: PathBuf, reason: String },
     #[error(
-        "the exporter's password is not sent to this target: list it in --redis.password-targets, or give {PASSWORD_FILE} a JSON object of passwords by address"
+        "the exporter's password is not sent to this target: list it in --redis.password-targets or --probe.targets, or give {PASSWORD_FILE} a JSON object of passwords by address"
     )]
     NotForTarget,
 }

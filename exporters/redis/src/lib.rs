@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::secret::Secret;
 use exporter_toolkit::tls::{ClientTls, TlsError};
-use exporter_toolkit::{BoxError, Collector, Exporter, NotListed, ProbeRequest};
+use exporter_toolkit::{BoxError, Collector, Exporter, ProbeRequest};
 
 use crate::address::{Address, Endpoint};
 use crate::client::{Client, Session};
@@ -164,10 +164,7 @@ impl Exporter for RedisExporter {
     }
 
     fn probe(&self, request: &ProbeRequest<'_>) -> Result<Client, BoxError> {
-        match self.probe_target(request.target, |address| request.lists(address)) {
-            Err(ConfigError::Credentials(CredentialsError::NotForTarget)) => Err(NotListed.into()),
-            result => Ok(result?),
-        }
+        Ok(self.probe_target(request.target, |address| request.lists(address))?)
     }
 
     /// Passwords are read at each login, and each probe logs in. The main target keeps its connection: a new one logs

@@ -15,6 +15,8 @@ struct Scripted {
 
 #[derive(Default)]
 struct ScriptedTarget {
+    /// Of a probe.
+    address: Option<String>,
     opened: AtomicUsize,
     open_takes: Duration,
     refuses: bool,
@@ -44,7 +46,7 @@ impl Target for ScriptedTarget {
     type Session = ();
 
     fn address(&self) -> &str {
-        "scripted:1"
+        self.address.as_deref().unwrap_or("scripted:1")
     }
 
     async fn open(&self, _: Instant) -> Result<(), BoxError> {
@@ -119,10 +121,11 @@ impl Exporter for Scripted {
     }
 
     fn probe(&self, request: &ProbeRequest<'_>) -> Result<ScriptedTarget, BoxError> {
+        let address = Some(request.target.to_owned());
         match request.target {
             "bad" => Err("target=bad: host:port is expected".into()),
-            "alive" => Ok(ScriptedTarget::default()),
-            _ => Ok(ScriptedTarget { open_takes: Duration::from_secs(3600), ..ScriptedTarget::default() }),
+            "alive" => Ok(ScriptedTarget { address, ..ScriptedTarget::default() }),
+            _ => Ok(ScriptedTarget { address, open_takes: Duration::from_secs(3600), ..ScriptedTarget::default() }),
         }
     }
 }
@@ -290,7 +293,8 @@ async fn dead_targets_do_not_keep_a_live_one_or_the_main_target_from_an_answer()
         tokio::spawn(async move { gatherer.probe(&format!("dead{i}"), &[], vec![0], within(10)).await })
     });
     let dead: Vec<_> = dead.collect();
-    tokio::task::yield_now().await;
+    // The clock moves when all of them wait.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(lock(&gatherer.running).len(), MAX_TURNS);
     for _ in 0..10 {
         let alive = gatherer.probe("alive", &[], vec![0], within(10)).await.unwrap();
@@ -319,7 +323,7 @@ async fn parameters_that_no_exporter_reads_share_a_gather() {
         tokio::spawn(async move { gatherer.probe("dead", &query, vec![0], within(1)).await.is_ok() })
     });
     let probes: Vec<_> = probes.collect();
-    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(lock(&gatherer.running).len(), 1);
     for probe in probes {
         assert!(probe.await.unwrap());
