@@ -16,12 +16,16 @@ use tracing::warn;
 
 use crate::server::Limits;
 
+/// A client has this long for its request, however many others wait: with TLS it needs a few round trips before it. So a
+/// flood of new connections waits in the kernel's queue.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// A response gives way only after its client has read nothing of it for this long, and a request only after it was
 /// handled for this long.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// When all requests are being handled, how long until the next look for a response that has stalled.
-const RECHECK: Duration = Duration::from_millis(100);
+/// When none gives way, how long until the next look for one.
+const RECHECK: Duration = Duration::from_millis(50);
 
 /// A flood of connections is one event, not one per connection.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -83,8 +87,7 @@ impl Connections {
         let mut table = lock(&self.table);
         let now = Instant::now();
         if table.open.values().filter(|entry| entry.phase != Phase::Closing).count() >= self.limits.connections {
-            let handled = || table.longest_handled(now).filter(|_| self.limits.handled_give_way);
-            let id = table.longest_wait(now).or_else(handled)?;
+            let id = table.first_to_close(now, self.limits.handled_give_way)?;
             table.give_way(id, now, "too many connections; closing those that wait for their clients");
         }
         let id = table.next;
@@ -120,23 +123,19 @@ impl Connections {
 }
 
 impl Table {
-    fn longest_wait(&self, now: Instant) -> Option<u64> {
-        self.oldest(now, |entry| entry.phase == Phase::Waiting || entry.has_stalled(now))
-    }
-
-    fn longest_handled(&self, now: Instant) -> Option<u64> {
-        self.oldest(now, |entry| entry.phase == Phase::Handling && now - entry.since >= STALLED_AFTER)
-    }
-
-    /// From the client address with the most connections, the one that has been as it is for longest. So one client
-    /// gives way to itself before it drives out others.
-    fn oldest(&self, now: Instant, may_give_way: impl Fn(&Entry) -> bool) -> Option<u64> {
+    /// A connection that waits for its client, else a request that has been handled for long. Of those, from the client
+    /// address with the most connections, so that one client gives way to itself before it drives out others. Of those,
+    /// the one that has been as it is for longest.
+    fn first_to_close(&self, now: Instant, handled_give_way: bool) -> Option<u64> {
         let mut connections: HashMap<IpAddr, usize> = HashMap::new();
         for entry in self.open.values() {
             *connections.entry(entry.client).or_default() += 1;
         }
-        let candidates = self.open.iter().filter(|(_, entry)| may_give_way(entry));
-        candidates.max_by_key(|(_, entry)| (connections.get(&entry.client), now - entry.since)).map(|(id, _)| *id)
+        let waits = |entry: &Entry| entry.has_waited(now) || entry.has_stalled(now);
+        let may_close = |entry: &Entry| waits(entry) || (handled_give_way && entry.is_handled_for_long(now));
+        let candidates = self.open.iter().filter(|(_, entry)| may_close(entry));
+        let rank = |entry: &Entry| (waits(entry), connections.get(&entry.client).copied(), now - entry.since);
+        candidates.max_by_key(|(_, entry)| rank(entry)).map(|(id, _)| *id)
     }
 
     fn longest_stalled(&self, now: Instant) -> Option<u64> {
@@ -159,6 +158,14 @@ impl Table {
 }
 
 impl Entry {
+    fn has_waited(&self, now: Instant) -> bool {
+        self.phase == Phase::Waiting && now - self.since >= GRACE
+    }
+
+    fn is_handled_for_long(&self, now: Instant) -> bool {
+        self.phase == Phase::Handling && now - self.since >= STALLED_AFTER
+    }
+
     fn has_stalled(&self, now: Instant) -> bool {
         matches!(self.phase, Phase::Sending | Phase::Flushing) && now - self.since >= STALLED_AFTER
     }
@@ -175,6 +182,11 @@ impl Connection {
     /// Resolves when the connection must close for another one.
     pub(crate) async fn gives_way(&self) {
         self.gives_way.notified().await;
+    }
+
+    /// The client can be read now. Its time begins, and not while a busy server has not looked at it.
+    pub(crate) fn waiting(&self) {
+        self.update(|_, _| {});
     }
 
     /// A request has arrived.
@@ -270,6 +282,7 @@ mod tests {
         let old = connections.admit(ATTACKER).await;
         tokio::time::advance(Duration::from_secs(1)).await;
         let young = connections.admit(ATTACKER).await;
+        tokio::time::advance(GRACE).await;
         let _next = connections.admit(SCRAPER).await;
         assert!(closes(&old).await && !closes(&young).await && !closes(&handled).await);
     }
@@ -282,7 +295,7 @@ mod tests {
         let mut attacker = Vec::new();
         for _ in 0..10 {
             attacker.push(connections.admit(ATTACKER).await);
-            tokio::time::advance(Duration::from_millis(1)).await;
+            tokio::time::advance(GRACE).await;
         }
         assert!(!closes(&scraper).await);
         for (index, connection) in attacker.iter().enumerate() {
@@ -300,6 +313,16 @@ mod tests {
         idle.flushed();
         let _next = connections.admit(ATTACKER).await;
         assert!(closes(&idle).await && !closes(&younger).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_client_has_time_for_its_request() {
+        let connections = connections(1);
+        let new = connections.admit(SCRAPER).await;
+        let started = Instant::now();
+        let next = connections.admit(ATTACKER).await;
+        assert!(started.elapsed() >= GRACE && closes(&new).await);
+        drop(next);
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,6 +345,7 @@ mod tests {
         handled.handling();
         tokio::time::advance(STALLED_AFTER).await;
         let waiting = connections.admit(SCRAPER).await;
+        tokio::time::advance(GRACE).await;
         let next = connections.admit(SCRAPER).await;
         assert!(closes(&waiting).await && !closes(&handled).await);
         next.handling();

@@ -138,6 +138,7 @@ where
     async fn serve(self, mut stream: TcpStream, client: SocketAddr, connection: &Arc<Connection>) {
         // The end of a response must not wait for the client's acknowledgement of its start.
         let _ = stream.set_nodelay(true);
+        connection.waiting();
         let mut config = self.config.subscribe();
         let mut stopping = self.stopping.clone();
         let mut stopping_in_handshake = self.stopping.clone();

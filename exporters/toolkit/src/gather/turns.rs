@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use service_kit::lock::lock;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::progress::Progress;
 
@@ -26,9 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for a target that answered last time.
 const PATIENCE_WHEN_KNOWN: Duration = Duration::from_secs(3);
 
-/// How often a request that waits looks for a session that has taken too long.
-const RECHECK: Duration = Duration::from_millis(200);
-
 #[derive(Default)]
 pub(super) struct Turns(Mutex<State>);
 
@@ -43,7 +40,6 @@ struct State {
 struct Waiting {
     id: u64,
     place: String,
-    patience: Duration,
     gives_way: Arc<Notify>,
     granted: oneshot::Sender<()>,
 }
@@ -51,16 +47,18 @@ struct Waiting {
 struct Running {
     place: String,
     started: Instant,
-    patience: Duration,
     gives_way: Arc<Notify>,
     /// Set when the gather starts.
     progress: Option<Arc<Mutex<Progress>>>,
+    /// Its patience is over.
+    is_overdue: bool,
     has_given_way: bool,
 }
 
 /// The right to run one gather, until it is dropped.
 pub(super) struct Turn {
     id: u64,
+    patience: Duration,
     gives_way: Arc<Notify>,
     turns: Arc<Turns>,
 }
@@ -69,54 +67,48 @@ impl Turns {
     /// A turn, or `None` when there was none until the deadline.
     pub(super) async fn next(self: &Arc<Self>, place: &str, answered: bool, deadline: Instant) -> Option<Turn> {
         let patience = if answered { PATIENCE_WHEN_KNOWN } else { PATIENCE };
-        let (granted, mut is_granted) = oneshot::channel();
+        let (granted, is_granted) = oneshot::channel();
         let gives_way = Arc::new(Notify::new());
         let id = {
             let mut state = lock(&self.0);
             state.next += 1;
             let (id, gives_way) = (state.next, Arc::clone(&gives_way));
-            state.waiting.push(Waiting { id, place: place.to_owned(), patience, gives_way, granted });
+            state.waiting.push(Waiting { id, place: place.to_owned(), gives_way, granted });
             id
         };
         // Leaves the queue if this future is dropped.
-        let turn = Turn { id, gives_way, turns: Arc::clone(self) };
-        loop {
-            self.hand_out();
-            match timeout_at(deadline.min(Instant::now() + RECHECK), &mut is_granted).await {
-                Ok(granted) => return granted.is_ok().then_some(turn),
-                Err(_) if Instant::now() >= deadline => return None,
-                Err(_) => {}
-            }
-        }
+        let turn = Turn { id, patience, gives_way, turns: Arc::clone(self) };
+        self.hand_out();
+        timeout_at(deadline, is_granted).await.ok()?.ok()?;
+        Some(turn)
     }
 
-    /// Gives free turns to those that wait, and lets one that has taken too long give way.
+    /// Gives free turns to those that wait, and lets one that has taken too long give way. Called whenever one of the
+    /// two changes.
     fn hand_out(&self) {
         let mut state = lock(&self.0);
-        let now = Instant::now();
         for index in (0..state.waiting.len()).rev() {
             let is_full = state.running.len() >= MAX_TURNS;
             let place = &state.waiting[index].place;
             let place_is_full =
                 state.running.values().filter(|running| running.place == *place).count() >= MAX_TURNS_OF_PLACE;
             if !is_full && !place_is_full {
-                let Waiting { id, place, patience, gives_way, granted } = state.waiting.remove(index);
+                let Waiting { id, place, gives_way, granted } = state.waiting.remove(index);
                 if granted.send(()).is_ok() {
+                    let started = Instant::now();
                     let running =
-                        Running { place, started: now, patience, gives_way, progress: None, has_given_way: false };
+                        Running { place, started, gives_way, progress: None, is_overdue: false, has_given_way: false };
                     state.running.insert(id, running);
                 }
                 continue;
             }
             let only = place_is_full.then(|| place.clone());
             let in_the_way = |running: &&mut Running| only.as_ref().is_none_or(|place| running.place == *place);
-            let mut candidates: Vec<_> =
-                state.running.values_mut().filter(in_the_way).filter(|running| !running.has_opened()).collect();
-            candidates.sort_unstable_by_key(|running| running.started + running.patience);
-            // One at a time: its end calls this again.
-            if !candidates.iter().any(|running| running.has_given_way)
-                && let Some(longest) = candidates.first_mut()
-                && now >= longest.started + longest.patience
+            let overdue = state.running.values_mut().filter(in_the_way);
+            let overdue = overdue.filter(|running| running.is_overdue && !running.has_opened());
+            if let Some(longest) = overdue.min_by_key(|running| (!running.has_given_way, running.started))
+                // One at a time: its end calls this again.
+                && !longest.has_given_way
             {
                 longest.has_given_way = true;
                 longest.gives_way.notify_one();
@@ -141,6 +133,13 @@ impl Running {
 }
 
 impl Turn {
+    fn is_overdue(&self) {
+        if let Some(running) = lock(&self.turns.0).running.get_mut(&self.id) {
+            running.is_overdue = !running.has_opened();
+        }
+        self.turns.hand_out();
+    }
+
     pub(super) fn starts(&self, progress: &Arc<Mutex<Progress>>) {
         if let Some(running) = lock(&self.turns.0).running.get_mut(&self.id) {
             running.progress = Some(Arc::clone(progress));
@@ -150,9 +149,14 @@ impl Turn {
     /// Runs the gather until it ends or gives way to another one.
     pub(super) async fn run(&self, gather: impl Future<Output = ()>, progress: &Mutex<Progress>) {
         let started = Instant::now();
+        let gave_way = async {
+            sleep(self.patience).await;
+            self.is_overdue();
+            self.gives_way.notified().await;
+        };
         tokio::select! {
             () = gather => {}
-            () = self.gives_way.notified() => {
+            () = gave_way => {
                 let waited = started.elapsed();
                 let reason = format!(
                     "no answer after {:.2} s; gave way to other probes, of which {MAX_TURNS} run at a time",
@@ -262,7 +266,7 @@ mod tests {
         for i in 0..MAX_TURNS {
             all.push(take(&turns, &format!("{i}")).await);
         }
-        assert!(turns.next("late", false, Instant::now() + RECHECK / 2).await.is_none());
+        assert!(turns.next("late", false, Instant::now() + PATIENCE / 2).await.is_none());
         assert_eq!(turns.counts(), (MAX_TURNS, 0));
         drop(all);
         assert_eq!(turns.counts(), (0, 0));
