@@ -189,6 +189,8 @@ async fn under_attack(duration: Duration) -> Figures {
         targets(&[b'*'; 4096]).await,
         targets(b"*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n").await,
     ];
+    // It answered before the attack.
+    is_alive(&exporter, other.address()).await;
     let (mut attackers, count) = (JoinSet::new(), Arc::<AtomicU64>::default());
     attack(
         &mut attackers,

@@ -4,7 +4,7 @@
 //! read its response. Without this table, a few hundred of them would keep every other client out until a timeout ends
 //! them. A request that is being handled gives way last, and only where that does no harm.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl Connections {
         let mut table = lock(&self.table);
         let now = Instant::now();
         if table.open.values().filter(|entry| entry.phase != Phase::Closing).count() >= self.limits.connections {
-            let id = table.first_to_close(now, self.limits.handled_give_way)?;
+            let id = table.first_to_close(client, now, self.limits.handled_give_way)?;
             table.give_way(id, now, "too many connections; closing those that wait for their clients");
         }
         let id = table.next;
@@ -124,17 +124,19 @@ impl Connections {
 
 impl Table {
     /// A connection that waits for its client, else a request that has been handled for long. Of those, from the client
-    /// address with the most connections, so that one client gives way to itself before it drives out others. Of those,
-    /// the one that has been as it is for longest.
-    fn first_to_close(&self, now: Instant, handled_give_way: bool) -> Option<u64> {
-        let mut connections: HashMap<IpAddr, usize> = HashMap::new();
+    /// address with the most connections. Of those, the one that has been as it is for longest. A client never drives
+    /// out one that has fewer connections.
+    fn first_to_close(&self, new: IpAddr, now: Instant, handled_give_way: bool) -> Option<u64> {
+        // Of a few addresses, and made often in a flood.
+        let mut connections: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for entry in self.open.values() {
             *connections.entry(entry.client).or_default() += 1;
         }
         let waits = |entry: &Entry| entry.has_waited(now) || entry.has_stalled(now);
         let may_close = |entry: &Entry| waits(entry) || (handled_give_way && entry.is_handled_for_long(now));
-        let candidates = self.open.iter().filter(|(_, entry)| may_close(entry));
-        let rank = |entry: &Entry| (waits(entry), connections.get(&entry.client).copied(), now - entry.since);
+        let of = |client: IpAddr| connections.get(&client).copied().unwrap_or_default();
+        let candidates = self.open.iter().filter(|(_, entry)| may_close(entry) && of(entry.client) >= of(new));
+        let rank = |entry: &Entry| (waits(entry), of(entry.client), now - entry.since);
         candidates.max_by_key(|(_, entry)| rank(entry)).map(|(id, _)| *id)
     }
 
@@ -298,8 +300,12 @@ mod tests {
             tokio::time::advance(GRACE).await;
         }
         assert!(!closes(&scraper).await);
+        scraper.handling();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        connections.admit(ATTACKER).await;
+        assert!(!closes(&scraper).await);
         for (index, connection) in attacker.iter().enumerate() {
-            assert_eq!(closes(connection).await, index < 8, "{index}");
+            assert_eq!(closes(connection).await, index < 9, "{index}");
         }
     }
 

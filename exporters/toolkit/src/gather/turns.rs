@@ -2,7 +2,7 @@
 //!
 //! A datacenter that does not answer makes a hundred probes wait for their deadlines at any time. They must not keep a
 //! target that answers from its turn. So a probe that waits takes the turn of one that has waited long enough for its
-//! session, and the newest request is first.
+//! session. A target that answered last time is first, and of the others the newest request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -33,12 +33,14 @@ pub(super) struct Turns(Mutex<State>);
 struct State {
     next: u64,
     running: HashMap<u64, Running>,
-    /// The newest is the last.
+    /// The next one is the last: those that answered last time, and the newest of them.
     waiting: Vec<Waiting>,
 }
 
 struct Waiting {
     id: u64,
+    /// Whether the target answered last time.
+    answered: bool,
     place: String,
     gives_way: Arc<Notify>,
     granted: oneshot::Sender<()>,
@@ -73,7 +75,9 @@ impl Turns {
             let mut state = lock(&self.0);
             state.next += 1;
             let (id, gives_way) = (state.next, Arc::clone(&gives_way));
-            state.waiting.push(Waiting { id, place: place.to_owned(), gives_way, granted });
+            let waiting = Waiting { id, answered, place: place.to_owned(), gives_way, granted };
+            let position = state.waiting.partition_point(|other| answered || !other.answered);
+            state.waiting.insert(position, waiting);
             id
         };
         // Leaves the queue if this future is dropped.
@@ -93,7 +97,7 @@ impl Turns {
             let place_is_full =
                 state.running.values().filter(|running| running.place == *place).count() >= MAX_TURNS_OF_PLACE;
             if !is_full && !place_is_full {
-                let Waiting { id, place, gives_way, granted } = state.waiting.remove(index);
+                let Waiting { id, place, gives_way, granted, .. } = state.waiting.remove(index);
                 if granted.send(()).is_ok() {
                     let started = Instant::now();
                     let running =
@@ -257,6 +261,28 @@ mod tests {
         take(&turns, "one").await;
         assert!(asked.elapsed() >= PATIENCE_WHEN_KNOWN);
         assert_eq!(hung.iter().filter(|hung| hung.is_finished()).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_answered_last_time_is_before_any_number_of_new_ones() {
+        let turns = Arc::<Turns>::default();
+        // Each one that gets no turn comes back at once.
+        for i in 0..500 {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                for n in 0..20 {
+                    if let Some(turn) = turns.next(&format!("dead{i}.{n}"), false, within(1)).await {
+                        hang(turn).await.unwrap();
+                    }
+                }
+            });
+        }
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let asked = Instant::now();
+            drop(turns.next("alive", true, within(10)).await.unwrap());
+            assert!(asked.elapsed() < 2 * PATIENCE, "{:?}", asked.elapsed());
+        }
     }
 
     #[tokio::test(start_paused = true)]
