@@ -247,9 +247,6 @@ async fn under_attack(duration: Duration) -> Figures {
     while started.elapsed() < duration {
         let sent = Instant::now();
         let page = main_page(&exporter).await;
-        if std::env::var_os("ATTACK_TRACE").is_some() {
-            eprintln!("{:?} scrape {:?} attacks {}", started.elapsed(), sent.elapsed(), count.load(Ordering::Relaxed));
-        }
         figures.slowest_scrape = figures.slowest_scrape.max(sent.elapsed());
         figures.scrapes += 1;
         let resident = page.value("process_resident_memory_bytes", &[]).unwrap();
