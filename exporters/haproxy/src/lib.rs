@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use exporter_toolkit::duration::positive_duration;
 use exporter_toolkit::http::{HttpClient, HttpOptions};
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use exporter_toolkit::tls::{FlagNames, TlsArgs, TlsFlags};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, ProbeRequest};
 use tokio::sync::Semaphore;
 
 pub use crate::columns::Naming;
@@ -51,9 +52,22 @@ pub struct Args {
     #[arg(long = "haproxy.timeout", value_name = "DURATION", value_parser = positive_duration)]
     timeout: Option<Duration>,
 
-    /// Skip verification of the TLS certificate
-    #[arg(long = "no-haproxy.ssl-verify")]
-    no_ssl_verify: bool,
+    #[command(flatten)]
+    tls: TlsArgs<HaproxyTls>,
+}
+
+/// The retired haproxy_exporter's name of one of them, and the same style for the others.
+struct HaproxyTls;
+
+impl TlsFlags for HaproxyTls {
+    const NAMES: &'static FlagNames = &FlagNames {
+        ca: "haproxy.ssl-ca-cert",
+        certificate: "haproxy.ssl-client-cert",
+        key: "haproxy.ssl-client-key",
+        server_name: "haproxy.ssl-server-name",
+        skip_verify: "no-haproxy.ssl-verify",
+        for_what: "https:// URIs",
+    };
 }
 
 fn server_state(name: &str) -> Result<ServerState, String> {
@@ -88,13 +102,14 @@ impl Exporter for HaproxyExporter {
 
     fn new(args: Args) -> Result<Self, BoxError> {
         let http = |max_idle| {
-            let verify = !args.no_ssl_verify;
-            Arc::new(HttpClient::new(HttpOptions { verify, max_redirects: 2, max_idle, unix_socket: None }))
+            let tls = args.tls.tls.clone();
+            Arc::new(HttpClient::new(HttpOptions { tls, max_redirects: 2, max_idle, unix_socket: None }))
         };
         let options =
             Arc::new(Options { naming: args.naming, exclude_states: args.exclude_states, timeout: args.timeout });
         let mut source =
             Source::parse(&args.scrape_uri, http(1)).map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
+        source.check_files()?;
         if let Some(file) = &args.password_file {
             source.read_password(file)?;
         }
@@ -117,8 +132,9 @@ impl Exporter for HaproxyExporter {
         Arc::clone(&self.main_target())
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<HaproxyTarget, BoxError> {
-        let source = Source::parse(target, Arc::clone(&self.probe_http)).map_err(|error| format!("target: {error}"))?;
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<HaproxyTarget, BoxError> {
+        let source =
+            Source::parse(request.target, Arc::clone(&self.probe_http)).map_err(|error| format!("target: {error}"))?;
         let slot = self.slot(source.address());
         Ok(HaproxyTarget::new(source, slot, Arc::clone(&self.options)))
     }

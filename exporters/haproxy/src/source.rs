@@ -141,6 +141,14 @@ impl Source {
         Ok(Self { uri, address, http })
     }
 
+    /// Reads the files of TLS, if this source needs them.
+    pub(crate) fn check_files(&self) -> Result<(), HttpError> {
+        match &self.uri {
+            Uri::Http(url) => self.http.check_files(url),
+            Uri::Unix(_) | Uri::Tcp(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn read_password(&mut self, file: &Path) -> Result<(), PasswordError> {
         let password = Secret::read("--haproxy.password-file", file)?;
         if self.set_password(password.expose()) { Ok(()) } else { Err(PasswordError::NoUser) }
@@ -246,6 +254,13 @@ impl Source {
     fn no_page(&self, error: HttpError) -> ReadError {
         let address = self.address.clone();
         match error {
+            HttpError::Tls(_) => {
+                ReadError::Request { address, advice: "the files of TLS cannot be used", source: error }
+            }
+            ref refused if refused.is_certificate() => {
+                let advice = "check its certificate, --haproxy.ssl-ca-cert and --haproxy.ssl-server-name";
+                ReadError::Request { address, advice, source: error }
+            }
             HttpError::Exchange(ref cause) => {
                 let advice = if cause.is_connect() {
                     "does HAProxy run, and does a frontend with `stats enable` listen there?"
@@ -298,11 +313,12 @@ fn split(answer: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use exporter_toolkit::http::HttpOptions;
+    use exporter_toolkit::tls::ClientTls;
 
     use super::*;
 
     fn source(uri: &str) -> Result<Source, UriError> {
-        let options = HttpOptions { verify: true, max_redirects: 2, max_idle: 1, unix_socket: None };
+        let options = HttpOptions { tls: ClientTls::system(), max_redirects: 2, max_idle: 1, unix_socket: None };
         Source::parse(uri, Arc::new(HttpClient::new(options)))
     }
 
