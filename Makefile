@@ -56,7 +56,7 @@ test: packages unpacked ## Test everything on real servers
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --doc --quiet
 	if command -v cargo-nextest >/dev/null; then cargo nextest run --locked --workspace; \
-	else cargo test --locked --workspace --lib --bins --examples --tests; fi
+	else cargo build --locked -p exporter-toolkit --examples && cargo test --locked --workspace --lib --bins --tests; fi
 	prometheus/check
 	alertmanager/tests/run
 	tests/elk/run

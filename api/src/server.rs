@@ -22,6 +22,9 @@ pub(crate) const API_LIMITS: Limits = Limits {
     connections: 1024,
     // Longer than HAProxy keeps an unused connection (`pool-purge-delay`, 5 s), so that HAProxy is the side that
     // closes.
+    // A payment in progress is worth more than a new connection.
+    handled_give_way: false,
+    unsent_bytes: 64 << 20,
     header_timeout: Duration::from_secs(20),
     write_timeout: Duration::from_secs(30),
     stop_timeout: Duration::from_secs(10),

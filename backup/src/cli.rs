@@ -8,6 +8,7 @@ use service_kit::{
     duration::positive_duration,
     env, healthcheck,
     logging::LogArgs,
+    tls::{FlagNames, TlsArgs, TlsFlags},
 };
 
 use crate::{name::BackupName, run::Job};
@@ -86,8 +87,25 @@ pub struct Cli {
     #[arg(long = "pushgateway.url", help_heading = "Pushgateway", value_name = "URL", value_parser = parse_gateway)]
     pub pushgateway: Option<reqwest::Url>,
 
+    #[command(flatten, next_help_heading = "Pushgateway")]
+    pub pushgateway_tls: TlsArgs<PushgatewayTls>,
+
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+#[derive(Debug)]
+pub struct PushgatewayTls;
+
+impl TlsFlags for PushgatewayTls {
+    const NAMES: &'static FlagNames = &FlagNames {
+        ca: "pushgateway.ssl-ca-cert",
+        certificate: "pushgateway.ssl-client-cert",
+        key: "pushgateway.ssl-client-key",
+        server_name: "pushgateway.ssl-server-name",
+        skip_verify: "no-pushgateway.ssl-verify",
+        for_what: "an https:// Pushgateway",
+    };
 }
 
 /// The task that the command line selects.
@@ -119,6 +137,7 @@ impl Cli {
             keep: self.keep,
             timeout: self.timeout,
             pushgateway: self.pushgateway,
+            pushgateway_tls: self.pushgateway_tls.tls,
         }
     }
 }

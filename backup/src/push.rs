@@ -6,7 +6,9 @@
 
 use std::{fmt::Write, time::Duration};
 
-use service_kit::{error_chain::with_sources, http};
+use service_kit::error_chain::with_sources;
+use service_kit::http;
+use service_kit::tls::{ClientTls, TlsError};
 
 use crate::manifest::{Manifest, Outcome};
 
@@ -16,13 +18,15 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum PushError {
     #[error("cannot push to the gateway: {}", with_sources(.0))]
     Http(#[from] reqwest::Error),
+    #[error("cannot push to the gateway: {0}")]
+    Tls(#[from] TlsError),
     #[error("the gateway returned {status}: {body}")]
     Refused { status: reqwest::StatusCode, body: String },
 }
 
-pub(crate) async fn push(gateway: &reqwest::Url, manifest: &Manifest) -> Result<(), PushError> {
+pub(crate) async fn push(gateway: &reqwest::Url, tls: &ClientTls, manifest: &Manifest) -> Result<(), PushError> {
     let url = format!("{}/metrics/job/mysql_backup", gateway.as_str().trim_end_matches('/'));
-    let client = http::client(gateway).timeout(TIMEOUT);
+    let client = http::client(gateway, tls)?.timeout(TIMEOUT);
     let response = client
         .build()?
         .post(url)

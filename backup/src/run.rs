@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
-use service_kit::{address::Address, secret::Secret};
+use service_kit::{address::Address, secret::Secret, tls::ClientTls};
 use tokio::{sync::watch, task};
 
 use crate::{
@@ -35,6 +35,7 @@ pub struct Job {
     /// For everything up to the commit.
     pub timeout: Duration,
     pub pushgateway: Option<reqwest::Url>,
+    pub pushgateway_tls: ClientTls,
 }
 
 /// Turns true when the job is to stop.
@@ -320,7 +321,7 @@ fn seconds_of(manifest: &Manifest) -> f64 {
 
 async fn report(job: &Job, manifest: &Manifest) {
     let Some(gateway) = &job.pushgateway else { return };
-    if let Err(error) = push(gateway, manifest).await {
+    if let Err(error) = push(gateway, &job.pushgateway_tls, manifest).await {
         tracing::warn!(gateway = service_kit::http::without_login(gateway), %error, "push failed");
     }
 }

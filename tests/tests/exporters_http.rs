@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use medassist_tests::Error;
 use medassist_tests::launch::Launch;
-use medassist_tests::testbed::{Page, Program, http};
+use medassist_tests::testbed::{Behaviour, Fake, Page, Program, http};
 
 const EXPORTERS: [(&str, &str, &[&str], &str); 5] = [
     (
@@ -130,6 +130,7 @@ async fn paths_respond_as_in_the_go_exporters() -> Result<(), Error> {
             ("/health", 503, "\"status\": \"down\""),
             ("/probe", 400, "target is missing"),
             ("/metrics?collect[]=nope", 400, "enabled are"),
+            ("/metrics?collect[]=", 200, "_up 0"),
             ("/nowhere", 404, "not found"),
         ] {
             let reply = http::get(&exporter.url(path)).await?;
@@ -250,6 +251,77 @@ async fn sigterm_ends_a_kept_connection_and_the_program() -> Result<(), Error> {
         assert!(kept.is_ok_and(|reply| reply.status() == 200), "{name}");
         assert_eq!(exporter.stop().await?.code(), Some(0), "{name}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_probe_has_its_reason_in_the_debug_page_in_health_and_once_in_the_log() -> Result<(), Error> {
+    let exporter = exporter("redis-exporter", EXPORTERS[1].2).start().await?;
+    for _ in 0..3 {
+        let page = http::get(&exporter.url("/probe?target=127.0.0.1:2")).await?;
+        Page::parse(&page.text())?.expect("redis_up", &[], 0.0)?;
+    }
+    exporter.logged("probe failing", 1).await?;
+    let debug = http::get(&exporter.url("/probe?target=127.0.0.1:2&debug=true")).await?;
+    assert_eq!((debug.status, debug.header("content-type")), (200, "text/plain; charset=utf-8"));
+    let text = debug.text();
+    for part in ["Logs for the probe:", "check=connect status=fail", "refused", "probe failed", "\nredis_up 0\n"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let health = http::get(&exporter.url("/health?target=127.0.0.1:2")).await?;
+    assert_eq!((health.status, &health.json()["target"]), (503, &"redis://127.0.0.1:2".into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn probes_reach_what_the_operator_permits() -> Result<(), Error> {
+    let mysql = exporter("mysql-exporter", EXPORTERS[0].2).start().await?;
+    let redis = exporter("redis-exporter", EXPORTERS[1].2).start().await?;
+    let listed =
+        exporter("redis-exporter", EXPORTERS[1].2).arg("--probe.targets=127.0.0.0/8:2,unix:/run/*").start().await?;
+    let off = exporter("redis-exporter", EXPORTERS[1].2).arg("--no-probe").start().await?;
+    for (exporter, target, status) in [
+        // It would log in.
+        (&mysql, "127.0.0.1:2", 403),
+        (&mysql, "127.0.0.1:1", 200),
+        (&redis, "127.0.0.1:2", 200),
+        (&redis, "unix:///run/x", 403),
+        (&listed, "127.9.9.9:2", 200),
+        (&listed, "127.9.9.9:3", 403),
+        (&listed, "localhost:2", 403),
+        (&listed, "unix:///run/x", 200),
+        (&listed, "unix:///run/../etc/x", 403),
+        (&listed, "127.0.0.1:1", 200),
+        (&off, "127.0.0.1:1", 403),
+    ] {
+        for path in ["probe", "health"] {
+            let reply = http::get(&exporter.url(&format!("/{path}?target={target}"))).await?;
+            let expected = if path == "health" && status == 200 { 503 } else { status };
+            assert_eq!(reply.status, expected, "{path} {target}: {}", reply.text());
+            assert!(status == 200 || reply.text().contains("probe"), "{target}: {}", reply.text());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_flags_of_the_go_toolkit() -> Result<(), Error> {
+    let silent = Fake::start(Behaviour::Silence).await?;
+    let exporter = Program::exporter("redis-exporter")
+        .arg(format!("--redis.addr=redis://{}", silent.address()))
+        .args(["--web.max-requests=1", "--web.disable-exporter-metrics"])
+        .start()
+        .await?;
+    let get = async || http::get_with(&exporter.url("/metrics"), &[("x-prometheus-scrape-timeout-seconds", "2")]).await;
+    let (one, other) = futures::join!(get(), get());
+    let mut replies = [one?, other?];
+    replies.sort_by_key(|reply| reply.status);
+    assert_eq!([replies[0].status, replies[1].status], [200, 503]);
+    assert_eq!(replies[1].text(), "limit of concurrent requests reached (1), try again later\n");
+    assert!(!replies[0].text().contains("process_"), "{}", replies[0].text());
+    let vsock = Program::new("redis-exporter").arg("--web.listen-address=vsock://:1").run(10 * SECOND).await?;
+    assert_eq!(vsock.code, Some(2));
+    assert!(vsock.stderr.contains("vsock is not supported"), "{}", vsock.stderr);
     Ok(())
 }
 

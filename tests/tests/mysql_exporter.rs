@@ -368,6 +368,7 @@ async fn probes_take_their_account_from_a_section() {
     let exporter = Program::exporter("mysql-exporter")
         .arg(format!("--config.my-cnf={}", cnf.display()))
         .arg(format!("--mysqld.address={}", db.address()))
+        .arg("--probe.targets=unix:*")
         .env("PROBE_PASSWORD", "secret")
         .start()
         .await

@@ -102,7 +102,7 @@ async fn families_equal_those_of_the_peer() {
 async fn unix_sockets_and_probes_read_the_same_page() {
     let nginx = Nginx::start(64, STATUS).await.unwrap();
     let socket = format!("unix:{}:/stub_status", nginx.socket().display());
-    let exporter = exporter(&[&format!("--nginx.scrape-uri={socket}")]).await;
+    let exporter = exporter(&[&format!("--nginx.scrape-uri={socket}"), "--probe.targets=unix:*,127.0.0.1"]).await;
     page_of(&exporter).await.expect("nginx_up", &[], 1.0).unwrap();
     for target in [socket.as_str(), &nginx.url("/stub_status")] {
         let probed = page(&exporter.url(&format!("/probe?target={target}"))).await;

@@ -280,14 +280,7 @@ async fn unix_sockets_tls_and_probes() {
     let openssl = Launch::installed(&["openssl"])
         .unwrap()
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args([
-            "-subj",
-            "/CN=redis",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-        ])
+        .args(["-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")

@@ -122,7 +122,9 @@ async fn tls_with_the_certificate_of_the_file_and_nothing_else() -> Result<(), E
     Page::parse(&page)?.expect("redis_up", &[], 0.0)?;
     assert_eq!(status(&other.client(None), &https(&exporter, "/metrics")).await, 0, "a stranger's certificate");
     for path in ["/metrics", "/-/healthy", "/-/ready"] {
-        assert!(http::get(&exporter.url(path)).await.is_err(), "{path} over plain HTTP");
+        let plain = http::get(&exporter.url(path)).await?;
+        assert_eq!(plain.status, 400, "{path} over plain HTTP");
+        assert_eq!(plain.text(), "Client sent an HTTP request to an HTTPS server.\n");
     }
     Ok(())
 }
@@ -322,7 +324,7 @@ async fn a_reload_takes_good_files_and_refuses_bad_ones() -> Result<(), Error> {
     // From plain HTTP to TLS.
     files.write("web.yml", TLS);
     assert_eq!(reload("alice", "three").await.0, 200);
-    assert_eq!(me("three").await, 0);
+    assert_eq!(me("three").await, 400, "HTTP on the HTTPS port");
     let client = authority.client(None);
     assert_eq!(client.get(https(&exporter, "/metrics")).send().await.unwrap().status(), 200);
     Ok(())

@@ -14,7 +14,7 @@ mod target;
 use std::path::Path;
 use std::sync::Arc;
 
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, ProbeRequest};
 
 pub use config::{Args, ConfigError};
 use scanner::Scanner;
@@ -53,7 +53,8 @@ impl Exporter for BackupExporter {
     }
 
     /// Compares with the configuration and opens no file, so that no request can explore the file system.
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<Directories, BoxError> {
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<Directories, BoxError> {
+        let target = request.target;
         let is_requested = |scanner: &&Arc<Scanner>| {
             scanner.job.name.as_str() == target || scanner.job.directory.as_os_str() == Path::new(target).as_os_str()
         };

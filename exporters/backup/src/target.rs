@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use exporter_toolkit::{BoxError, Target};
+use exporter_toolkit::{BoxError, Place, Target};
 use futures::future::join_all;
 use tokio::time::Instant;
 
@@ -45,6 +45,10 @@ impl Target for Directories {
 
     fn address(&self) -> &str {
         &self.address
+    }
+
+    fn place(&self) -> Place {
+        Place::Configured
     }
 
     async fn open(&self, deadline: Instant) -> Result<Session, BoxError> {

@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use exporter_toolkit::duration::positive_duration;
 use exporter_toolkit::http::{HttpClient, HttpOptions};
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use exporter_toolkit::tls::{FlagNames, TlsArgs, TlsFlags};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, ProbeRequest};
 use tokio::sync::Semaphore;
 
 pub use crate::columns::Naming;
@@ -82,9 +83,26 @@ pub struct Args {
     #[arg(long = "haproxy.timeout", value_name = "DURATION", value_parser = positive_duration)]
     timeout: Option<Duration>,
 
-    /// Skip verification of the TLS certificate
-    #[arg(long = "no-haproxy.ssl-verify")]
-    no_ssl_verify: bool,
+    #[command(flatten)]
+    tls: TlsArgs<HaproxyTls>,
+
+    #[command(flatten)]
+    peer: PeerArgs,
+}
+
+/// The retired haproxy_exporter's name of one of them, and the same style for the others.
+struct HaproxyTls;
+
+impl TlsFlags for HaproxyTls {
+    const NAMES: &'static FlagNames = &FlagNames {
+        ca: "haproxy.ssl-ca-cert",
+        certificate: "haproxy.ssl-client-cert",
+        key: "haproxy.ssl-client-key",
+        server_name: "haproxy.ssl-server-name",
+        skip_verify: "no-haproxy.ssl-verify",
+        for_what: "https:// URIs",
+    };
+}
 
     #[command(flatten)]
     peer: PeerArgs,
@@ -112,17 +130,18 @@ impl Exporter for HaproxyExporter {
         essential: true,
     };
 
-    const QUERY: &'static [&'static str] = Selection::PARAMETERS;
+    const PARAMETERS: &'static [&'static str] = Selection::PARAMETERS;
 
     type Args = Args;
     type Target = HaproxyTarget;
 
     fn new(args: Args) -> Result<Self, BoxError> {
         args.peer.warn();
-        let http = HttpOptions { verify: !args.no_ssl_verify, max_redirects: 2, unix_socket: None };
+        let http = HttpOptions { tls: args.tls.tls.clone(), max_redirects: 2, unix_socket: None };
         let http = Arc::new(HttpClient::new(http));
         let mut source = Source::parse(&args.scrape_uri, Arc::clone(&http), Memory::new(MAIN_MEMORY))
             .map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
+        source.check_files()?;
         if let Some(file) = &args.password_file {
             source.read_password(file)?;
         }
@@ -158,12 +177,12 @@ impl Exporter for HaproxyExporter {
         Ok(Arc::new(self.main_target().with_selection(Selection::parse(query)?)))
     }
 
-    fn probe(&self, target: &str, query: &[(String, String)]) -> Result<HaproxyTarget, BoxError> {
-        let source = Source::parse(target, Arc::clone(&self.http), self.probe_memory.clone())
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<HaproxyTarget, BoxError> {
+        let source = Source::parse(request.target, Arc::clone(&self.http), self.probe_memory.clone())
             .map_err(|error| format!("target: {error}"))?;
         let slot = self.slot(source.address());
         let target = HaproxyTarget::new(source, slot, Arc::clone(&self.options));
-        Ok(target.with_selection(Selection::parse(query)?))
+        Ok(target.with_selection(Selection::parse(request.parameters())?))
     }
 
     /// Reads the password file.

@@ -92,6 +92,14 @@ impl Source {
         Ok(Self { uri, address, http, memory })
     }
 
+    /// Reads the files of TLS, if this source needs them.
+    pub(crate) fn check_files(&self) -> Result<(), HttpError> {
+        match &self.uri {
+            Uri::Http(url) => self.http.check_files(url),
+            Uri::Unix(_) | Uri::Tcp(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn read_password(&mut self, file: &Path) -> Result<(), PasswordError> {
         let password = Secret::read("--haproxy.password-file", file)?;
         if self.uri.set_password(password.expose()) { Ok(()) } else { Err(PasswordError::NoUser) }
@@ -212,6 +220,13 @@ impl Source {
     fn no_page(&self, error: HttpError) -> ReadError {
         let address = self.address.clone();
         match error {
+            HttpError::Tls(_) => {
+                ReadError::Request { address, advice: "the files of TLS cannot be used", source: error }
+            }
+            ref refused if refused.is_certificate() => {
+                let advice = "check its certificate, --haproxy.ssl-ca-cert and --haproxy.ssl-server-name";
+                ReadError::Request { address, advice, source: error }
+            }
             HttpError::Exchange(ref cause) => {
                 let advice = if cause.is_connect() {
                     "does HAProxy run, and does a frontend with `stats enable` listen there?"

@@ -23,7 +23,7 @@ mod wire;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::address::Address;
-use exporter_toolkit::{BoxError, Collector, Exporter, Target, async_trait};
+use exporter_toolkit::{BoxError, Collector, Exporter, NotListed, ProbeRequest, Target, async_trait};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -100,6 +100,7 @@ impl Exporter for MysqlExporter {
     const DEFAULT_PORT: u16 = 9104;
     const PEER_COLLECTOR_PREFIX: Option<&'static str> = Some("collect.");
     const TARGET_ON_METRICS: bool = true;
+    const PARAMETERS: &'static [&'static str] = &["auth_module"];
 
     type Args = Args;
     type Target = MysqlTarget;
@@ -122,9 +123,14 @@ impl Exporter for MysqlExporter {
         "mysqld_exporter".to_owned()
     }
 
-    fn probe(&self, target: &str, query: &[(String, String)]) -> Result<MysqlTarget, BoxError> {
-        let section = query.iter().find(|(name, _)| name == "auth_module").map_or(CLIENT, |(_, value)| value);
-        Ok(self.loaded().probe(target, section)?)
+    /// Each login sends an account's credentials, and a rogue server can obtain the password.
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<MysqlTarget, BoxError> {
+        let address = Address::parse(request.target, DEFAULT_PORT)?.to_string();
+        let mut loaded = self.loaded();
+        if address != loaded.target.address() && !request.lists(&address) {
+            return Err(NotListed.into());
+        }
+        Ok(loaded.probe(request.target, request.parameter("auth_module").unwrap_or(CLIENT))?)
     }
 
     /// Reads the option file and the password file.

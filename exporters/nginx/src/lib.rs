@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exporter_toolkit::duration::positive_duration;
-use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter};
+use exporter_toolkit::tls::{FlagNames, TlsArgs, TlsFlags};
+use exporter_toolkit::{BoxError, CheckDef, Collector, Exporter, ProbeRequest};
 
 pub use crate::target::{NginxTarget, Session};
 
@@ -24,9 +25,22 @@ pub struct Args {
     #[arg(long = "nginx.timeout", value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
     timeout: Duration,
 
-    /// Skip verification of the TLS certificate
-    #[arg(long = "no-nginx.ssl-verify")]
-    no_ssl_verify: bool,
+    #[command(flatten)]
+    tls: TlsArgs<NginxTls>,
+}
+
+/// The Go nginx-prometheus-exporter's names.
+struct NginxTls;
+
+impl TlsFlags for NginxTls {
+    const NAMES: &'static FlagNames = &FlagNames {
+        ca: "nginx.ssl-ca-cert",
+        certificate: "nginx.ssl-client-cert",
+        key: "nginx.ssl-client-key",
+        server_name: "nginx.ssl-server-name",
+        skip_verify: "no-nginx.ssl-verify",
+        for_what: "https:// URIs",
+    };
 }
 
 pub struct NginxExporter {
@@ -46,8 +60,9 @@ impl Exporter for NginxExporter {
     type Target = NginxTarget;
 
     fn new(args: Args) -> Result<Self, BoxError> {
-        let target = NginxTarget::new(&args.scrape_uri, args.timeout, !args.no_ssl_verify);
+        let target = NginxTarget::new(&args.scrape_uri, args.timeout, &args.tls.tls);
         let target = target.map_err(|error| format!("--nginx.scrape-uri: {error}"))?;
+        target.check_files()?;
         Ok(Self { args, target: Arc::new(target) })
     }
 
@@ -59,8 +74,8 @@ impl Exporter for NginxExporter {
         Arc::clone(&self.target)
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<NginxTarget, BoxError> {
-        let target = NginxTarget::new(target, self.args.timeout, !self.args.no_ssl_verify);
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<NginxTarget, BoxError> {
+        let target = NginxTarget::new(request.target, self.args.timeout, &self.args.tls.tls);
         Ok(target.map_err(|error| format!("target: {error}"))?)
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use exporter_toolkit::http::{HttpClient, HttpError, HttpOptions, StatusCode, Url, without_login};
+use exporter_toolkit::tls::ClientTls;
 use exporter_toolkit::{BoxError, Target, async_trait};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -46,7 +47,7 @@ pub struct Session {
 }
 
 impl NginxTarget {
-    pub(crate) fn new(uri: &str, timeout: Duration, verify: bool) -> Result<Self, InvalidUri> {
+    pub(crate) fn new(uri: &str, timeout: Duration, tls: &ClientTls) -> Result<Self, InvalidUri> {
         let (url, address, unix_socket) = match uri.strip_prefix("unix:") {
             Some(rest) => {
                 let (socket, path) = rest.split_once(':').unwrap_or((rest, "/"));
@@ -61,8 +62,12 @@ impl NginxTarget {
                 (url, address, None)
             }
         };
-        let http = HttpClient::new(HttpOptions { verify, max_redirects: 0, unix_socket });
+        let http = HttpClient::new(HttpOptions { tls: tls.clone(), max_redirects: 0, unix_socket });
         Ok(Self { url, address, http, timeout, previous: Mutex::default() })
+    }
+
+    pub(crate) fn check_files(&self) -> Result<(), HttpError> {
+        self.http.check_files(&self.url)
     }
 
     async fn read(&self, deadline: Instant) -> Result<StubStatus, ReadError> {
@@ -80,6 +85,8 @@ fn parse(uri: &str) -> Result<Url, InvalidUri> {
 
 fn advice(error: &HttpError) -> &'static str {
     match error {
+        HttpError::Tls(_) => "the files of TLS cannot be used",
+        error if error.is_certificate() => "check the certificate, --nginx.ssl-ca-cert and --nginx.ssl-server-name",
         HttpError::Exchange(cause) if cause.is_connect() => "check --nginx.scrape-uri, and that nginx runs",
         HttpError::Exchange(_) | HttpError::TooLarge { .. } => "is this nginx's stub_status? Check --nginx.scrape-uri",
         HttpError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
@@ -131,7 +138,7 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/", listener.local_addr().unwrap());
-        let target = NginxTarget::new(&uri, Duration::from_secs(5), true).unwrap();
+        let target = NginxTarget::new(&uri, Duration::from_secs(5), &ClientTls::system()).unwrap();
         let scrape = async |pages: &[(u64, u64)]| {
             let nginx = async {
                 for (accepts, handled) in pages {
@@ -158,7 +165,8 @@ mod tests {
 
     #[test]
     fn addresses_are_shown_without_a_password() {
-        let address = |uri| NginxTarget::new(uri, Duration::from_secs(1), true).map(|target| target.address);
+        let address =
+            |uri| NginxTarget::new(uri, Duration::from_secs(1), &ClientTls::system()).map(|target| target.address);
         for (uri, shown) in [
             ("http://127.0.0.1:8080/stub_status", "http://127.0.0.1:8080/stub_status"),
             ("https://me:secret@nginx/status", "https://nginx/status"),

@@ -7,7 +7,7 @@ use exporter_toolkit::secret::Secret;
 use redis::{ConnectionAddr, ConnectionInfo};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     Tcp { host: String, port: u16 },
     Tls { host: String, port: u16 },
     Unix(PathBuf),
@@ -26,7 +26,7 @@ impl fmt::Display for Endpoint {
 
 /// An endpoint with what else stood in its URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     pub endpoint: Endpoint,
     pub user: Option<String>,
     pub password: Option<Secret>,

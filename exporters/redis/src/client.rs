@@ -7,13 +7,13 @@ use exporter_toolkit::{BoxError, Target, async_trait};
 use redis::{Pipeline, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 use crate::address::Address;
 use crate::connection::{Connection, Error, ScrapeContext};
 use crate::credentials::{Credentials, Login};
 use crate::info::Info;
 use crate::refusal::{self, Verdict};
+use crate::tls::Connector;
 
 /// A command that the server refused. Only the families of that command are absent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +79,7 @@ pub struct Client {
     address: Address,
     shown: String,
     credentials: Credentials,
-    tls: Option<TlsConnector>,
+    tls: Option<Connector>,
     state: Mutex<State>,
 }
 
@@ -93,7 +93,7 @@ struct State {
 }
 
 impl Client {
-    pub fn new(address: Address, credentials: Credentials, tls: Option<TlsConnector>) -> Self {
+    pub(crate) fn new(address: Address, credentials: Credentials, tls: Option<Connector>) -> Self {
         let shown = address.endpoint.to_string();
         Self { address, shown, credentials, tls, state: Mutex::default() }
     }

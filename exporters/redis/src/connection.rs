@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use crate::address::Endpoint;
 use crate::credentials::CredentialsError;
 use crate::refusal::advice;
+use crate::tls::Connector;
 
 /// Maximum bytes of one response. INFO ALL of a busy server is about 100 kB.
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
@@ -102,7 +102,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects; nothing is sent yet. The addresses of a host are tried one after the other, so there is never a
     /// second connection.
-    pub(crate) async fn open(context: &ScrapeContext<'_>, tls: Option<&TlsConnector>) -> Result<Self, Error> {
+    pub(crate) async fn open(context: &ScrapeContext<'_>, tls: Option<&Connector>) -> Result<Self, Error> {
         let stream: Box<dyn Stream> = match context.endpoint {
             Endpoint::Unix(path) => {
                 let failed = |source| Error::Connect { target: context.target(), source };
@@ -111,12 +111,15 @@ impl Connection {
             Endpoint::Tcp { host, port } => Box::new(connect_tcp(context, host, *port).await?),
             Endpoint::Tls { host, port } => {
                 let failed = |source| Error::Handshake { target: context.target(), source };
-                let name = ServerName::try_from(host.clone()).map_err(|error| failed(io::Error::other(error)))?;
                 let connector = tls.ok_or_else(|| failed(io::Error::other("TLS is not set up")))?;
+                let name = match &connector.server_name {
+                    Some(name) => name.clone(),
+                    None => ServerName::try_from(host.clone()).map_err(|error| failed(io::Error::other(error)))?,
+                };
                 let stream = connect_tcp(context, host, *port).await?;
                 let advice = "the server may not speak TLS on this port, or be stopped";
                 let stream =
-                    context.with_deadline("the TLS handshake", advice, connector.connect(name, stream)).await?;
+                    context.with_deadline("the TLS handshake", advice, connector.tls.connect(name, stream)).await?;
                 Box::new(stream.map_err(failed)?)
             }
         };

@@ -12,7 +12,7 @@ const PASSWORD_FILE: &str = "--redis.password-file";
 
 /// The credentials of flags and environment. An address may have its own.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub password_file: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub struct Credentials {
 
 /// A value of `--redis.password-targets`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PasswordTarget {
+pub(crate) enum PasswordTarget {
     Any,
     Server(Endpoint),
 }
@@ -49,7 +49,7 @@ pub enum CredentialsError {
     )]
     Malformed { path: PathBuf, reason: String },
     #[error(
-        "the exporter's password is not sent to this target: list it in --redis.password-targets, or give {PASSWORD_FILE} a JSON object of passwords by address"
+        "the exporter's password is not sent to this target: list it in --redis.password-targets or --probe.targets, or give {PASSWORD_FILE} a JSON object of passwords by address"
     )]
     NotForTarget,
 }

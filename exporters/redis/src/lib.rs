@@ -19,13 +19,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exporter_toolkit::secret::Secret;
-use exporter_toolkit::{BoxError, Collector, Exporter};
-use tokio_rustls::TlsConnector;
+use exporter_toolkit::tls::{ClientTls, TlsError};
+use exporter_toolkit::{BoxError, Collector, Exporter, ProbeRequest};
 
 use crate::address::{Address, Endpoint};
 use crate::client::{Client, Session};
 use crate::credentials::{Credentials, CredentialsError, PasswordTarget};
-use crate::tls::{TlsArgs, TlsError};
+use crate::tls::{Connector, RedisTlsArgs};
 
 const DEFAULT_ADDRESS: &str = "redis://localhost:6379";
 
@@ -49,7 +49,7 @@ pub struct RedisArgs {
     password_targets: Vec<PasswordTarget>,
 
     #[command(flatten)]
-    tls: TlsArgs,
+    tls: RedisTlsArgs,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum ConfigError {
 pub struct RedisExporter {
     address: Address,
     credentials: Credentials,
-    tls: TlsArgs,
+    tls: ClientTls,
     /// Replaced by each reload. A running scrape keeps the previous one until its end.
     target: Mutex<Arc<Client>>,
 }
@@ -98,30 +98,34 @@ impl RedisExporter {
             main: address.endpoint.clone(),
             password_targets: args.password_targets,
         };
-        let target = main_target(&address, &credentials, &args.tls)?;
-        Ok(Self { address, credentials, tls: args.tls, target: Mutex::new(target) })
+        let target = main_target(&address, &credentials, &args.tls.tls)?;
+        Ok(Self { address, credentials, tls: args.tls.tls, target: Mutex::new(target) })
     }
 
     fn main_target(&self) -> MutexGuard<'_, Arc<Client>> {
         self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn probe_target(&self, target: &str) -> Result<Client, ConfigError> {
+    fn probe_target(&self, target: &str, lists: impl Fn(&str) -> bool) -> Result<Client, ConfigError> {
         let address = parse("target", target)?;
+        let mut credentials = self.credentials.clone();
+        if lists(&address.endpoint.to_string()) {
+            credentials.password_targets.push(PasswordTarget::Server(address.endpoint.clone()));
+        }
         if address.password.is_some() {
             return Err(ConfigError::PasswordInTarget);
         }
         // The caller gets this error as a response. A file that cannot be read is a failed scrape.
-        if let Err(error @ CredentialsError::NotForTarget) = self.credentials.login(&address) {
+        if let Err(error @ CredentialsError::NotForTarget) = credentials.login(&address) {
             return Err(error.into());
         }
         let tls = connector(&self.tls, &address)?;
-        Ok(Client::new(address, self.credentials.clone(), tls))
+        Ok(Client::new(address, credentials, tls))
     }
 }
 
 /// Reads all files once: a file that cannot be read stops the start or the reload, not the first scrape.
-fn main_target(address: &Address, credentials: &Credentials, tls: &TlsArgs) -> Result<Arc<Client>, ConfigError> {
+fn main_target(address: &Address, credentials: &Credentials, tls: &ClientTls) -> Result<Arc<Client>, ConfigError> {
     credentials.login(address)?;
     let tls = connector(tls, address)?;
     Ok(Arc::new(Client::new(address.clone(), credentials.clone(), tls)))
@@ -131,9 +135,9 @@ fn parse(name: &'static str, text: &str) -> Result<Address, ConfigError> {
     text.parse().map_err(|source| ConfigError::Address { name, source })
 }
 
-fn connector(args: &TlsArgs, address: &Address) -> Result<Option<TlsConnector>, ConfigError> {
+fn connector(tls: &ClientTls, address: &Address) -> Result<Option<Connector>, ConfigError> {
     match address.endpoint {
-        Endpoint::Tls { .. } => Ok(Some(args.connector()?)),
+        Endpoint::Tls { .. } => Ok(Some(Connector::new(tls)?)),
         Endpoint::Tcp { .. } | Endpoint::Unix(_) => Ok(None),
     }
 }
@@ -159,8 +163,8 @@ impl Exporter for RedisExporter {
         Arc::clone(&self.main_target())
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<Client, BoxError> {
-        Ok(self.probe_target(target)?)
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<Client, BoxError> {
+        Ok(self.probe_target(request.target, |address| request.lists(address))?)
     }
 
     /// Passwords are read at each login, and each probe logs in. The main target keeps its connection: a new one logs
@@ -221,21 +225,25 @@ mod tests {
     #[test]
     fn probes_with_a_password_are_refused() {
         let exporter = configure(&[], &[]).unwrap();
-        assert_eq!(exporter.probe_target("redis://me@other:1").unwrap().address(), "redis://other:1");
-        assert!(exporter.probe_target("redis://me:pw@other:1").is_err());
-        assert!(exporter.probe_target("").is_err());
+        assert_eq!(exporter.probe_target("redis://me@other:1", |_| false).unwrap().address(), "redis://other:1");
+        assert!(exporter.probe_target("redis://me:pw@other:1", |_| false).is_err());
+        assert!(exporter.probe_target("", |_| false).is_err());
     }
 
     #[test]
     fn the_one_password_is_for_the_main_target_and_those_listed() {
         let secret = [("REDIS_PASSWORD", "secret")];
         let exporter = configure(&[], &secret).unwrap();
-        let refused = exporter.probe_target("redis://other:1").err().unwrap().to_string();
+        let refused = exporter.probe_target("redis://other:1", |_| false).err().unwrap().to_string();
         assert!(refused.contains("--redis.password-targets") && !refused.contains("secret"), "{refused}");
-        assert!(exporter.probe_target("localhost").is_ok());
+        assert!(exporter.probe_target("localhost", |_| false).is_ok());
         let exporter = configure(&["--redis.password-targets=other:1,third:1"], &secret).unwrap();
-        assert!(exporter.probe_target("redis://other:1").is_ok() && exporter.probe_target("third:1").is_ok());
-        assert!(exporter.probe_target("other:2").is_err());
+        assert!(
+            exporter.probe_target("redis://other:1", |_| false).is_ok()
+                && exporter.probe_target("third:1", |_| false).is_ok()
+        );
+        assert!(exporter.probe_target("other:2", |_| false).is_err());
+        assert!(exporter.probe_target("other:2", |address| address == "redis://other:2").is_ok());
     }
 
     #[test]

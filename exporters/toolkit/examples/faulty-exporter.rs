@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exporter_toolkit::exposition::Kind;
-use exporter_toolkit::{BoxError, Collector, Desc, Exporter, Families, HistogramValue, Target, async_trait};
+use exporter_toolkit::{
+    BoxError, Collector, Desc, Exporter, Families, HistogramValue, ProbeRequest, Target, async_trait,
+};
 use tokio::time::Instant;
 
 const SOUND: Desc = Desc::gauge("faulty_sound", "Written by the sound collector.", &[]);
@@ -174,6 +176,7 @@ impl Exporter for Faulty {
     const NAMESPACE: &'static str = "faulty";
     const ABOUT: &'static str = "An exporter with faults, for tests.";
     const DEFAULT_PORT: u16 = 9999;
+    const PARAMETERS: &'static [&'static str] = &["fault"];
     type Args = Args;
     type Target = Service;
 
@@ -196,9 +199,10 @@ impl Exporter for Faulty {
         Arc::clone(&self.target)
     }
 
-    fn probe(&self, target: &str, query: &[(String, String)]) -> Result<Service, BoxError> {
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<Service, BoxError> {
+        let target = request.target;
         assert_ne!(target, "panic", "no such target");
-        let fault = query.iter().find(|(name, _)| name == "fault").map_or("none", |(_, fault)| fault);
+        let fault = request.parameter("fault").unwrap_or("none");
         Ok(Service { address: target.to_owned(), fault: fault.to_owned(), time: self.target.time })
     }
 }

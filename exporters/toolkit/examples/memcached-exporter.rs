@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use exporter_toolkit::resolve::connect_to;
-use exporter_toolkit::{BoxError, CheckDef, CheckStatus, Collector, Desc, Exporter, Families, Target, async_trait};
+use exporter_toolkit::{
+    BoxError, CheckDef, CheckStatus, Collector, Desc, Exporter, Families, ProbeRequest, Target, async_trait,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -123,8 +125,8 @@ impl Exporter for Memcached {
         Arc::clone(&self.target)
     }
 
-    fn probe(&self, target: &str, _query: &[(String, String)]) -> Result<Server, BoxError> {
-        Ok(Server { address: target.to_owned() })
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<Server, BoxError> {
+        Ok(Server { address: request.target.to_owned() })
     }
 }
 

@@ -25,8 +25,9 @@ use web_kit::{ActiveConfig, inherit};
 use crate::build::Build;
 use crate::exporter::{BoxError, Collector, Exporter};
 use crate::gather::{Executor, Gatherer, PageLimits};
-use crate::handler::{self, Handler};
+use crate::handler::{self, Handler, MaxRequests};
 use crate::memory::DEFAULT_LIMIT_MIB;
+use crate::probe::{ProbePolicy, TargetPattern};
 use crate::reload::Reloader;
 use crate::validate::validate;
 
@@ -72,6 +73,34 @@ struct SharedArgs {
     /// Maximum memory for the samples of all running scrapes, in MiB; probes together use at most half of it
     #[arg(id = "scrape.memory-limit", long = "scrape.memory-limit", value_name = "MIB", default_value_t = DEFAULT_LIMIT_MIB, help_heading = "Web")]
     memory_limit: usize,
+
+    /// Maximum concurrent requests for the metrics; further ones get 503. 0 means no limit: they share a gather
+    #[arg(
+        id = "web.max-requests",
+        long = "web.max-requests",
+        value_name = "REQUESTS",
+        default_value_t = 0,
+        help_heading = "Web"
+    )]
+    max_requests: usize,
+
+    /// Exclude the exporter's own process_* metrics
+    #[arg(id = "web.disable-exporter-metrics", long = "web.disable-exporter-metrics", help_heading = "Web")]
+    disable_exporter_metrics: bool,
+
+    /// Targets that /probe may reach, and that get the exporter's credentials: HOST[:PORT], 10.0.0.0/8[:PORT], unix:PATH, * for all. Repeatable [default: all but sockets, without credentials]
+    #[arg(
+        id = "probe.targets",
+        long = "probe.targets",
+        value_name = "PATTERN",
+        value_delimiter = ',',
+        help_heading = "Web"
+    )]
+    probe_targets: Vec<TargetPattern>,
+
+    /// Turn /probe off
+    #[arg(id = "no-probe", long = "no-probe", alias = "disable-scrape-endpoint", help_heading = "Web")]
+    no_probe: bool,
 
     #[command(flatten)]
     log: LogArgs,
@@ -162,7 +191,11 @@ fn start<E: Exporter>(matches: ArgMatches, build: Build) -> Result<ExitCode, Box
             samples: shared.sample_limit.unwrap_or(usize::MAX),
             memory: shared.memory_limit.saturating_mul(1 << 20),
         };
-        let gatherer = Arc::new(Gatherer::new(exporter, collectors, enabled, limits, executor, build));
+        let gatherer = Arc::new(
+            Gatherer::new(exporter, collectors, enabled, limits, executor, build)
+                .with_probe_policy(ProbePolicy { off: shared.no_probe, targets: shared.probe_targets })
+                .with_process(!shared.disable_exporter_metrics),
+        );
         let collectors: Vec<_> = gatherer.enabled_names().collect();
         // From here on, a panic does not end the program.
         panics::log();
@@ -192,6 +225,7 @@ fn start<E: Exporter>(matches: ArgMatches, build: Build) -> Result<ExitCode, Box
             web,
             stopping: AtomicBool::default(),
             build,
+            max_requests: MaxRequests::new(shared.max_requests),
         };
         let (drain, draining) = oneshot::channel();
         let second_signal = async {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::check::CheckDef;
 use crate::family::{Desc, Families};
+use crate::probe::{Place, ProbeRequest};
 
 /// An error of an exporter. Its text is for the operator: what failed, on which target, and what to do.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,6 +40,10 @@ pub trait Exporter: Sized + Send + Sync + 'static {
         essential: true,
     };
 
+    /// Parameters of the query of `/metrics` and `/probe` that this exporter reads, besides `target` and `collect[]`.
+    /// Others are ignored.
+    const PARAMETERS: &'static [&'static str] = &[];
+
     /// Flags of this exporter alone.
     type Args: clap::Args + Send + Sync;
     type Target: Target;
@@ -51,16 +56,14 @@ pub trait Exporter: Sized + Send + Sync + 'static {
     /// The target of `/metrics`.
     fn target(&self) -> Arc<Self::Target>;
 
-    /// Parameters of the query of `/metrics` that this exporter reads, in addition to `collect[]`. Others are ignored.
-    const QUERY: &'static [&'static str] = &[];
-
-    /// The target of `/metrics` with these parameters. An error is the client's, and answered with 400.
-    fn target_for(&self, _query: &[(String, String)]) -> Result<Arc<Self::Target>, BoxError> {
+    /// The target of `/metrics` with some of [`Self::PARAMETERS`]. An error is the client's, and answered with 400.
+    fn target_for(&self, _parameters: &[(String, String)]) -> Result<Arc<Self::Target>, BoxError> {
         Ok(self.target())
     }
 
-    /// The target of `/probe?target=…`, with the query's other parameters.
-    fn probe(&self, target: &str, query: &[(String, String)]) -> Result<Self::Target, BoxError>;
+    /// The target of `/probe?target=…`. Whoever reaches the port chooses it: return [`crate::NotListed`] if the target
+    /// would get credentials that are not meant for it alone, unless [`ProbeRequest::lists`] it.
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<Self::Target, BoxError>;
 
     /// Reads again what [`Self::new`] read from files (passwords, certificates, an ini file), at SIGHUP and at POST
     /// `/-/reload`. After `Ok` new sessions use all of it. An error changes nothing. It may block: it has its own
@@ -83,6 +86,11 @@ pub trait Target: Send + Sync + 'static {
 
     /// The target's address for logs and `/health`, without secrets.
     fn address(&self) -> &str;
+
+    /// Where it is, for `--probe.targets`.
+    fn place(&self) -> Place {
+        Place::of(self.address())
+    }
 
     /// Connects and verifies that the service answers. Success is `<namespace>_up 1`. The future is dropped at the
     /// deadline. A wait inside needs its own timeout only for a better error text.

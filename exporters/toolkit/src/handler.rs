@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `/metrics` (`--web.telemetry-path`) | the metrics; `collect[]=NAME` (repeatable) runs only these collectors |
 //! | `/probe?target=…` | the metrics of another target; `/scrape` is the name of this path in redis_exporter |
-//! | `/health` | the health status with its reasons as JSON: 200, or 503 while it is `down` |
+//! | `/probe?target=…&debug=true` | what happened in this probe, for a person |
+//! | `/health` | the health status with its reasons as JSON: 200, or 503 while it is `down`; `target=…` of another target |
 //! | `/-/healthy` | 200 while the process runs |
 //! | `/-/ready` | 200 while it accepts scrapes, 503 while it stops |
 //! | `/-/reload` | POST or PUT reads the files again: 200 when they are in use, 500 with the reason when they are not |
@@ -24,11 +25,13 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, Header
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::info;
 use web_kit::{ActiveConfig, Limits, Refusal, WebConfig};
 
 use crate::build::Build;
+use crate::debug_page::debug_page;
 use crate::exporter::Exporter;
 use crate::gather::{Exposition, GatherError, Gatherer};
 use crate::health::HealthStatus;
@@ -39,6 +42,10 @@ use crate::response::{Body, method_not_allowed, response, text};
 const LIMITS: Limits = Limits {
     // A dozen Prometheus servers keep a dozen connections open.
     connections: 512,
+    // Scrapes can be repeated.
+    handled_give_way: true,
+    // A few of the largest pages.
+    unsent_bytes: 128 << 20,
     // Longer than the usual scrape intervals, so that a scraper keeps its connection.
     header_timeout: Duration::from_secs(90),
     // 20 MB, the largest page that a scraper should read, at 6 Mbit/s.
@@ -63,6 +70,21 @@ pub(crate) struct Handler<E: Exporter> {
     pub(crate) web: Arc<ActiveConfig>,
     pub(crate) stopping: AtomicBool,
     pub(crate) build: Build,
+    /// `--web.max-requests`.
+    pub(crate) max_requests: Option<MaxRequests>,
+}
+
+/// The limit of concurrent requests for the metrics, as in Go's exporters.
+pub(crate) struct MaxRequests {
+    max: usize,
+    free: Semaphore,
+}
+
+impl MaxRequests {
+    /// 0 means no limit.
+    pub(crate) fn new(max: usize) -> Option<Self> {
+        (max > 0).then(|| Self { max, free: Semaphore::new(max.min(Semaphore::MAX_PERMITS)) })
+    }
 }
 
 /// Serves until `stop` resolves, then completes the running scrapes.
@@ -121,13 +143,13 @@ impl<E: Exporter> Handler<E> {
             form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
         if path == self.telemetry_path {
             if E::TARGET_ON_METRICS && query.iter().any(|(name, value)| name == "target" && !value.is_empty()) {
-                return self.probe(request.headers(), query).await;
+                return self.probe(request.headers(), &query).await;
             }
             return self.metrics(request.headers(), &query).await;
         }
         match path {
-            "/probe" | "/scrape" => self.probe(request.headers(), query).await,
-            "/health" => self.health(request.headers()).await,
+            "/probe" | "/scrape" => self.probe(request.headers(), &query).await,
+            "/health" => self.health(request.headers(), &query).await,
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" if self.stopping.load(Ordering::Relaxed) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
             "/-/ready" => text(StatusCode::OK, "ready\n"),
@@ -137,6 +159,16 @@ impl<E: Exporter> Handler<E> {
     }
 
     async fn metrics(&self, headers: &HeaderMap, query: &[(String, String)]) -> Body {
+        let _free = match &self.max_requests {
+            None => None,
+            Some(limit) => match limit.free.try_acquire() {
+                Ok(permit) => Some(permit),
+                Err(_) => {
+                    let message = format!("limit of concurrent requests reached ({}), try again later\n", limit.max);
+                    return text(StatusCode::SERVICE_UNAVAILABLE, message);
+                }
+            },
+        };
         let collectors = match self.gatherer.choose(&collect_filter(query)) {
             Ok(collectors) => collectors,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
@@ -155,29 +187,34 @@ impl<E: Exporter> Handler<E> {
         }
     }
 
-    async fn probe(&self, headers: &HeaderMap, mut query: Vec<(String, String)>) -> Body {
-        let collectors = match self.gatherer.choose(&collect_filter(&query)) {
+    async fn probe(&self, headers: &HeaderMap, query: &[(String, String)]) -> Body {
+        let collectors = match self.gatherer.choose(&collect_filter(query)) {
             Ok(collectors) => collectors,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
-        query.retain(|(name, _)| name != "collect[]");
-        let Some(index) = query.iter().position(|(name, value)| name == "target" && !value.is_empty()) else {
+        let Some(target) = target(query) else {
             return text(StatusCode::BAD_REQUEST, "the parameter target is missing; use /probe?target=ADDRESS\n");
         };
-        let (_, target) = query.remove(index);
-        let form = form(headers);
-        match self.gatherer.probe(&target, &query, collectors, self.deadline(headers)).await {
-            Ok(exposition) => page(exposition, form).await,
+        let started = Instant::now();
+        let deadline = self.deadline(headers);
+        match self.gatherer.probe(target, query, collectors, deadline).await {
+            Ok(exposition) if is_debug(query) => debug_page(exposition, deadline - started, started.elapsed()).await,
+            Ok(exposition) => page(exposition, form(headers)).await,
             Err(error) => gather_error(&error),
         }
     }
 
-    async fn health(&self, headers: &HeaderMap) -> Body {
+    async fn health(&self, headers: &HeaderMap, query: &[(String, String)]) -> Body {
         let collectors = match self.gatherer.choose(&[]) {
             Ok(collectors) => collectors,
             Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error),
         };
-        match self.gatherer.scrape(collectors, self.deadline(headers)).await {
+        let deadline = self.deadline(headers);
+        let result = match target(query) {
+            Some(target) => self.gatherer.probe(target, query, collectors, deadline).await,
+            None => self.gatherer.scrape(collectors, deadline).await,
+        };
+        match result {
             Ok(exposition) => {
                 let status = match exposition.report.status {
                     HealthStatus::Down => StatusCode::SERVICE_UNAVAILABLE,
@@ -208,8 +245,18 @@ impl<E: Exporter> Handler<E> {
     }
 }
 
+/// An empty `collect[]=` is none, as in the peers.
 fn collect_filter(query: &[(String, String)]) -> Vec<&str> {
-    query.iter().filter(|(name, _)| name == "collect[]").map(|(_, value)| value.as_str()).collect()
+    let values = query.iter().filter(|(name, _)| name == "collect[]").map(|(_, value)| value.as_str());
+    values.filter(|value| !value.is_empty()).collect()
+}
+
+fn target(query: &[(String, String)]) -> Option<&str> {
+    query.iter().find(|(name, value)| name == "target" && !value.is_empty()).map(|(_, target)| target.as_str())
+}
+
+fn is_debug(query: &[(String, String)]) -> bool {
+    query.iter().any(|(name, value)| name == "debug" && value == "true")
 }
 
 fn form(headers: &HeaderMap) -> Form {
@@ -238,7 +285,8 @@ async fn page(exposition: Arc<Exposition>, form: Form) -> Body {
 
 fn gather_error(error: &GatherError) -> Body {
     let status = match error {
-        GatherError::TooMany | GatherError::TooManyBlocked => StatusCode::SERVICE_UNAVAILABLE,
+        GatherError::TooMany | GatherError::TooManyBlocked | GatherError::NoTurn => StatusCode::SERVICE_UNAVAILABLE,
+        GatherError::Refused(_) => StatusCode::FORBIDDEN,
         GatherError::Target(_) => StatusCode::BAD_REQUEST,
         GatherError::Panicked(_) | GatherError::Aborted => StatusCode::INTERNAL_SERVER_ERROR,
     };

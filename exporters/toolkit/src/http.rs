@@ -5,14 +5,17 @@
 //! resumes the session ([decision 21](../../../docs/decisions/0021-haproxy-reads-on-a-new-connection.md)).
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
 pub use reqwest::{StatusCode, Url};
 use service_kit::error_chain::with_sources;
+use service_kit::file::Stamp;
 use service_kit::http;
 pub use service_kit::http::without_login;
+use service_kit::lock::lock;
+use service_kit::tls::{ClientTls, TlsError};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,8 +24,7 @@ use crate::memory::{self, Exhausted};
 /// How a client makes its requests.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Whether a server's TLS certificate must be valid.
-    pub verify: bool,
+    pub tls: ClientTls,
     /// Without any, a redirect is a [`HttpError::Status`].
     pub max_redirects: usize,
     /// Where all requests go, whatever the host of their URL.
@@ -35,6 +37,9 @@ pub enum HttpError {
     /// Without the URL, which may contain a password.
     #[error("{}", with_sources(.0))]
     Exchange(reqwest::Error),
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
     #[error("status {0}")]
     Status(StatusCode),
     #[error("the response is over {} KiB", .limit / 1024)]
@@ -45,17 +50,45 @@ pub enum HttpError {
     Timeout { seconds: f64, received: usize },
 }
 
+impl HttpError {
+    /// Whether the server's certificate was refused. Its advice is not to look for a server that does not run.
+    pub fn is_certificate(&self) -> bool {
+        let Self::Exchange(error) = self else { return false };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+            let inner = inner.and_then(|error| error.downcast_ref::<rustls::Error>());
+            if matches!(inner.or(error.downcast_ref()), Some(rustls::Error::InvalidCertificate(_))) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// A client for any number of targets.
 pub struct HttpClient {
     options: HttpOptions,
     // Made when first needed: most exporters need one of them or none.
     plain: OnceLock<Client>,
-    tls: OnceLock<Client>,
+    tls: Mutex<Option<TlsClient>>,
+}
+
+/// A client with what the files contained.
+struct TlsClient {
+    stamps: Vec<Option<Stamp>>,
+    client: Client,
 }
 
 impl HttpClient {
     pub fn new(options: HttpOptions) -> Self {
-        Self { options, plain: OnceLock::new(), tls: OnceLock::new() }
+        Self { options, plain: OnceLock::new(), tls: Mutex::default() }
+    }
+
+    /// Reads the files that https to this URL needs, so that a wrong one stops the start and not the first scrape.
+    pub fn check_files(&self, url: &Url) -> Result<(), HttpError> {
+        self.client(url).map(drop)
     }
 
     /// The page at `url`, if it has at most `limit` bytes. The body of an error is not read.
@@ -94,7 +127,7 @@ impl HttpClient {
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let failed = |error: reqwest::Error| HttpError::Exchange(error.without_url());
-        let client = self.client(url).map_err(failed)?;
+        let client = self.client(url)?;
         let mut response = client.get(url.clone()).send().await.map_err(failed)?;
         if !response.status().is_success() {
             return Err(HttpError::Status(response.status()).into());
@@ -111,25 +144,44 @@ impl HttpClient {
         Ok(())
     }
 
-    fn client(&self, url: &Url) -> Result<&Client, reqwest::Error> {
-        let options = &self.options;
-        let cell = if url.scheme() == "https" { &self.tls } else { &self.plain };
-        if let Some(client) = cell.get() {
-            return Ok(client);
+    fn client(&self, url: &Url) -> Result<Client, HttpError> {
+        if url.scheme() == "https" {
+            return self.tls_client(url);
         }
+        if let Some(client) = self.plain.get() {
+            return Ok(client.clone());
+        }
+        let client = self.build(url)?;
+        Ok(self.plain.get_or_init(|| client).clone())
+    }
+
+    /// Reads renewed files again. While a certificate and its key do not match, because only one is renewed so far, the
+    /// previous ones stay in use.
+    fn tls_client(&self, url: &Url) -> Result<Client, HttpError> {
+        // Taken before the files are read: a file that changes meanwhile is read again.
+        let stamps = self.options.tls.stamps();
+        let mut current = lock(&self.tls);
+        let renewed = match &*current {
+            Some(current) if current.stamps == stamps => return Ok(current.client.clone()),
+            Some(current) => self.build(url).unwrap_or_else(|_| current.client.clone()),
+            None => self.build(url)?,
+        };
+        Ok(current.insert(TlsClient { stamps, client: renewed }).client.clone())
+    }
+
+    fn build(&self, url: &Url) -> Result<Client, HttpError> {
+        let options = &self.options;
         let redirects = match options.max_redirects {
             0 => Policy::none(),
             max => Policy::limited(max),
         };
-        let mut client = http::client(url)
-            .tls_danger_accept_invalid_certs(!options.verify)
-            .redirect(redirects)
-            .pool_max_idle_per_host(0);
+        let client = http::client(url, &options.tls).map_err(|error| HttpError::Tls(Box::new(error)))?;
+        // A connection of its own for each page.
+        let mut client = client.redirect(redirects).pool_max_idle_per_host(0);
         if let Some(path) = &options.unix_socket {
             client = client.unix_socket(path.as_path());
         }
-        let client = client.build()?;
-        Ok(cell.get_or_init(|| client))
+        client.build().map_err(HttpError::Exchange)
     }
 }
 
@@ -150,7 +202,7 @@ mod tests {
     }
 
     fn options() -> HttpOptions {
-        HttpOptions { verify: true, max_redirects: 0, unix_socket: None }
+        HttpOptions { tls: ClientTls::system(), max_redirects: 0, unix_socket: None }
     }
 
     /// The result for a server that sends this and keeps the connection open.

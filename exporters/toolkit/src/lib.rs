@@ -8,6 +8,7 @@
 mod build;
 pub mod check;
 mod cli;
+mod debug_page;
 mod declared;
 pub mod docs;
 pub mod exporter;
@@ -21,6 +22,7 @@ mod health_collector;
 pub mod http;
 mod landing_page;
 pub mod memory;
+pub mod probe;
 mod process;
 mod reload;
 mod response;
@@ -35,5 +37,6 @@ pub use exporter::{BoxError, Collector, Exporter, Target};
 pub use exposition;
 pub use family::{Desc, Families, HistogramValue, Kind, LabelSets, State, SummaryValue};
 pub use health_collector::{HealthChecks, HealthCollector};
+pub use probe::{NotListed, Place, ProbeRequest};
 /// What an exporter needs of the service kit, so that it depends on the toolkit only.
-pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret};
+pub use service_kit::{address, duration, error_chain, file, hex, lock, resolve, secret, tls};

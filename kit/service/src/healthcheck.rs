@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::listen::ListenAddress;
 use crate::resolve;
+use crate::tls::AnyCertificate;
 
 pub const SUBCOMMAND: &str = "healthcheck";
 
@@ -109,7 +108,10 @@ pub async fn check(address: &ListenAddress, path: &str) -> Result<Answer, Health
     let check = async {
         let addresses = addresses(address).await?;
         match get(connect(&addresses).await?, address, path).await {
-            Err(HealthcheckError::Closed | HealthcheckError::NotHttp) => get_with_tls(&addresses, address, path).await,
+            // 400 is how our server and Go's answer HTTP on the port of HTTPS.
+            Err(HealthcheckError::Closed | HealthcheckError::NotHttp | HealthcheckError::Status(400)) => {
+                get_with_tls(&addresses, address, path).await
+            }
             answer => answer,
         }
     };
@@ -178,7 +180,8 @@ async fn get_with_tls(
         .with_safe_default_protocol_versions()
         .map_err(|error| HealthcheckError::Connect(io::Error::other(error)))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        // Nothing secret is sent, and the other side is this machine.
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider)))
         .with_no_client_auth();
     let stream = connect(addresses).await?;
     // The certificate is for the name that clients use, which is not this address.
@@ -193,45 +196,6 @@ async fn get_with_tls(
 fn certificate_required(error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     matches!(error, Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)))
-}
-
-/// Nothing secret is sent, and the other side is this machine: any certificate will do.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

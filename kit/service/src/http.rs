@@ -6,18 +6,19 @@ use reqwest::dns::{Name, Resolve, Resolving};
 use reqwest::{Client, ClientBuilder, Url};
 
 use crate::resolve;
+use crate::tls::{ClientTls, TlsError};
 
-/// A client for servers with the scheme of this URL.
-pub fn client(url: &Url) -> ClientBuilder {
+/// A client for servers with the scheme of this URL. Reads the files of TLS for https only.
+pub fn client(url: &Url, tls: &ClientTls) -> Result<ClientBuilder, TlsError> {
     // A proxy in the environment is meant for the internet. The servers are near.
     let client = Client::builder().no_proxy().dns_resolver(Resolver);
-    if url.scheme() == "https" {
-        client
+    Ok(if url.scheme() == "https" {
+        client.tls_backend_preconfigured(tls.config()?)
     } else {
         // Otherwise reqwest loads the system's certificate authorities, and fails where there are none, as in a
         // container.
         client.tls_certs_only([])
-    }
+    })
 }
 
 /// Without it, reqwest would call the C library.

@@ -1,7 +1,7 @@
 //! What every long-running program of the suite needs: flag values, secrets, logs, signals, name lookup.
 //!
-//! One concept a module. A module depends at most on leaves: `listen` on `address`, `secret` on `file`, `panics` on
-//! `lock`, `logging` on `panics`, `healthcheck` on `listen` and `resolve`.
+//! One concept a module. A module depends at most on leaves: `listen` on `address`, `secret` and `tls` on `file`,
+//! `panics` on `lock`, `logging` on `panics`, `healthcheck` on `listen`, `resolve` and `tls`.
 
 pub mod address;
 pub mod build;
@@ -21,3 +21,4 @@ pub mod process;
 pub mod resolve;
 pub mod secret;
 pub mod signals;
+pub mod tls;

@@ -18,9 +18,14 @@ pub struct ListenAddress {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid listen address {text:?}: expected :PORT, HOST:PORT or [IPv6]:PORT")]
+#[error("invalid listen address {text:?}: expected :PORT, HOST:PORT or [IPv6]:PORT{}", not_supported(.text))]
 pub struct ListenAddressError {
     text: String,
+}
+
+/// What the Go toolkit accepts and we do not.
+fn not_supported(text: &str) -> &'static str {
+    if text.starts_with("vsock:") { "; vsock is not supported" } else { "" }
 }
 
 impl ListenAddress {

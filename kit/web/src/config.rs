@@ -180,6 +180,14 @@ mod tests {
     }
 
     #[test]
+    fn a_folded_header_is_one_line() {
+        let text = "http_server_config:\n  headers:\n    Content-Security-Policy: >\n      default-src 'self';\n      \
+                    frame-ancestors 'none'\n";
+        let headers = WebConfig::parse(text, Path::new("")).unwrap().headers;
+        assert_eq!(headers[0].1, "default-src 'self'; frame-ancestors 'none'");
+    }
+
+    #[test]
     fn headers_have_the_values_of_the_file() {
         let text = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    \
                     Strict-Transport-Security: max-age=1\n    X-XSS-Protection: ''\n";

@@ -50,7 +50,11 @@ impl HeadersSection {
         ];
         let mut headers = Vec::new();
         for (name, value, allowed) in all {
-            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+            // A folded block of YAML (`>`) ends in a newline, which Go's server trims as well.
+            let Some(value) = value.map(|value| value.trim().to_owned()) else { continue };
+            if value.is_empty() && allowed.is_empty() {
+                continue;
+            }
             let error = |reason: String| KeyError::new(format!("http_server_config.headers.{name}"), reason);
             if !allowed.is_empty() && !allowed.contains(&value.as_str()) {
                 return Err(error(format!("expected {}", allowed.join(" or "))));

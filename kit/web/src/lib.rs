@@ -7,10 +7,13 @@
 mod access;
 mod active;
 mod config;
+mod connections;
 mod error;
 mod headers;
 pub mod inherit;
+mod plain_http;
 mod rate_limit;
+mod response;
 mod server;
 mod tls;
 mod users;

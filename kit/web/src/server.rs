@@ -8,17 +8,20 @@ use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::active::ActiveConfig;
+use crate::connections::{Connection, Connections};
+use crate::plain_http;
+use crate::response::TrackedBody;
 use crate::write_timeout::WriteTimeout;
 
 /// How long a client may take for a TLS handshake: two round trips.
@@ -34,8 +37,13 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The limits of one server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Maximum number of open connections. More wait in the kernel's queue.
-    pub connections: u32,
+    /// Maximum number of open connections. A new one takes the place of the oldest that waits for its client.
+    pub connections: usize,
+    /// Whether a request that is being handled for a second may give way too, if no client keeps a connection waiting.
+    /// Only where requests change nothing.
+    pub handled_give_way: bool,
+    /// Bytes of responses over all connections, above which those that their clients do not read give way.
+    pub unsent_bytes: u64,
     /// How long a client may take to send a request's headers. It also limits how long a connection may be idle.
     pub header_timeout: Duration,
     /// How long a client may take to read a response.
@@ -59,24 +67,23 @@ pub async fn serve<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let slots = Arc::new(Semaphore::new(limits.connections as usize));
+    let connections = Connections::new(limits);
     let stopping = watch::Sender::new(false);
-    let connection = Connection { config, limits, service, stopping: stopping.subscribe() };
-    let accepting = listeners.into_iter().map(|listener| accept(listener, &slots, &connection));
+    let server = Server { config, limits, service, stopping: stopping.subscribe() };
+    let accepting = listeners.into_iter().map(|listener| accept(listener, &connections, &server));
     let accepting = futures::future::join_all(accepting);
     tokio::select! {
         _ = accepting => {}
         () = stop => {}
     }
     stopping.send_replace(true);
-    // All slots are free when no client is connected any more.
-    if timeout(limits.stop_timeout, slots.acquire_many(limits.connections)).await.is_err() {
-        let connections = limits.connections as usize - slots.available_permits();
+    if timeout(limits.stop_timeout, connections.all_closed()).await.is_err() {
+        let connections = connections.open();
         warn!(connections, seconds = limits.stop_timeout.as_secs_f64(), "stopped with requests in progress");
     }
 }
 
-async fn accept<S, B>(listener: TcpListener, slots: &Arc<Semaphore>, connection: &Connection<S>)
+async fn accept<S, B>(listener: TcpListener, connections: &Arc<Connections>, server: &Server<S>)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -87,15 +94,16 @@ where
 {
     let mut failing = false;
     loop {
-        // The semaphore is never closed.
-        let Ok(slot) = Arc::clone(slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
                 failing = false;
-                let connection = connection.clone();
+                let connection = Arc::new(connections.admit(client.ip()).await);
+                let server = server.clone();
                 tokio::spawn(async move {
-                    connection.serve(stream, client).await;
-                    drop(slot);
+                    tokio::select! {
+                        () = server.serve(stream, client, &connection) => {}
+                        () = connection.gives_way() => debug!(%client, "connection closed for another one"),
+                    }
                 });
             }
             Err(error) => {
@@ -111,14 +119,14 @@ where
 
 /// What a connection needs.
 #[derive(Clone)]
-struct Connection<S> {
+struct Server<S> {
     config: Arc<ActiveConfig>,
     limits: Limits,
     service: S,
     stopping: watch::Receiver<bool>,
 }
 
-impl<S, B> Connection<S>
+impl<S, B> Server<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>>,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -127,9 +135,10 @@ where
 {
     /// Serves one client until it leaves, the configuration changes, or the server stops. After a change, the client
     /// connects again and so gets the new certificate, and the new rules apply to its own.
-    async fn serve(self, stream: TcpStream, client: SocketAddr) {
+    async fn serve(self, mut stream: TcpStream, client: SocketAddr, connection: &Arc<Connection>) {
         // The end of a response must not wait for the client's acknowledgement of its start.
         let _ = stream.set_nodelay(true);
+        connection.waiting();
         let mut config = self.config.subscribe();
         let mut stopping = self.stopping.clone();
         let mut stopping_in_handshake = self.stopping.clone();
@@ -140,15 +149,22 @@ where
                 _ = stopping.wait_for(|stopping| *stopping) => {}
             }
         };
-        let Some(tls) = tls else { return self.serve_http(stream, client, ended).await };
-        let handshake = async { TlsAcceptor::from(tls.server_config().await).accept(stream).await };
+        let Some(tls) = tls else { return self.serve_http(stream, client, connection, ended).await };
+        let handshake = async {
+            if plain_http::is_request(&stream).await {
+                plain_http::refuse(&mut stream).await;
+                return None;
+            }
+            Some(TlsAcceptor::from(tls.server_config().await).accept(stream).await)
+        };
         let handshake = tokio::select! {
             handshake = timeout(HANDSHAKE_TIMEOUT, handshake) => handshake,
             _ = stopping_in_handshake.wait_for(|stopping| *stopping) => return,
         };
         match handshake {
-            Ok(Ok(stream)) => self.serve_http(stream, client, ended).await,
-            Ok(Err(error)) => debug!(%client, %error, "TLS handshake failed"),
+            Ok(Some(Ok(stream))) => self.serve_http(stream, client, connection, ended).await,
+            Ok(Some(Err(error))) => debug!(%client, %error, "TLS handshake failed"),
+            Ok(None) => debug!(%client, "HTTP request on the HTTPS port"),
             Err(_) => debug!(%client, seconds = HANDSHAKE_TIMEOUT.as_secs(), "TLS handshake timed out"),
         }
     }
@@ -157,19 +173,27 @@ where
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         client: SocketAddr,
+        connection: &Arc<Connection>,
         ended: impl Future<Output = ()>,
     ) {
-        let connection = http1::Builder::new()
+        let stream = WriteTimeout::new(stream, self.limits.write_timeout, Arc::clone(connection));
+        let service = self.service;
+        let service = service_fn(move |request| {
+            connection.handling();
+            let response = service.call(request);
+            async move { Ok::<_, S::Error>(response.await?.map(|body| TrackedBody::new(body, connection))) }
+        });
+        let http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
             .max_buf_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(WriteTimeout::new(stream, self.limits.write_timeout)), self.service);
-        let mut connection = pin!(connection);
+            .serve_connection(TokioIo::new(stream), service);
+        let mut http = pin!(http);
         let result = tokio::select! {
-            result = connection.as_mut() => result,
+            result = http.as_mut() => result,
             () = ended => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                http.as_mut().graceful_shutdown();
+                http.await
             }
         };
         if let Err(error) = result {
@@ -185,7 +209,6 @@ mod tests {
 
     use bytes::Bytes;
     use http_body_util::Full;
-    use hyper::service::service_fn;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::{Notify, oneshot};
     use tokio::task::JoinHandle;
@@ -198,6 +221,8 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(300);
     const LIMITS: Limits = Limits {
         connections: 8,
+        handled_give_way: false,
+        unsent_bytes: 1 << 30,
         header_timeout: TEST_TIMEOUT,
         write_timeout: TEST_TIMEOUT,
         stop_timeout: TEST_TIMEOUT,
@@ -287,6 +312,32 @@ mod tests {
     async fn a_client_that_does_not_read_frees_its_slot() {
         let server = start(Limits { connections: 1, write_timeout: SHORT, ..LIMITS }).await;
         let _silent = server.send("GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut next = server.send(KEPT).await;
+        read_response(&mut next).await;
+    }
+
+    #[tokio::test]
+    async fn clients_that_only_wait_give_way_to_a_request() {
+        for unfinished in ["", "GET / HTTP/1.1\r\nhost:", KEPT] {
+            let server = start(LIMITS).await;
+            let mut waiting = Vec::new();
+            for _ in 0..3 * LIMITS.connections {
+                waiting.push(server.send(unfinished).await);
+            }
+            let mut next = server.send(KEPT).await;
+            read_response(&mut next).await;
+            // The first of them gave way.
+            read_to_end(&mut waiting[0]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_do_not_read_give_way_to_a_request() {
+        let server = start(LIMITS).await;
+        let mut silent = Vec::new();
+        for _ in 0..2 * LIMITS.connections {
+            silent.push(server.send("GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await);
+        }
         let mut next = server.send(KEPT).await;
         read_response(&mut next).await;
     }

@@ -6,23 +6,27 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::connections::Connection;
+
 /// Fails a write when the whole response is not sent within `limit`, measured from the first write that had to wait for
 /// the client. Reading single bytes does not extend the limit: only a flush, which follows a whole response, resets it.
 pub(crate) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
+    connection: Arc<Connection>,
     expired: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteTimeout<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, expired: None }
+    pub(crate) fn new(stream: S, limit: Duration, connection: Arc<Connection>) -> Self {
+        Self { stream, limit, connection, expired: None }
     }
 
     fn limited<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -35,6 +39,13 @@ impl<S> WriteTimeout<S> {
         }
         written
     }
+
+    fn written(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.connection.progressed();
+        }
+        self.limited(written, cx)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
@@ -46,7 +57,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.limited(written, cx)
+        self.written(written, cx)
     }
 
     fn poll_write_vectored(
@@ -55,7 +66,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.limited(written, cx)
+        self.written(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -66,6 +77,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if flushed.is_ready() {
             self.expired = None;
+            self.connection.flushed();
         }
         self.limited(flushed, cx)
     }
@@ -78,17 +90,34 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::connections::Connections;
+    use crate::server::Limits;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
     use tokio::time::Instant;
 
     const LIMIT: Duration = Duration::from_secs(30);
+    const LIMITS: Limits = Limits {
+        connections: 1,
+        handled_give_way: false,
+        unsent_bytes: 0,
+        header_timeout: LIMIT,
+        write_timeout: LIMIT,
+        stop_timeout: LIMIT,
+    };
+
+    async fn write_timeout<S>(stream: S) -> WriteTimeout<S> {
+        let connection = Connections::new(LIMITS).admit(IpAddr::from([127, 0, 0, 1])).await;
+        WriteTimeout::new(stream, LIMIT, Arc::new(connection))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_times_out() {
         let (ours, _client) = duplex(64);
         let started = Instant::now();
-        let error = WriteTimeout::new(ours, LIMIT).write_all(&[0; 1000]).await.unwrap_err();
+        let error = write_timeout(ours).await.write_all(&[0; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() >= LIMIT);
     }
@@ -101,7 +130,7 @@ mod tests {
                 sleep(Duration::from_secs(1)).await;
             }
         });
-        let error = WriteTimeout::new(ours, LIMIT).write_all(&[0; 1000]).await.unwrap_err();
+        let error = write_timeout(ours).await.write_all(&[0; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drip.await.unwrap();
     }
@@ -109,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_response_has_the_whole_timeout() {
         let (ours, mut client) = duplex(64);
-        let mut ours = WriteTimeout::new(ours, LIMIT);
+        let mut ours = write_timeout(ours).await;
         for _ in 0..3 {
             let read = async {
                 sleep(LIMIT - Duration::from_secs(1)).await;

@@ -20,7 +20,7 @@ pub(super) type IdleCompressor = Arc<Mutex<Option<Compressor>>>;
 pub(crate) struct Exposition {
     snapshot: Snapshot,
     pub(crate) report: Report,
-    pub(super) up: bool,
+    pub(crate) up: bool,
     compressor: IdleCompressor,
     memory: Arc<Budget>,
     /// Made at the first request of each form, and shared by all scrapers that waited for this gather.

@@ -14,7 +14,9 @@ mod exposition;
 mod losses;
 mod overdue;
 mod own_families;
+mod probed;
 mod progress;
+mod turns;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +26,6 @@ use std::time::{Duration, SystemTime};
 use ::exposition::{Loss, Snapshot};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
 
 use self::changes::Changes;
 pub(crate) use self::executor::Executor;
@@ -35,19 +36,21 @@ use self::losses::LoggedLosses;
 use self::overdue::{AllOverdue, Overdue};
 pub(crate) use self::own_families::OwnFamilies;
 use self::own_families::Totals;
+use self::probed::Probed;
 use self::progress::{Finished, Gather, Limits, Progress, timed_out};
+use self::turns::{MAX_TURNS, Turn, Turns};
 use crate::build::Build;
 use crate::check::{CheckResult, CheckStatus};
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::Families;
 use crate::health::{CollectorOutcome, Report};
 use crate::memory::Budgets;
+use crate::probe::{NotListed, Place, ProbePolicy, ProbeRequest};
 use crate::process;
 use service_kit::lock::lock;
 use service_kit::panics;
 
-/// Maximum concurrent gathers of probes, and as many of the main target, so that probes never delay `/metrics`. Further
-/// ones get 503. What counts is targets and collector filters, not scrapers.
+/// Maximum concurrent gathers of the main target. Further ones get 503. What counts is collector filters, not scrapers.
 const MAX_GATHERS: usize = 64;
 
 /// How long a scraper waits for the gather to assemble its result after their common deadline. Well below
@@ -65,10 +68,10 @@ type Session<E> = <<E as Exporter>::Target as Target>::Session;
 /// Scrapes with the same key share a gather.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// The query of a probe without its collector filter; `None` for the target of `/metrics`.
+    /// The target and the parameters that count; `None` for the target of `/metrics`.
     pub(crate) probe: Option<String>,
-    /// The query of `/metrics`, as far as the exporter reads it.
-    query: Vec<(String, String)>,
+    /// Of `/metrics`: those that the exporter reads.
+    parameters: Vec<(String, String)>,
     /// Indices of the collectors to run.
     pub(crate) collectors: Vec<usize>,
     /// Reloads so far: a scrape after a reload must not use the account before it.
@@ -77,12 +80,14 @@ pub(crate) struct Key {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GatherError {
-    #[error(
-        "{MAX_GATHERS} scrapes of other targets or collectors are running; try again later, or scrape fewer at a time"
-    )]
+    #[error("{MAX_GATHERS} scrapes of other collectors are running; try again later, or scrape fewer at a time")]
     TooMany,
     #[error("probes of other targets block too many threads (a bug in the exporter, see its log); try again later")]
     TooManyBlocked,
+    #[error("{MAX_TURNS} probes of other targets are running and none of them gave way; scrape fewer at a time")]
+    NoTurn,
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Target(BoxError),
     #[error("{0} (a bug in the exporter)")]
@@ -135,6 +140,11 @@ pub(crate) struct Gatherer<E: Exporter> {
     own_names: Arc<[String]>,
     running: Mutex<HashMap<Key, Running>>,
     overdue: AllOverdue,
+    probe_policy: ProbePolicy,
+    turns: Arc<Turns>,
+    probed: Probed,
+    /// Whether `/metrics` has the `process_*` families.
+    with_process: bool,
     totals: Mutex<Totals>,
     changes: Changes,
     logged_losses: LoggedLosses,
@@ -167,10 +177,22 @@ impl<E: Exporter> Gatherer<E> {
             own,
             running: Mutex::default(),
             overdue: AllOverdue::default(),
+            probe_policy: ProbePolicy::default(),
+            turns: Arc::default(),
+            probed: Probed::default(),
+            with_process: true,
             changes: Changes::default(),
             logged_losses: LoggedLosses::default(),
             compressor: IdleCompressor::default(),
         }
+    }
+
+    pub(crate) fn with_probe_policy(self, probe_policy: ProbePolicy) -> Self {
+        Self { probe_policy, ..self }
+    }
+
+    pub(crate) fn with_process(self, with_process: bool) -> Self {
+        Self { with_process, ..self }
     }
 
     pub(crate) fn target_address(&self) -> String {
@@ -197,20 +219,22 @@ impl<E: Exporter> Gatherer<E> {
         self.enabled.iter().map(|&i| self.collectors[i].name())
     }
 
-    /// The collectors of these `collect[]` parameters, or all enabled ones without any. An unknown name is an error
-    /// that lists the known ones.
+    /// The collectors of these `collect[]` parameters, or all enabled ones without any. A collector that is not enabled
+    /// here is left out, so that one job of Prometheus can have exporters with different flags. An unknown name is an
+    /// error that lists the enabled ones.
     pub(crate) fn choose(&self, names: &[&str]) -> Result<Vec<usize>, String> {
         if names.is_empty() {
             return Ok(self.enabled.clone());
         }
         let mut chosen = Vec::new();
         for name in names {
-            match self.enabled.iter().find(|&&i| self.collectors[i].name() == *name) {
-                Some(&i) => chosen.push(i),
+            match self.collectors.iter().position(|collector| collector.name() == *name) {
+                Some(index) if self.enabled.contains(&index) => chosen.push(index),
+                Some(_) => {}
                 None => {
                     let known: Vec<_> = self.enabled_names().collect();
                     return Err(format!(
-                        "collect[]={name}: no enabled collector has this name; enabled are {}",
+                        "collect[]={name}: no collector has this name; enabled are {}",
                         known.join(", ")
                     ));
                 }
@@ -237,11 +261,12 @@ impl<E: Exporter> Gatherer<E> {
         query: &[(String, String)],
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        let query: Vec<_> = query.iter().filter(|(name, _)| E::QUERY.contains(&name.as_str())).cloned().collect();
-        let key = Key { query, ..self.key(None, collectors) };
-        let target =
-            || if key.query.is_empty() { Ok(self.exporter.target()) } else { self.exporter.target_for(&key.query) };
-        self.join(key.clone(), deadline, target).await
+        let key = Key { parameters: parameters::<E>(query), ..self.key(None, collectors) };
+        let target = || match key.parameters.as_slice() {
+            [] => Ok(self.exporter.target()),
+            parameters => self.exporter.target_for(parameters),
+        };
+        self.join(key.clone(), deadline, ("", true), target).await
     }
 
     /// Scrapes a target of `/probe`.
@@ -252,24 +277,59 @@ impl<E: Exporter> Gatherer<E> {
         collectors: Vec<usize>,
         deadline: Instant,
     ) -> Result<Arc<Exposition>, GatherError> {
-        let probe =
-            form_urlencoded::Serializer::new(String::new()).append_pair("target", target).extend_pairs(query).finish();
-        self.join(self.key(Some(probe), collectors), deadline, || self.exporter.probe(target, query).map(Arc::new))
-            .await
+        let parameters = parameters::<E>(query);
+        let request = ProbeRequest { target, parameters: &parameters, policy: &self.probe_policy };
+        let probed = Arc::new(self.probe_target(&request)?);
+        let probe = form_urlencoded::Serializer::new(String::new())
+            .append_pair("target", target)
+            .extend_pairs(&parameters)
+            .finish();
+        let key = self.key(Some(probe), collectors);
+        let place = match probed.place() {
+            Place::Tcp { host, port } => format!("{host} {port:?}"),
+            Place::Socket(path) => path,
+            Place::Configured | Place::Other => probed.address().to_owned(),
+        };
+        let answered = self.probed.answered(probed.address());
+        self.join(key, deadline, (&place, answered), || Ok(Arc::clone(&probed))).await
+    }
+
+    fn probe_target(&self, request: &ProbeRequest<'_>) -> Result<E::Target, GatherError> {
+        let probe = || {
+            let _entered = self.executor.enter();
+            self.exporter.probe(request)
+        };
+        let target = catch_unwind(AssertUnwindSafe(probe))
+            .map_err(|panic| GatherError::Panicked(panics::text(&*panic)))?
+            .map_err(|error| match error.downcast_ref::<NotListed>() {
+                Some(refused) => GatherError::Refused(refused.to_string()),
+                None => GatherError::Target(error),
+            })?;
+        if target.address() == self.exporter.target().address() && !self.probe_policy.off {
+            return Ok(target);
+        }
+        let permitted = self.probe_policy.check(&target.place());
+        permitted.map_err(|refused| GatherError::Refused(refused.to_string()))?;
+        Ok(target)
     }
 
     fn key(&self, probe: Option<String>, collectors: Vec<usize>) -> Key {
-        Key { probe, query: Vec::new(), collectors, reloads: lock(&self.totals).reloads }
+        Key { probe, parameters: Vec::new(), collectors, reloads: lock(&self.totals).reloads }
     }
 
     async fn join(
         self: &Arc<Self>,
         key: Key,
         deadline: Instant,
+        (place, answered): (&str, bool),
         target: impl Fn() -> Result<Arc<E::Target>, BoxError>,
     ) -> Result<Arc<Exposition>, GatherError> {
+        let mut turn = None;
         loop {
-            let mut running = self.running_or_started(&key, &target, deadline)?;
+            let Some(mut running) = self.running_or_started(&key, &target, turn.take(), deadline)? else {
+                turn = Some(self.turns.next(place, answered, deadline).await.ok_or(GatherError::NoTurn)?);
+                continue;
+            };
             let exposition = match timeout_at(deadline + ASSEMBLY_TIMEOUT, running.done.wait_for(Option::is_some)).await
             {
                 Ok(Ok(exposition)) => exposition.clone().ok_or(GatherError::Aborted)?,
@@ -286,35 +346,46 @@ impl<E: Exporter> Gatherer<E> {
         }
     }
 
+    /// `None` if a gather must start and needs a turn. Scrapers that share a gather need none of their own.
     fn running_or_started(
         self: &Arc<Self>,
         key: &Key,
         target: impl Fn() -> Result<Arc<E::Target>, BoxError>,
+        turn: Option<Turn>,
         deadline: Instant,
-    ) -> Result<Running, GatherError> {
+    ) -> Result<Option<Running>, GatherError> {
         let mut all = lock(&self.running);
         if let Some(running) = all.get(key) {
-            return Ok(running.clone());
+            return Ok(Some(running.clone()));
         }
-        if all.keys().filter(|other| other.probe.is_some() == key.probe.is_some()).count() >= MAX_GATHERS {
+        if key.probe.is_some() && turn.is_none() {
+            return Ok(None);
+        }
+        // The turns bound the probes.
+        if key.probe.is_none() && all.keys().filter(|other| other.probe.is_none()).count() >= MAX_GATHERS {
             return Err(GatherError::TooMany);
         }
         let overdue = self.overdue.of(key.probe.as_ref()).ok_or(GatherError::TooManyBlocked)?;
-        let entered = self.executor.enter();
         let target = catch_unwind(AssertUnwindSafe(target));
-        drop(entered);
         let target = target.map_err(|panic| GatherError::Panicked(panics::text(&*panic)))?;
         let target = target.map_err(GatherError::Target)?;
-        let running = self.start(key.clone(), target, overdue, deadline);
+        let running = self.start(key.clone(), target, overdue, turn, deadline);
         all.insert(key.clone(), running.clone());
-        Ok(running)
+        Ok(Some(running))
     }
 
     fn budgets(&self, key: &Key) -> &Budgets {
         if key.probe.is_some() { &self.probes_memory } else { &self.memory }
     }
 
-    fn start(self: &Arc<Self>, key: Key, target: Arc<E::Target>, overdue: Overdue, deadline: Instant) -> Running {
+    fn start(
+        self: &Arc<Self>,
+        key: Key,
+        target: Arc<E::Target>,
+        overdue: Overdue,
+        turn: Option<Turn>,
+        deadline: Instant,
+    ) -> Running {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (announce, done) = watch::channel(None);
         let (end, ended) = oneshot::channel();
@@ -333,11 +404,18 @@ impl<E: Exporter> Gatherer<E> {
                 memory: Arc::clone(&self.budgets(&key).gather),
                 own_names: Arc::clone(&self.own_names),
             },
-            with_process: key.probe.is_none(),
+            with_process: key.probe.is_none() && self.with_process,
         };
         let gathering = progress::run(gather, self.executor.clone(), Arc::clone(&progress));
+        let gathered = Arc::clone(&progress);
         self.executor.spawn(Subject { target: Arc::clone(&address), collector: OPEN }, async move {
-            gathering.await;
+            match turn {
+                Some(turn) => {
+                    turn.starts(&gathered);
+                    turn.run(gathering, &gathered).await;
+                }
+                None => gathering.await,
+            }
             let _ = end.send(());
         });
         let this = Arc::clone(self);
@@ -361,8 +439,8 @@ impl<E: Exporter> Gatherer<E> {
             let exposition = Arc::new(exposition);
             if key.probe.is_none() {
                 this.changes.log(&exposition);
-            } else if !exposition.up {
-                debug!(target = %address, reasons = ?exposition.report.reasons, "probe failed");
+            } else {
+                this.probed.ended(&exposition);
             }
             drop(entry);
             announce.send_replace(Some(exposition));
@@ -454,7 +532,9 @@ impl<E: Exporter> Gatherer<E> {
                 self.own.write_dropped(&self.labels[index], dropped, &mut out);
             }
             drop(totals);
-            snapshot.add(progress.process.clone().unwrap_or_else(|| Arc::new(process::batch())));
+            if self.with_process {
+                snapshot.add(progress.process.clone().unwrap_or_else(|| Arc::new(process::batch())));
+            }
         }
         let (own, _) = out.finish();
         snapshot.add(Arc::new(own));
@@ -474,6 +554,14 @@ struct Assembled {
 struct Entry<'a, E: Exporter> {
     gatherer: &'a Gatherer<E>,
     key: &'a Key,
+}
+
+/// Those parameters of a query that the exporter reads, in one order: others must not multiply gathers.
+fn parameters<E: Exporter>(query: &[(String, String)]) -> Vec<(String, String)> {
+    let mut parameters: Vec<_> =
+        query.iter().filter(|(name, _)| E::PARAMETERS.contains(&name.as_str())).cloned().collect();
+    parameters.sort();
+    parameters
 }
 
 impl<E: Exporter> Drop for Entry<'_, E> {

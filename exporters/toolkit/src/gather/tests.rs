@@ -15,6 +15,8 @@ struct Scripted {
 
 #[derive(Default)]
 struct ScriptedTarget {
+    /// Of a probe.
+    address: Option<String>,
     opened: AtomicUsize,
     open_takes: Duration,
     refuses: bool,
@@ -44,7 +46,7 @@ impl Target for ScriptedTarget {
     type Session = ();
 
     fn address(&self) -> &str {
-        "scripted:1"
+        self.address.as_deref().unwrap_or("scripted:1")
     }
 
     async fn open(&self, _: Instant) -> Result<(), BoxError> {
@@ -118,10 +120,12 @@ impl Exporter for Scripted {
         Arc::clone(&self.target)
     }
 
-    fn probe(&self, target: &str, _: &[(String, String)]) -> Result<ScriptedTarget, BoxError> {
-        match target {
+    fn probe(&self, request: &ProbeRequest<'_>) -> Result<ScriptedTarget, BoxError> {
+        let address = Some(request.target.to_owned());
+        match request.target {
             "bad" => Err("target=bad: host:port is expected".into()),
-            _ => Ok(ScriptedTarget { open_takes: Duration::from_secs(3600), ..ScriptedTarget::default() }),
+            "alive" => Ok(ScriptedTarget { address, ..ScriptedTarget::default() }),
+            _ => Ok(ScriptedTarget { address, open_takes: Duration::from_secs(3600), ..ScriptedTarget::default() }),
         }
     }
 }
@@ -288,22 +292,57 @@ async fn a_hung_service_is_down_by_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gathers_of_different_targets_are_bounded() {
+async fn dead_targets_do_not_keep_a_live_one_or_the_main_target_from_an_answer() {
     let gatherer = gatherer(ScriptedTarget::default());
-    let probes = (0..MAX_GATHERS + 3).map(|i| {
+    let dead = (0..500).map(|i| {
         let gatherer = Arc::clone(&gatherer);
-        async move { gatherer.probe(&format!("host{i}"), &[], vec![0], within(1)).await }
+        tokio::spawn(async move { gatherer.probe(&format!("dead{i}"), &[], vec![0], within(10)).await })
     });
-    let refused =
-        join_all(probes).await.into_iter().filter(|result| matches!(result, Err(GatherError::TooMany))).count();
-    assert_eq!(refused, 3);
-    let probes = (0..MAX_GATHERS).map(|i| {
-        let gatherer = Arc::clone(&gatherer);
-        async move { gatherer.probe(&format!("host{i}"), &[], vec![0], within(1)).await }
-    });
-    let (_, main) = futures::future::join(join_all(probes), gatherer.scrape(vec![0], within(1))).await;
-    assert!(main.is_ok(), "many probes do not block the main target");
+    let dead: Vec<_> = dead.collect();
+    // The clock moves when all of them wait.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(lock(&gatherer.running).len(), MAX_TURNS);
+    for _ in 0..10 {
+        let alive = gatherer.probe("alive", &[], vec![0], within(10)).await.unwrap();
+        assert!(alive.up);
+        assert!(gatherer.scrape(vec![0], within(1)).await.unwrap().up);
+    }
+    // The others end by their deadlines, down or without a turn.
+    let mut gave_way = 0;
+    for probe in dead {
+        match probe.await.unwrap() {
+            Ok(exposition) => gave_way += usize::from(exposition.report.reasons[0].contains("gave way")),
+            Err(error) => assert!(matches!(error, GatherError::NoTurn), "{error}"),
+        }
+    }
+    assert!(gave_way > 0);
+    assert!(lock(&gatherer.running).is_empty());
     assert!(matches!(gatherer.probe("bad", &[], vec![0], within(1)).await, Err(GatherError::Target(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parameters_that_no_exporter_reads_share_a_gather() {
+    let gatherer = gatherer(ScriptedTarget::default());
+    let probes = (0..64).map(|i| {
+        let gatherer = Arc::clone(&gatherer);
+        let query = vec![("target".to_owned(), "dead".to_owned()), ("n".to_owned(), i.to_string())];
+        tokio::spawn(async move { gatherer.probe("dead", &query, vec![0], within(1)).await.is_ok() })
+    });
+    let probes: Vec<_> = probes.collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(lock(&gatherer.running).len(), 1);
+    for probe in probes {
+        assert!(probe.await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_not_listed_is_refused_before_a_connection() {
+    let policy = ProbePolicy { off: false, targets: vec!["listed".parse().unwrap()] };
+    let gatherer = Arc::into_inner(gatherer(ScriptedTarget::default())).unwrap();
+    let gatherer = Arc::new(gatherer.with_probe_policy(policy));
+    let refused = gatherer.probe("alive", &[], vec![0], within(1)).await.err().unwrap();
+    assert!(matches!(&refused, GatherError::Refused(reason) if reason.contains("--probe.targets")), "{refused}");
 }
 
 #[test]
@@ -332,6 +371,9 @@ fn an_unknown_collector_is_refused_with_the_known_ones() {
     assert_eq!(gatherer.choose(&["slow", "quick", "slow"]).unwrap(), [0, 1]);
     assert_eq!(
         gatherer.choose(&["quick", "nope"]).unwrap_err(),
-        "collect[]=nope: no enabled collector has this name; enabled are quick, slow, failing, panicking"
+        "collect[]=nope: no collector has this name; enabled are quick, slow, failing, panicking"
     );
+    // Known, but not enabled here.
+    assert_eq!(gatherer.choose(&["quick", "careless"]).unwrap(), [0]);
+    assert_eq!(gatherer.choose(&["careless"]).unwrap(), [0; 0]);
 }

@@ -8,7 +8,8 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use service_kit::tls::TrustedCertificates;
 
 use super::pem::Pem;
 use crate::error::KeyError;
@@ -81,7 +82,7 @@ impl San {
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     /// `None` accepts certificates of every issuer.
-    chain: Option<Arc<dyn ClientCertVerifier>>,
+    chain: Option<(Arc<dyn ClientCertVerifier>, TrustedCertificates)>,
     required: bool,
     /// If empty, every name is accepted.
     allowed_sans: Arc<[San]>,
@@ -97,17 +98,19 @@ impl ClientVerifier {
         allowed_sans: Arc<[San]>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, KeyError> {
-        let mut roots = RootCertStore::empty();
-        if let Some(authority) = authority {
-            for certificate in authority.certificates()? {
-                roots.add(certificate).map_err(|error| authority.error(error))?;
+        let trusted = match authority {
+            Some(authority) => {
+                let certificates = authority.certificates()?;
+                Some(TrustedCertificates::new(certificates).map_err(|error| authority.error(error))?)
             }
-        }
-        let root_hints = roots.subjects();
-        let chain = match authority {
-            Some(authority) if auth.verifies() => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-                Some(verifier.build().map_err(|error| authority.error(error))?)
+            None => None,
+        };
+        let root_hints = trusted.as_ref().map(|trusted| trusted.roots().subjects()).unwrap_or_default();
+        let chain = match (authority, trusted) {
+            (Some(authority), Some(trusted)) if auth.verifies() => {
+                let roots = Arc::clone(trusted.roots());
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+                Some((verifier.map_err(|error| authority.error(error))?, trusted))
             }
             _ => None,
         };
@@ -131,8 +134,10 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        if let Some(chain) = &self.chain {
-            chain.verify_client_cert(end_entity, intermediates, now)?;
+        if let Some((chain, trusted)) = &self.chain
+            && let Err(refused) = chain.verify_client_cert(end_entity, intermediates, now)
+        {
+            trusted.accept_listed(end_entity, refused)?;
         }
         if !self.allowed_sans.is_empty() {
             let certificate = webpki::EndEntityCert::try_from(end_entity)

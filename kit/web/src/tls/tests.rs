@@ -111,6 +111,33 @@ async fn each_client_auth_type_requests_and_verifies_certificates() {
     }
 }
 
+/// As `openssl req -x509` makes it: an authority by its own words.
+fn self_signed(name: &str) -> Pair {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_self_signed_client_certificate_is_accepted_if_it_is_the_configured_one() {
+    let authority = Authority::new();
+    let server = authority.issue(&["localhost"]);
+    let (listed, stranger) = (self_signed("scraper"), self_signed("scraper"));
+    for version in [&TLS12, &TLS13] {
+        for (client, name, taken) in
+            [(&listed, "scraper", true), (&stranger, "scraper", false), (&listed, "other", false)]
+        {
+            let mut section = section(&server);
+            section.client_auth_type = Some("RequireAndVerifyClientCert".to_owned());
+            section.client_ca = Some(listed.0.clone());
+            section.client_allowed_sans = Some(vec![name.to_owned()]);
+            let presented = presented(&tls(section), authority.client(Some(client), &[version])).await;
+            assert_eq!(presented.is_some(), taken, "{version:?} {name}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn only_clients_with_an_allowed_name_are_accepted() {
     let authority = Authority::new();

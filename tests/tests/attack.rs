@@ -1,0 +1,283 @@
+//! An exporter whose clients and targets misbehave on purpose, all at once: half-open connections, drips, garbage, huge
+//! heads, clients that never read, hostile counts, and probes of targets that never answer.
+//!
+//! What must hold meanwhile: the main target's page within the deadline and right, `/-/healthy`, probes of a live target,
+//! and the memory that the toolkit's README states.
+#![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use medassist_tests::testbed::{Page, Program, Redis, RunningProgram, eventually, http};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The scrape timeout of the main target's scraper.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+const SCRAPER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const LONG_TIMEOUT_HEADER: [(&str, &str); 1] = [("x-prometheus-scrape-timeout-seconds", "10")];
+
+/// In the README of the toolkit.
+const MAX_RESIDENT_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
+
+/// Targets that accept connections, and send this to each request. An empty answer is silence.
+async fn targets(answer: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    if stream.write_all(answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+/// The n-th address of loopback: each is another target.
+fn loopback(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x7f01_0000 + n)
+}
+
+/// As Prometheus does it, from an address of its own.
+async fn get(url: &str, scrape_timeout: Duration) -> String {
+    // Its first call installs the TLS provider.
+    http::client(0).unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .local_address(Some(SCRAPER.into()))
+        .timeout(scrape_timeout)
+        .build()
+        .unwrap();
+    let request = client.get(url).header("x-prometheus-scrape-timeout-seconds", scrape_timeout.as_secs());
+    let reply = request.send().await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
+    let (status, text) = (reply.status(), reply.text().await.unwrap());
+    assert_eq!(status, 200, "{url}: {text}");
+    text
+}
+
+async fn main_page(exporter: &RunningProgram) -> Page {
+    let page = Page::parse(&get(&exporter.url("/metrics"), SCRAPE_TIMEOUT).await).unwrap();
+    page.expect("redis_up", &[], 1.0).unwrap();
+    page
+}
+
+async fn is_alive(exporter: &RunningProgram, target: SocketAddr) {
+    let url = exporter.url(&format!("/probe?target={target}"));
+    let page = Page::parse(&get(&url, 10 * SECOND).await).unwrap();
+    page.expect("redis_up", &[], 1.0).unwrap();
+}
+
+async fn exporter(redis: &Redis) -> RunningProgram {
+    Program::exporter("redis-exporter").arg(format!("--redis.addr={}", redis.address())).start().await.unwrap()
+}
+
+#[tokio::test]
+async fn six_hundred_half_open_connections_give_way_to_a_scrape() {
+    let redis = Redis::start().await.unwrap();
+    let exporter = exporter(&redis).await;
+    let address = exporter.addresses()[0];
+    let mut half_open = Vec::new();
+    for n in 0..600 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost:").await.unwrap();
+        }
+        half_open.push(stream);
+    }
+    main_page(&exporter).await;
+    get(&exporter.url("/-/healthy"), SCRAPE_TIMEOUT).await;
+    exporter.logged("too many connections", 1).await.unwrap();
+    drop(half_open);
+}
+
+#[tokio::test]
+async fn probes_of_five_hundred_silent_targets_do_not_refuse_a_live_one() {
+    let (redis, other) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
+    let exporter = exporter(&redis).await;
+    let silent = targets(b"").await;
+    let mut probes = JoinSet::new();
+    for n in 0..500 {
+        let url = exporter.url(&format!("/probe?target={}:{silent}", loopback(n)));
+        probes.spawn(async move {
+            http::get_within(&url, &LONG_TIMEOUT_HEADER, 12 * SECOND).await.map(|reply| reply.status)
+        });
+    }
+    // The first of them wait for their targets by now.
+    eventually(10 * SECOND, "the probes run", async || {
+        let page = main_page(&exporter).await;
+        if page.value("process_open_fds", &[])? > 400.0 {
+            Ok(())
+        } else {
+            Err(medassist_tests::Error::Series("few".to_owned()))
+        }
+    })
+    .await
+    .unwrap();
+    for _ in 0..10 {
+        is_alive(&exporter, other.address()).await;
+        main_page(&exporter).await;
+    }
+    let mut statuses = Vec::new();
+    while let Some(status) = probes.join_next().await {
+        statuses.push(status.unwrap().unwrap_or_default());
+    }
+    // Down, or without a turn until the deadline.
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
+    let health = http::get(&exporter.url(&format!("/health?target=127.0.0.1:{silent}"))).await.unwrap();
+    assert_eq!(health.status, 503);
+    assert!(health.json()["reasons"][0].as_str().unwrap().starts_with("connect: "), "{}", health.text());
+}
+
+/// What the run measured.
+#[derive(Debug, Default)]
+struct Figures {
+    scrapes: u64,
+    probes: u64,
+    slowest_scrape: Duration,
+    slowest_health: Duration,
+    slowest_probe: Duration,
+    resident_bytes: f64,
+    attacks: u64,
+}
+
+/// Runs one client's attack again and again.
+fn attack<A: Future<Output = std::io::Result<()>> + Send>(
+    attackers: &mut JoinSet<()>,
+    count: &Arc<AtomicU64>,
+    number: usize,
+    client: impl Fn() -> A + Clone + Send + 'static,
+) {
+    for _ in 0..number {
+        let (client, count) = (client.clone(), Arc::clone(count));
+        attackers.spawn(async move {
+            loop {
+                // An error is the exporter's defence.
+                let _ = timeout(15 * SECOND, client()).await;
+                count.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+}
+
+async fn until_closed(stream: &mut TcpStream) -> std::io::Result<()> {
+    while stream.read(&mut [0; 4096]).await? > 0 {}
+    Ok(())
+}
+
+async fn under_attack(duration: Duration) -> Figures {
+    let (redis, other) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
+    let exporter = exporter(&redis).await;
+    let address = exporter.addresses()[0];
+    let silent = targets(b"").await;
+    let hostile = [
+        targets(b"+PONG\r\n*1000000000\r\n").await,
+        targets(b"$99999999999\r\nredis_version:7\r\n").await,
+        targets(&[b'*'; 4096]).await,
+        targets(b"*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n").await,
+    ];
+    // It answered before the attack.
+    is_alive(&exporter, other.address()).await;
+    let (mut attackers, count) = (JoinSet::new(), Arc::<AtomicU64>::default());
+    attack(
+        &mut attackers,
+        &count,
+        200,
+        move || async move { until_closed(&mut TcpStream::connect(address).await?).await },
+    );
+    attack(&mut attackers, &count, 200, move || async move {
+        let mut stream = TcpStream::connect(address).await?;
+        for byte in b"GET /metrics HTTP/1.1\r\nhost: ".iter().chain([b'x'; 1000].iter()) {
+            stream.write_all(&[*byte]).await?;
+            sleep(SECOND / 4).await;
+        }
+        Ok(())
+    });
+    attack(&mut attackers, &count, 50, move || async move {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(&[0xa5, 0, 0x7f, 0xff, 0x0a, 0x13, 0x37, 0x42].repeat(512)).await?;
+        until_closed(&mut stream).await
+    });
+    attack(&mut attackers, &count, 50, move || async move {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("GET /{} HTTP/1.1\r\nx: {}\r\n", "a".repeat(60_000), "b".repeat(1_000_000));
+        stream.write_all(head.as_bytes()).await?;
+        until_closed(&mut stream).await
+    });
+    // Pipelines requests and never reads.
+    attack(&mut attackers, &count, 50, move || async move {
+        let mut stream = TcpStream::connect(address).await?;
+        loop {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+        }
+    });
+    let next = Arc::<AtomicU64>::default();
+    for (number, ports) in [(500, vec![silent]), (40, hostile.to_vec())] {
+        let next = Arc::clone(&next);
+        attack(&mut attackers, &count, number, move || {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let target = loopback(u32::try_from(n % 60_000).unwrap());
+            let port = ports[usize::try_from(n).unwrap() % ports.len()];
+            let request = format!(
+                "GET /probe?target={target}:{port}&n={n} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                 x-prometheus-scrape-timeout-seconds: 10\r\n\r\n"
+            );
+            async move {
+                let mut stream = TcpStream::connect(address).await?;
+                stream.write_all(request.as_bytes()).await?;
+                until_closed(&mut stream).await
+            }
+        });
+    }
+    let mut figures = Figures::default();
+    let started = Instant::now();
+    while started.elapsed() < duration {
+        let sent = Instant::now();
+        let page = main_page(&exporter).await;
+        figures.slowest_scrape = figures.slowest_scrape.max(sent.elapsed());
+        figures.scrapes += 1;
+        let resident = page.value("process_resident_memory_bytes", &[]).unwrap();
+        assert!(resident < MAX_RESIDENT_BYTES, "{resident} bytes of memory; {figures:?}");
+        figures.resident_bytes = figures.resident_bytes.max(resident);
+        let sent = Instant::now();
+        get(&exporter.url("/-/healthy"), SCRAPE_TIMEOUT).await;
+        figures.slowest_health = figures.slowest_health.max(sent.elapsed());
+        let sent = Instant::now();
+        is_alive(&exporter, other.address()).await;
+        figures.slowest_probe = figures.slowest_probe.max(sent.elapsed());
+        figures.probes += 1;
+        sleep(SECOND / 4).await;
+    }
+    figures.attacks = count.load(Ordering::Relaxed);
+    drop(attackers);
+    let lines = exporter.log().lines().count();
+    assert!(lines < 200 + 50 * usize::try_from(duration.as_secs() / 60).unwrap(), "{lines} lines of log");
+    figures
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_main_target_is_scraped_in_time_under_attack() {
+    let figures = under_attack(15 * SECOND).await;
+    assert!(figures.scrapes >= 3 && figures.attacks > 500, "{figures:?}");
+}
+
+/// `cargo nextest run -p medassist-tests --test attack --run-ignored only --no-capture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it runs for ten minutes"]
+async fn ten_minutes_of_attack() {
+    let figures = under_attack(600 * SECOND).await;
+    eprintln!("{figures:#?}");
+}
