@@ -1,8 +1,8 @@
 //! An exporter whose clients and targets misbehave on purpose, all at once: half-open connections, drips, garbage, huge
 //! heads, clients that never read, hostile counts, and probes of targets that never answer.
 //!
-//! What must hold meanwhile: the main target's page within the deadline and right, `/-/healthy`, probes of a live target,
-//! and the memory that the toolkit's README states.
+//! What must hold meanwhile: the main target's page within the deadline and right, `/-/healthy`, probes of a live
+//! target, and the memory that the toolkit's README states.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -62,7 +62,7 @@ async fn get(url: &str, scrape_timeout: Duration) -> String {
         .build()
         .unwrap();
     let request = client.get(url).header("x-prometheus-scrape-timeout-seconds", scrape_timeout.as_secs());
-    let reply = request.send().await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
+    let reply = request.send().await.unwrap();
     let (status, text) = (reply.status(), reply.text().await.unwrap());
     assert_eq!(status, 200, "{url}: {text}");
     text

@@ -88,7 +88,7 @@ struct SharedArgs {
     #[arg(id = "web.disable-exporter-metrics", long = "web.disable-exporter-metrics", help_heading = "Web")]
     disable_exporter_metrics: bool,
 
-    /// Targets that /probe may reach, and that get the exporter's credentials: HOST[:PORT], 10.0.0.0/8[:PORT], unix:PATH, * for all. Repeatable [default: all but sockets, without credentials]
+    /// Targets of /probe that get credentials, such as *.example:3306 or 10.0.0.0/8; no others are probed. Repeatable
     #[arg(
         id = "probe.targets",
         long = "probe.targets",

@@ -5,7 +5,7 @@
 //! | `/metrics` (`--web.telemetry-path`) | the metrics; `collect[]=NAME` (repeatable) runs only these collectors |
 //! | `/probe?target=…` | the metrics of another target; `/scrape` is the name of this path in redis_exporter |
 //! | `/probe?target=…&debug=true` | what happened in this probe, for a person |
-//! | `/health` | the health status with its reasons as JSON: 200, or 503 while it is `down`; `target=…` of another target |
+//! | `/health` | the health status with its reasons as JSON, 503 while it is `down`; `target=…` of another target |
 //! | `/-/healthy` | 200 while the process runs |
 //! | `/-/ready` | 200 while it accepts scrapes, 503 while it stops |
 //! | `/-/reload` | POST or PUT reads the files again: 200 when they are in use, 500 with the reason when they are not |
@@ -245,7 +245,7 @@ impl<E: Exporter> Handler<E> {
     }
 }
 
-/// An empty `collect[]=` is none, as in the peers.
+/// An empty `collect[]=` counts as absent, as in the peers.
 fn collect_filter(query: &[(String, String)]) -> Vec<&str> {
     let values = query.iter().filter(|(name, _)| name == "collect[]").map(|(_, value)| value.as_str());
     values.filter(|value| !value.is_empty()).collect()

@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use crate::server::Limits;
+use crate::limits::Limits;
 
-/// A client has this long for its request, however many others wait: with TLS it needs a few round trips before it. So a
-/// flood of new connections waits in the kernel's queue.
+/// A client has this long for its request, however many others wait: with TLS it needs a few round trips before it. So
+/// a flood of new connections waits in the kernel's queue.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A response gives way only after its client has read nothing of it for this long, and a request only after it was
@@ -88,7 +88,7 @@ impl Connections {
         let now = Instant::now();
         if table.open.values().filter(|entry| entry.phase != Phase::Closing).count() >= self.limits.connections {
             let id = table.first_to_close(client, now, self.limits.handled_give_way)?;
-            table.give_way(id, now, "too many connections; closing those that wait for their clients");
+            table.give_way(id, now);
         }
         let id = table.next;
         table.next += 1;
@@ -117,7 +117,7 @@ impl Connections {
     fn bound_unsent(&self, table: &mut Table, now: Instant) {
         while table.open.values().map(|entry| entry.unsent).sum::<u64>() > self.limits.unsent_bytes {
             let Some(id) = table.longest_stalled(now) else { return };
-            table.give_way(id, now, "too many unread responses; closing those that their clients do not read");
+            table.give_way(id, now);
         }
     }
 }
@@ -145,14 +145,14 @@ impl Table {
         stalled.min_by_key(|(_, entry)| entry.since).map(|(id, _)| *id)
     }
 
-    fn give_way(&mut self, id: u64, now: Instant, message: &'static str) {
+    fn give_way(&mut self, id: u64, now: Instant) {
         let Some(entry) = self.open.get_mut(&id) else { return };
         entry.phase = Phase::Closing;
         entry.unsent = 0;
         entry.gives_way.notify_one();
         self.gave_way += 1;
         if self.logged.is_none_or(|logged| now - logged >= LOG_INTERVAL) {
-            warn!(client = %entry.client, closed = self.gave_way, "{message}");
+            warn!(client = %entry.client, closed = self.gave_way, "too many connections or unread responses; closing those that wait for their clients");
             self.gave_way = 0;
             self.logged = Some(now);
         }
@@ -233,7 +233,8 @@ impl Connection {
         });
     }
 
-    /// Changes the entry and notes the time, unless the connection is already closing. The closure gets the previous time.
+    /// Changes the entry and notes the time, unless the connection is already closing. The closure gets the previous
+    /// time.
     fn update(&self, change: impl FnOnce(&mut Entry, Instant)) {
         let mut table = lock(&self.connections.table);
         if let Some(entry) = table.open.get_mut(&self.id).filter(|entry| entry.phase != Phase::Closing) {

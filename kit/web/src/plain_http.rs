@@ -1,5 +1,5 @@
-//! A plain HTTP request on a port that serves TLS. As in Go, its sender reads what is wrong instead of a TLS alert, which
-//! clients report as a malformed response.
+//! A plain HTTP request on a port that serves TLS. As in Go, its sender reads what is wrong instead of a TLS alert,
+//! which clients report as a malformed response.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -9,8 +9,8 @@ const RESPONSE: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP re
 /// Much more than the head of a request. The rest is not read.
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
 
-/// Whether the client sends an HTTP request. Its first byte is a letter of the method; a TLS record's never is. Waits for
-/// that byte and leaves it in the stream.
+/// Whether the client sends an HTTP request. Its first byte is a letter of the method; a TLS record's never is. Waits
+/// for that byte and leaves it in the stream.
 pub(crate) async fn is_request(stream: &TcpStream) -> bool {
     let mut first = [0];
     matches!(stream.peek(&mut first).await, Ok(1..)) && first[0].is_ascii_uppercase()

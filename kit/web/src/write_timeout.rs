@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::connections::Connections;
-    use crate::server::Limits;
+    use crate::limits::Limits;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
     use tokio::time::Instant;
 

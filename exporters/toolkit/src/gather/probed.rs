@@ -1,4 +1,4 @@
-//! How the last probe of each target ended: for its next turn, and for one line of the log per change.
+//! How the last probes of each target ended: for its next turn, and for one line of the log per change.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,12 +10,17 @@ use tracing::{info, warn};
 
 use super::exposition::Exposition;
 
-/// Whoever reaches the port chooses the targets: the one that was probed longest ago is forgotten.
+/// Whoever reaches the port chooses the targets. Those that never answered are forgotten first, and of them the one
+/// that was probed longest ago.
 const MAX_TARGETS: usize = 1000;
 
 /// The lines of the log are bounded for the same reason.
 const MAX_LINES: u32 = 30;
 const LINES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One failure, of a server that restarts or an exporter that is busy, does not put a target among those that never
+/// answer.
+const REMEMBERED: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 pub(super) struct Probed(Mutex<State>);
@@ -31,21 +36,27 @@ struct State {
 struct Last {
     up: bool,
     at: Instant,
+    /// When it last answered.
+    answered: Option<Instant>,
 }
 
 impl Probed {
-    /// Whether the target answered the last probe.
+    /// Whether the target answered a probe lately.
     pub(super) fn answered(&self, target: &str) -> bool {
-        lock(&self.0).targets.get(target).is_some_and(|last| last.up)
+        let state = lock(&self.0);
+        let answered = state.targets.get(target).and_then(|last| last.answered);
+        answered.is_some_and(|answered| answered.elapsed() < REMEMBERED)
     }
 
     pub(super) fn ended(&self, exposition: &Exposition) {
         let target = &exposition.report.target;
         let now = Instant::now();
         let mut state = lock(&self.0);
-        let before = state.targets.insert(target.clone(), Last { up: exposition.up, at: now });
+        let answered = state.targets.get(target).and_then(|last| last.answered);
+        let answered = if exposition.up { Some(now) } else { answered };
+        let before = state.targets.insert(target.clone(), Last { up: exposition.up, at: now, answered });
         if state.targets.len() > MAX_TARGETS
-            && let Some(oldest) = state.targets.iter().min_by_key(|(_, last)| last.at).map(|(target, _)| target.clone())
+            && let Some(oldest) = state.first_to_forget(target)
         {
             state.targets.remove(&oldest);
         }
@@ -61,6 +72,11 @@ impl Probed {
 }
 
 impl State {
+    fn first_to_forget(&self, newest: &str) -> Option<String> {
+        let others = self.targets.iter().filter(|(target, _)| *target != newest);
+        others.min_by_key(|(_, last)| (last.answered, last.at)).map(|(target, _)| target.clone())
+    }
+
     fn has_line(&mut self, now: Instant) -> bool {
         if self.interval.is_none_or(|since| now - since >= LINES_INTERVAL) {
             self.interval = Some(now);
@@ -101,8 +117,14 @@ mod tests {
         }
         assert!(!probed.answered("db0") && probed.answered("db1"));
         assert_eq!(lock(&probed.0).targets.len(), MAX_TARGETS);
-        probed.ended(&exposition("db1", false));
-        assert!(!probed.answered("db1") && !probed.answered("never"));
+        for i in 0..10 {
+            probed.ended(&exposition(&format!("new{i}"), false));
+        }
+        probed.ended(&exposition("db2", false));
+        assert!(probed.answered("db2") && !probed.answered("new9") && !probed.answered("never"));
+        assert!(lock(&probed.0).targets.contains_key("new9") && !lock(&probed.0).targets.contains_key("new8"));
+        tokio::time::advance(REMEMBERED).await;
+        assert!(!probed.answered("db2"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
-//! Whose turn it is among the probes: a bounded number runs at a time, and targets that do not answer give way to others.
+//! Whose turn it is among the probes: a bounded number runs at a time, and targets that do not answer give way to
+//! others.
 //!
 //! A datacenter that does not answer makes a hundred probes wait for their deadlines at any time. They must not keep a
 //! target that answers from its turn. So a probe that waits takes the turn of one that has waited long enough for its
-//! session. A target that answered last time is first, and of the others the newest request.
+//! session. A target that answered lately is first, and of the others the newest request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -21,10 +22,10 @@ pub(super) const MAX_TURNS: usize = 64;
 const MAX_TURNS_OF_PLACE: usize = 4;
 
 /// How long a session may take to open while another probe waits.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The same for a target that answered last time.
-const PATIENCE_WHEN_KNOWN: Duration = Duration::from_secs(3);
+/// The same for a target that answered lately.
+const KNOWN_SESSION_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub(super) struct Turns(Mutex<State>);
@@ -33,13 +34,13 @@ pub(super) struct Turns(Mutex<State>);
 struct State {
     next: u64,
     running: HashMap<u64, Running>,
-    /// The next one is the last: those that answered last time, and the newest of them.
+    /// The next one is the last: those that answered lately, and the newest of them.
     waiting: Vec<Waiting>,
 }
 
 struct Waiting {
     id: u64,
-    /// Whether the target answered last time.
+    /// Whether the target answered lately.
     answered: bool,
     place: String,
     gives_way: Arc<Notify>,
@@ -52,7 +53,7 @@ struct Running {
     gives_way: Arc<Notify>,
     /// Set when the gather starts.
     progress: Option<Arc<Mutex<Progress>>>,
-    /// Its patience is over.
+    /// Its session has taken too long.
     is_overdue: bool,
     has_given_way: bool,
 }
@@ -60,7 +61,7 @@ struct Running {
 /// The right to run one gather, until it is dropped.
 pub(super) struct Turn {
     id: u64,
-    patience: Duration,
+    session_timeout: Duration,
     gives_way: Arc<Notify>,
     turns: Arc<Turns>,
 }
@@ -68,7 +69,7 @@ pub(super) struct Turn {
 impl Turns {
     /// A turn, or `None` when there was none until the deadline.
     pub(super) async fn next(self: &Arc<Self>, place: &str, answered: bool, deadline: Instant) -> Option<Turn> {
-        let patience = if answered { PATIENCE_WHEN_KNOWN } else { PATIENCE };
+        let session_timeout = if answered { KNOWN_SESSION_TIMEOUT } else { SESSION_TIMEOUT };
         let (granted, is_granted) = oneshot::channel();
         let gives_way = Arc::new(Notify::new());
         let id = {
@@ -81,7 +82,7 @@ impl Turns {
             id
         };
         // Leaves the queue if this future is dropped.
-        let turn = Turn { id, patience, gives_way, turns: Arc::clone(self) };
+        let turn = Turn { id, session_timeout, gives_way, turns: Arc::clone(self) };
         self.hand_out();
         timeout_at(deadline, is_granted).await.ok()?.ok()?;
         Some(turn)
@@ -154,7 +155,7 @@ impl Turn {
     pub(super) async fn run(&self, gather: impl Future<Output = ()>, progress: &Mutex<Progress>) {
         let started = Instant::now();
         let gave_way = async {
-            sleep(self.patience).await;
+            sleep(self.session_timeout).await;
             self.is_overdue();
             self.gives_way.notified().await;
         };
@@ -224,7 +225,7 @@ mod tests {
         for _ in 0..10 {
             let asked = Instant::now();
             let turn = turns.next("alive", false, within(10)).await.unwrap();
-            assert!(asked.elapsed() < 2 * PATIENCE, "{:?}", asked.elapsed());
+            assert!(asked.elapsed() < 2 * SESSION_TIMEOUT, "{:?}", asked.elapsed());
             drop(turn);
         }
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -236,7 +237,8 @@ mod tests {
         let mut open = Vec::new();
         for i in 1..MAX_TURNS {
             let turn = take(&turns, &format!("open{i}")).await;
-            let progress = Arc::new(Mutex::new(Progress { opened: Some((Ok(()), PATIENCE)), ..Progress::default() }));
+            let progress =
+                Arc::new(Mutex::new(Progress { opened: Some((Ok(()), SESSION_TIMEOUT)), ..Progress::default() }));
             turn.starts(&progress);
             open.push(turn);
         }
@@ -245,12 +247,12 @@ mod tests {
         let next = take(&turns, "next").await;
         let reason = dead.await.unwrap();
         assert!(reason.starts_with("no answer after 1.") && reason.contains("gave way"), "{reason}");
-        next.starts(&Arc::new(Mutex::new(Progress { opened: Some((Ok(()), PATIENCE)), ..Progress::default() })));
+        next.starts(&Arc::new(Mutex::new(Progress { opened: Some((Ok(()), SESSION_TIMEOUT)), ..Progress::default() })));
         assert!(turns.next("late", false, within(5)).await.is_none(), "sessions in use do not give way");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_target_has_a_few_turns_and_one_that_answered_last_time_more_patience() {
+    async fn one_target_has_a_few_turns_and_one_that_answered_last_time_more_time() {
         let turns = Arc::<Turns>::default();
         let mut hung: Vec<_> = Vec::new();
         for _ in 0..MAX_TURNS_OF_PLACE {
@@ -259,7 +261,7 @@ mod tests {
         take(&turns, "another").await;
         let asked = Instant::now();
         take(&turns, "one").await;
-        assert!(asked.elapsed() >= PATIENCE_WHEN_KNOWN);
+        assert!(asked.elapsed() >= KNOWN_SESSION_TIMEOUT);
         assert_eq!(hung.iter().filter(|hung| hung.is_finished()).count(), 1);
     }
 
@@ -281,7 +283,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let asked = Instant::now();
             drop(turns.next("alive", true, within(10)).await.unwrap());
-            assert!(asked.elapsed() < 2 * PATIENCE, "{:?}", asked.elapsed());
+            assert!(asked.elapsed() < 2 * SESSION_TIMEOUT, "{:?}", asked.elapsed());
         }
     }
 
@@ -292,7 +294,7 @@ mod tests {
         for i in 0..MAX_TURNS {
             all.push(take(&turns, &format!("{i}")).await);
         }
-        assert!(turns.next("late", false, Instant::now() + PATIENCE / 2).await.is_none());
+        assert!(turns.next("late", false, Instant::now() + SESSION_TIMEOUT / 2).await.is_none());
         assert_eq!(turns.counts(), (MAX_TURNS, 0));
         drop(all);
         assert_eq!(turns.counts(), (0, 0));

@@ -1,4 +1,4 @@
-//! The flags of a TLS client. Each program spells them as the program that it replaces does.
+//! The flags of a TLS client.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -6,29 +6,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches, value_parser};
 use rustls::pki_types::ServerName;
 
-use super::ClientTls;
-
-/// The flags' names, without dashes.
-#[derive(Debug)]
-pub struct FlagNames {
-    pub ca: &'static str,
-    pub certificate: &'static str,
-    pub key: &'static str,
-    pub server_name: &'static str,
-    pub skip_verify: &'static str,
-    /// The connections that use TLS, for `--help`: `https:// URIs`.
-    pub for_what: &'static str,
-}
-
-impl FlagNames {
-    pub(super) const NONE: &'static Self =
-        &Self { ca: "", certificate: "", key: "", server_name: "", skip_verify: "", for_what: "" };
-}
-
-/// A program's names.
-pub trait TlsFlags {
-    const NAMES: &'static FlagNames;
-}
+use super::client::ClientTls;
+use super::names::TlsFlags;
 
 /// The flags, for `#[command(flatten)]`.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
 use tokio::io::duplex;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
