@@ -104,10 +104,6 @@ impl TlsFlags for HaproxyTls {
     };
 }
 
-    #[command(flatten)]
-    peer: PeerArgs,
-}
-
 pub struct HaproxyExporter {
     options: Arc<Options>,
     http: Arc<HttpClient>,
