@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks what the tests compare with and Debian 12 does not have, each with the libraries that it needs: MySQL 9.7, the newest mysqld_exporter
-# and Prometheus 3 from Debian unstable, MariaDB 11.8 from Debian 13. Nothing is installed, and nothing outside DIRECTORY changes.
+# Unpacks what the tests compare with and Debian 12 does not have, each with the libraries that it needs: MySQL 9.7, the newest mysqld_exporter,
+# Alertmanager and Prometheus 3 from Debian unstable, MariaDB 11.8 from Debian 13. Nothing is installed, and nothing outside DIRECTORY changes.
 # usage: tests/unpack-servers.sh [DIRECTORY]      (default: target/unpacked)
 set -euo pipefail
 top=${1:-${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/unpacked}
@@ -26,6 +26,6 @@ WRAPPER
     done
 }
 
-unpack unstable mysql-server-core prometheus prometheus-mysqld-exporter
+unpack unstable mysql-server-core prometheus prometheus-alertmanager prometheus-mysqld-exporter
 # With its plugins, of which the tests load one.
 unpack trixie mariadb-server
