@@ -37,18 +37,24 @@
 //! `cargo build --workspace --bins` (or `-p mysql-exporter`).
 
 pub mod fake;
+pub mod local;
 pub mod mysql;
 pub mod page;
 pub mod port;
 pub mod process;
 pub mod program;
+pub mod recorder;
 pub mod servers;
 
 pub use fake::{Behaviour, Fake};
+pub use local::LocalStack;
 pub use medassist_stack::http::Reply;
 pub use medassist_stack::{eventually, http};
 pub use page::Page;
 pub use port::Port;
 pub use process::Process;
 pub use program::{Program, RunningProgram};
-pub use servers::{Alertmanager, Database, HaProxy, Nginx, NodeExporter, Prometheus, Pushgateway, Redis};
+pub use recorder::{Delivery, Recorder};
+pub use servers::{
+    Alertmanager, Database, HaProxy, MailServer, Nginx, NodeExporter, Prometheus, Pushgateway, Redis, Release,
+};
