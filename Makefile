@@ -13,6 +13,9 @@ shipped := $(exporters) medassist-api mysql-backup
 # What the stack runs, and itself.
 programs := stack $(shipped)
 
+# What tests/unpack-servers.sh unpacks of Debian unstable.
+newest := $(target)/unpacked/unstable/usr/bin
+
 # What is shipped runs on every Linux, and in a container with nothing else. Packed relocations save 0.4 MB; only the C library
 # within must know them, so only that of the building machine (glibc 2.36). `dist-pgo` adds flags of its own.
 dist_flags = -Ctarget-feature=+crt-static -Clink-arg=-Wl,-z,pack-relative-relocs $(PGO_FLAGS)
@@ -59,7 +62,14 @@ test: packages unpacked ## Test everything on real servers
 	else cargo build --locked -p exporter-toolkit --examples && cargo test --locked --workspace --lib --bins --tests; fi
 	prometheus/check
 	alertmanager/tests/run
+	AMTOOL=$(newest)/amtool ALERTMANAGER=$(newest)/prometheus-alertmanager alertmanager/tests/run
+	$(target)/debug/fire --quick
 	tests/elk/run
+
+.PHONY: fire
+fire: packages ## Make every alert fire by a fault: make fire, make fire ALERT=MysqlDown, QUICK=1, DETECT=1
+	cargo build --locked --workspace --bins
+	$(target)/debug/fire $(if $(ALERT),--alert $(ALERT)) $(if $(QUICK),--quick) $(if $(DETECT),--detect)
 
 .PHONY: lint
 lint: packages ## Check format, lints, structure, words, rules and configuration

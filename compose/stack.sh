@@ -37,6 +37,12 @@ generate_secrets() {
     } >"$secrets/redis_users.new"
     chmod 644 "$secrets/redis_users.new"
     mv "$secrets/redis_users.new" "$secrets/redis_users"
+    # Mail, pager and dead man's switch: files in secrets/alertmanager.d, which git does not have.
+    mkdir -p "$secrets/alertmanager.d"
+    ../alertmanager/render ../alertmanager/targets/compose "$secrets/alertmanager.d" >"$secrets/alertmanager.yml.new" ||
+        fail "cannot write Alertmanager's configuration"
+    chmod 644 "$secrets/alertmanager.yml.new"
+    mv "$secrets/alertmanager.yml.new" "$secrets/alertmanager.yml"
 }
 
 hash() { tr -d '\n' <"$secrets/$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }

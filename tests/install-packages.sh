@@ -40,6 +40,7 @@ declare -A files=(
     [/usr/include/stdio.h]=libc6-dev
     [/etc/ssl/certs/ca-certificates.crt]=ca-certificates
     [/usr/lib/python3/dist-packages/yaml/__init__.py]=python3-yaml
+    [/usr/lib/python3/dist-packages/aiosmtpd/__init__.py]=python3-aiosmtpd
 )
 case ${1-} in
 '') ;;

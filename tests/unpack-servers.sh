@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks what the tests compare with and Debian 12 does not have, each with the libraries that it needs: MySQL 9.7, the newest mysqld_exporter,
-# Prometheus 3 and HAProxy 3.2 from Debian unstable, MariaDB 11.8 from Debian 13. Nothing is installed, and nothing outside DIRECTORY changes.
+# Alertmanager, Prometheus 3 and HAProxy 3.2 from Debian unstable, MariaDB 11.8 from Debian 13. Nothing is installed, and nothing outside DIRECTORY changes.
 # usage: tests/unpack-servers.sh [DIRECTORY]      (default: target/unpacked)
 set -euo pipefail
 top=${1:-${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/unpacked}
@@ -27,7 +27,7 @@ WRAPPER
     done
 }
 
-unpack unstable unstable mysql-server-core prometheus prometheus-mysqld-exporter
+unpack unstable unstable mysql-server-core prometheus prometheus-alertmanager prometheus-mysqld-exporter
 # With its plugins, of which the tests load one.
 unpack trixie trixie mariadb-server
 # On its own: a new version of it does not fetch the others again.

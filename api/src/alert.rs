@@ -1,35 +1,33 @@
 //! Alertmanager's notifications: stored before they are acknowledged, one row per alert.
 //!
 //! Alertmanager takes any 2xx as delivered, repeats after 5xx and gives up on 4xx; it delivers at least once, to any
-//! replica, and late notifications may overtake. So: 2xx only after the commit, and the row's rules below make order
+//! replica, and late notifications may overtake. So: 2xx only after the commit, and [`crate::alert_store`] makes order
 //! and repeats harmless.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, header},
+    extract::{FromRequestParts, Query, State, rejection::QueryRejection},
+    http::{header, request::Parts},
 };
 use jiff::Timestamp;
-use mysql_async::{Params, Row, TxOpts, Value, params, prelude::Queryable};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use service_kit::{lock::lock, secret::Secret};
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
+    alert_store::{self, Alert, Status},
     app::App,
     body::Body,
-    db::{Db, DbError, Session, datetime, timestamp, whole_micros},
+    db::whole_micros,
     problem::Problem,
 };
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
-
-/// Upserts lock rows in the order of their keys, so a deadlock needs bad luck; three in a row need a cause.
-const ATTEMPTS: usize = 3;
 
 /// Webhook payload, version 4. What it has more, now or later, is ignored.
 #[derive(Debug, Deserialize)]
@@ -41,37 +39,6 @@ struct Notification {
     #[serde(default)]
     truncated_alerts: u64,
     alerts: Vec<Alert>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Alert {
-    status: Status,
-    fingerprint: String,
-    #[serde(rename = "startsAt")]
-    starts_at: Timestamp,
-    #[serde(rename = "endsAt", default)]
-    ends_at: Option<Timestamp>,
-    labels: BTreeMap<String, String>,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    #[serde(rename = "generatorURL", default)]
-    generator_url: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Firing,
-    Resolved,
-}
-
-impl Status {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Firing => "firing",
-            Self::Resolved => "resolved",
-        }
-    }
 }
 
 impl Notification {
@@ -102,30 +69,39 @@ impl Notification {
     }
 }
 
-pub(crate) async fn webhook(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    body: Result<Body, Problem>,
-) -> Result<Json<serde_json::Value>, Problem> {
-    let token = lock(&app.webhook_token).clone();
-    if let Some(token) = token {
-        let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let sent =
-            sent.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        if !sent.is_some_and(|(_, sent)| is_token(&token, sent)) {
-            return Err(Problem::unauthorized());
+/// Notifications that are in memory at once; others wait. A large one takes 40 MB until it is stored.
+pub(crate) const AT_ONCE: usize = 2;
+
+/// The webhook's token was sent, if one is required, and there is room for the body. Both come before the body is read:
+/// who has no token costs no memory.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl FromRequestParts<Arc<App>> for Admitted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let token = lock(&app.webhook_token).clone();
+        if let Some(token) = token {
+            let sent = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+            let sent = sent
+                .and_then(|value| value.split_once(' '))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            if !sent.is_some_and(|(_, sent)| is_token(&token, sent)) {
+                return Err(refused(app, Problem::unauthorized()));
+            }
         }
+        let permit = app.notifications.clone().acquire_owned().await;
+        Ok(Self { _permit: permit.map_err(Problem::internal)? })
     }
-    let received_at = whole_micros(Timestamp::now());
-    let notification = Notification::parse(&body?.0)?;
-    if notification.truncated_alerts > 0 {
-        tracing::warn!(
-            truncated = notification.truncated_alerts,
-            "Alertmanager truncated the notification; raise max_alerts"
-        );
-    }
-    store(&app.db, &notification, received_at).await?;
-    Ok(Json(json!({ "stored": notification.alerts.len() })))
+}
+
+/// Alertmanager gives up on a 4xx: nobody gets these alerts.
+fn refused(app: &App, problem: Problem) -> Problem {
+    tracing::warn!(instance = app.instance, reason = problem.kind(), "notification refused");
+    problem
 }
 
 /// Compares digests, so that the time does not reveal how much of a guess was right.
@@ -133,81 +109,28 @@ fn is_token(token: &Secret, sent: &str) -> bool {
     Sha256::digest(token.expose()) == Sha256::digest(sent)
 }
 
-async fn store(db: &Db, notification: &Notification, received_at: Timestamp) -> Result<(), DbError> {
-    let mut session = db.session().await?;
-    let mut attempt = 1;
-    loop {
-        match upsert(&mut session, notification, received_at).await {
-            Err(error) if error.is_deadlock() && attempt < ATTEMPTS => attempt += 1,
-            outcome => return outcome,
-        }
+pub(crate) async fn webhook(
+    State(app): State<Arc<App>>,
+    _admitted: Admitted,
+    body: Result<Body, Problem>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let received_at = whole_micros(Timestamp::now());
+    let notification = body.and_then(|body| Notification::parse(&body.0)).map_err(|problem| refused(&app, problem))?;
+    if notification.truncated_alerts > 0 {
+        app.requests.truncated_alerts.inc_by(notification.truncated_alerts);
+        tracing::warn!(
+            truncated = notification.truncated_alerts,
+            "Alertmanager truncated the notification; raise max_alerts"
+        );
     }
-}
-
-/// A resolved alert stays resolved and keeps its data when a late `firing` arrives: an alert that fires again has a new
-/// startsAt. MySQL assigns from left to right, so `status` comes last. `VALUES()` is the one spelling that MariaDB and
-/// MySQL share.
-const UPSERT: &str = "
-INSERT INTO alert (fingerprint, starts_at, status, ends_at, labels, annotations, receiver, generator_url,
-                   received_at, firing_received_at, resolved_received_at, last_received_at)
-VALUES (:fingerprint, :starts_at, :status, :ends_at, :labels, :annotations, :receiver, :generator_url,
-        :received_at, :firing_received_at, :resolved_received_at, :received_at)
-ON DUPLICATE KEY UPDATE
-  ends_at              = IF(status = 'resolved' AND VALUES(status) = 'firing', ends_at, VALUES(ends_at)),
-  annotations          = IF(status = 'resolved' AND VALUES(status) = 'firing', annotations, VALUES(annotations)),
-  firing_received_at   = COALESCE(firing_received_at, VALUES(firing_received_at)),
-  resolved_received_at = COALESCE(resolved_received_at, VALUES(resolved_received_at)),
-  last_received_at     = GREATEST(last_received_at, VALUES(last_received_at)),
-  notifications        = notifications + 1,
-  status               = IF(status = 'resolved', status, VALUES(status))";
-
-async fn upsert(session: &mut Session, notification: &Notification, received_at: Timestamp) -> Result<(), DbError> {
-    let Session { conn, deadline } = session;
-    let mut transaction = deadline.run("begin", conn.start_transaction(TxOpts::default())).await?;
-    let rows = notification.alerts.iter().map(|alert| row(alert, &notification.receiver, received_at));
-    deadline.run("store alerts", transaction.exec_batch(UPSERT, rows)).await?;
-    deadline.run("commit alerts", transaction.commit()).await
-}
-
-fn row(alert: &Alert, receiver: &str, received_at: Timestamp) -> Params {
-    let received_at = datetime(received_at);
-    let received_as = |status| if alert.status == status { received_at.clone() } else { Value::NULL };
-    params! {
-        "fingerprint" => &alert.fingerprint,
-        "starts_at" => datetime(alert.starts_at),
-        "status" => alert.status.as_str(),
-        "ends_at" => alert.ends_at.map_or(Value::NULL, datetime),
-        "labels" => json!(alert.labels).to_string(),
-        "annotations" => json!(alert.annotations).to_string(),
-        "receiver" => receiver,
-        "generator_url" => &alert.generator_url,
-        "firing_received_at" => received_as(Status::Firing),
-        "resolved_received_at" => received_as(Status::Resolved),
-        "received_at" => received_at,
-    }
+    alert_store::store(&app.db, &notification.alerts, &notification.receiver, received_at).await?;
+    Ok(Json(json!({ "stored": notification.alerts.len() })))
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct ListQuery {
     status: Option<Status>,
     limit: Option<u32>,
-}
-
-#[derive(Debug, Serialize)]
-struct StoredAlert {
-    fingerprint: String,
-    status: Status,
-    starts_at: Option<Timestamp>,
-    ends_at: Option<Timestamp>,
-    labels: serde_json::Value,
-    annotations: serde_json::Value,
-    receiver: String,
-    generator_url: String,
-    received_at: Option<Timestamp>,
-    firing_received_at: Option<Timestamp>,
-    resolved_received_at: Option<Timestamp>,
-    last_received_at: Option<Timestamp>,
-    notifications: u32,
 }
 
 pub(crate) async fn list(
@@ -220,48 +143,8 @@ pub(crate) async fn list(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(bad_query());
     }
-    let alerts = read(&app.db, status, limit).await?;
+    let alerts = alert_store::read(&app.db, status, limit).await?;
     Ok(Json(json!({ "alerts": alerts })))
-}
-
-/// Newest first, by the time at which we first heard of them.
-async fn read(db: &Db, status: Option<Status>, limit: u32) -> Result<Vec<StoredAlert>, Problem> {
-    let Session { mut conn, deadline } = db.session().await?;
-    let (filter, params): (_, Vec<Value>) = match status {
-        Some(status) => ("WHERE status = ?", vec![status.as_str().into(), limit.into()]),
-        None => ("", vec![limit.into()]),
-    };
-    let select = format!("SELECT * FROM alert {filter} ORDER BY received_at DESC, fingerprint, starts_at LIMIT ?");
-    let rows: Vec<Row> = deadline.run("list alerts", conn.exec(select, Params::Positional(params))).await?;
-    rows.into_iter()
-        .map(|row| {
-            stored(row).ok_or_else(|| Problem::internal("a row of the table alert is not as its migration made it"))
-        })
-        .collect()
-}
-
-fn stored(mut row: Row) -> Option<StoredAlert> {
-    fn time(row: &Row, column: &str) -> Option<Timestamp> {
-        row.get_opt(column)?.ok().as_ref().and_then(timestamp)
-    }
-    fn text(row: &mut Row, column: &str) -> Option<String> {
-        row.take_opt(column)?.ok()
-    }
-    Some(StoredAlert {
-        status: if text(&mut row, "status")? == "firing" { Status::Firing } else { Status::Resolved },
-        starts_at: time(&row, "starts_at"),
-        ends_at: time(&row, "ends_at"),
-        received_at: time(&row, "received_at"),
-        firing_received_at: time(&row, "firing_received_at"),
-        resolved_received_at: time(&row, "resolved_received_at"),
-        last_received_at: time(&row, "last_received_at"),
-        labels: serde_json::from_str(&text(&mut row, "labels")?).ok()?,
-        annotations: serde_json::from_str(&text(&mut row, "annotations")?).ok()?,
-        fingerprint: text(&mut row, "fingerprint")?,
-        receiver: text(&mut row, "receiver")?,
-        generator_url: text(&mut row, "generator_url")?,
-        notifications: row.take_opt("notifications")?.ok()?,
-    })
 }
 
 #[cfg(test)]

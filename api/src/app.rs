@@ -6,6 +6,7 @@ use std::{
 };
 
 use service_kit::{lock::lock, secret::Secret};
+use tokio::sync::Semaphore;
 use web_kit::ActiveConfig;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     db::Db,
     dependency::{Dependency, DependencyStatus},
     lifecycle::Lifecycle,
-    metrics::RequestMetrics,
+    metrics::{BackfillMetrics, RequestMetrics},
 };
 
 pub(crate) struct App {
@@ -26,8 +27,11 @@ pub(crate) struct App {
     pub(crate) mysql: Arc<Dependency>,
     pub(crate) redis: Arc<Dependency>,
     pub(crate) webhook_token: Mutex<Option<Secret>>,
+    /// Room for notifications.
+    pub(crate) notifications: Arc<Semaphore>,
     pub(crate) web: Arc<ActiveConfig>,
     pub(crate) requests: RequestMetrics,
+    pub(crate) backfill: BackfillMetrics,
 }
 
 impl App {

@@ -190,12 +190,17 @@ impl Db {
     }
 
     pub(crate) async fn session(&self) -> Result<Session, DbError> {
+        self.session_within(REQUEST_DEADLINE).await
+    }
+
+    /// Shorter while MySQL is down.
+    pub(crate) async fn session_within(&self, timeout: Duration) -> Result<Session, DbError> {
         if !self.schema_in_place() {
             return Err(DbError::NoSchema { address: self.address.clone() });
         }
         let timeout = match self.health.status() {
             DependencyStatus::Down => REQUEST_DEADLINE_WHEN_DOWN,
-            DependencyStatus::Up | DependencyStatus::Unknown => REQUEST_DEADLINE,
+            DependencyStatus::Up | DependencyStatus::Unknown => timeout,
         };
         let deadline = self.deadline(timeout);
         let pool = self.connections.borrow().pool.clone();

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser};
+use reqwest::Url;
 use service_kit::{
     address::{self, Address},
     duration::duration,
@@ -73,6 +74,9 @@ pub struct Flags {
     #[arg(long = "webhook.token-file", help_heading = "Web", value_name = "FILE")]
     pub webhook_token_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub backfill: BackfillArgs,
+
     /// Time to keep serving after SIGTERM while /readyz returns 503
     ///
     /// Set it longer than the load balancer takes to notice: its check interval times its `fall`.
@@ -81,6 +85,37 @@ pub struct Flags {
 
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Alerts that no notification announced.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Backfill")]
+pub struct BackfillArgs {
+    /// Prometheus from which to read ended alerts that no notification announced. Off by default
+    ///
+    /// Alertmanager drops an alert that fired and ended before a delivery succeeded, as while every replica was down.
+    #[arg(long = "backfill.prometheus-url", value_name = "URL")]
+    pub prometheus_url: Option<Url>,
+
+    /// Which alerts, as PromQL label matchers
+    ///
+    /// Silences, mute times and inhibition don't count here: alerts of severity p1 have none by default.
+    #[arg(long = "backfill.matchers", value_name = "MATCHERS", default_value = "severity=\"p1\"")]
+    pub matchers: String,
+
+    /// How far back to read: the longest outage to learn of
+    #[arg(long = "backfill.window", value_name = "DURATION", default_value = "6h", value_parser = duration)]
+    pub window: Duration,
+
+    /// Time between two reads. An alert must have ended for as long, so that its own notification comes first
+    #[arg(long = "backfill.interval", value_name = "DURATION", default_value = "1m", value_parser = interval)]
+    pub interval: Duration,
+}
+
+/// A duration to wait between two runs: not zero.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text).map_err(|error| error.to_string())?;
+    if interval.is_zero() { Err("must be longer than 0".to_owned()) } else { Ok(interval) }
 }
 
 /// Reads the command line. `Err` is the exit status of a subcommand, which has run.

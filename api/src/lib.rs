@@ -1,8 +1,10 @@
 //! MedAssist's companion API. [`run`] is the program; `README.md` documents its endpoints.
 
 mod alert;
+mod alert_store;
 mod app;
 mod app_metrics;
+mod backfill;
 mod body;
 mod cache;
 mod credentials;
@@ -30,6 +32,7 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use service_kit::{secret::SecretError, signals::Signals};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use web_kit::ActiveConfig;
 
@@ -41,7 +44,7 @@ use crate::{
     db::Db,
     dependency::Dependency,
     lifecycle::Lifecycle,
-    metrics::RequestMetrics,
+    metrics::{BackfillMetrics, RequestMetrics},
 };
 pub use crate::{
     flags::{Flags, parse},
@@ -72,6 +75,7 @@ pub async fn run(flags: Flags) -> Result<(), RunError> {
     let drain_delay = flags.drain_delay;
     let files = CredentialFiles::new(&flags);
     let web = Arc::new(ActiveConfig::load(flags.web_config_file.clone())?);
+    let backfill = flags.backfill.clone();
     let (app, registry) = assemble(flags, files.read()?, web.clone())?;
     tracing::info!(
         instance = app.instance,
@@ -84,6 +88,7 @@ pub async fn run(flags: Flags) -> Result<(), RunError> {
         "listening"
     );
     start_background_work(&app);
+    tokio::spawn(backfill::run(app.clone(), backfill));
     tokio::spawn(reload::reload_on_signals(app.clone(), files, reload));
 
     let (stop_api, stop_metrics) = (CancellationToken::new(), CancellationToken::new());
@@ -128,8 +133,10 @@ fn assemble(flags: Flags, credentials: Credentials, web: Arc<ActiveConfig>) -> R
         mysql,
         redis,
         webhook_token: Mutex::new(credentials.webhook_token),
+        notifications: Arc::new(Semaphore::new(alert::AT_ONCE)),
         web,
         requests: RequestMetrics::register(&mut registry),
+        backfill: BackfillMetrics::register(&mut registry),
     });
     registry.register_collector(Box::new(AppCollector(app.clone())));
     Ok((app, registry))

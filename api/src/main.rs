@@ -11,6 +11,8 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let _log = logging::init(flags.log, "medassist-api");
+    // The HTTP client is built without a provider of its own. It fails only where one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // Two workers: a request is a few hundred microseconds of work around a wait for MySQL, and three replicas share
     // the machine.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -22,12 +22,16 @@ struct RequestLabels {
 pub(crate) struct RequestMetrics {
     duration: Family<RequestLabels, Histogram, fn() -> Histogram>,
     pub(crate) active: Gauge,
+    pub(crate) truncated_alerts: Counter,
 }
 
 impl RequestMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics =
-            Self { duration: Family::new_with_constructor(|| Histogram::new(SECONDS)), active: Gauge::default() };
+        let metrics = Self {
+            duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            active: Gauge::default(),
+            truncated_alerts: Counter::default(),
+        };
         registry.register_with_unit(
             "http_server_request_duration",
             "Time from the request's headers to the response's headers; status 499 means that the client closed the connection",
@@ -39,6 +43,11 @@ impl RequestMetrics {
             "Current number of requests in progress",
             metrics.active.clone(),
         );
+        registry.register(
+            "app_webhook_truncated_alerts",
+            "Total number of alerts that Alertmanager left out of its notifications because of max_alerts",
+            metrics.truncated_alerts.clone(),
+        );
         metrics
     }
 
@@ -46,6 +55,39 @@ impl RequestMetrics {
         let labels =
             RequestLabels { http_request_method: method, http_route: route, http_response_status_code: status };
         self.duration.get_or_create_owned(&labels).observe(duration.as_secs_f64());
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RunLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct BackfillMetrics {
+    runs: Family<RunLabels, Counter>,
+    pub(crate) stored: Counter,
+}
+
+impl BackfillMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self { runs: Family::default(), stored: Counter::default() };
+        registry.register(
+            "app_backfill_runs",
+            "Total number of times that ended alerts were read from Prometheus",
+            metrics.runs.clone(),
+        );
+        registry.register(
+            "app_backfill_stored_alerts",
+            "Total number of alerts that this replica stored or closed and that no notification announced",
+            metrics.stored.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn count_run(&self, succeeded: bool) {
+        let outcome = if succeeded { "success" } else { "error" };
+        self.runs.get_or_create_owned(&RunLabels { outcome }).inc();
     }
 }
 

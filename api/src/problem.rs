@@ -92,6 +92,11 @@ impl Problem {
         Self { cause: Some(cause.to_string()), ..problem }
     }
 
+    /// For logs: it has nothing of the request in it.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }

@@ -32,8 +32,9 @@ use crate::{
     server,
 };
 
-/// Alertmanager's largest groups are some hundred KiB.
 const MAX_BODY: usize = 1 << 20;
+/// Alertmanager gives up on a 413, so its largest notification must fit: `max_alerts` (500) alerts of 16 KiB each.
+const MAX_NOTIFICATION: usize = 8 << 20;
 
 pub(crate) fn api_router(app: Arc<App>) -> Router {
     // A load balancer's probes have no password.
@@ -45,6 +46,7 @@ pub(crate) fn api_router(app: Arc<App>) -> Router {
     } else {
         webhook.route_layer(from_fn_with_state(app.web.clone(), server::require_user))
     };
+    let webhook = webhook.layer(DefaultBodyLimit::max(MAX_NOTIFICATION));
     Router::new()
         .route(HEALTH, get(health::health))
         .route(PAYMENTS, post(payment::create))

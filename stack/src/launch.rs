@@ -139,6 +139,24 @@ pub fn node_exporter(port: u16) -> Result<Launch, Error> {
         .arg(format!("--web.listen-address=127.0.0.1:{port}")))
 }
 
+/// A mail server that delivers to a folder, for tests and drills.
+pub fn mail_server(folder: &Path, port: u16) -> Launch {
+    // Debian's Python: the module is one of its packages.
+    Launch::new("/usr/bin/python3")
+        .args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}"), "-c", "aiosmtpd.handlers.Mailbox"])
+        .arg(folder)
+}
+
+/// The mails in such a folder: headers, and text without its quoted-printable line ends.
+pub fn mails(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder.join("new")).into_iter().flatten().flatten();
+    let text = |path: PathBuf| String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned().into();
+    files
+        .filter_map(|entry| text(entry.path()))
+        .map(|mail: String| mail.replace("=\n", "").replace("=3D", "="))
+        .collect()
+}
+
 /// The condition that says a server answers. Each probe takes at most a second.
 #[derive(Clone, Debug)]
 pub enum Ready {
@@ -148,6 +166,8 @@ pub enum Ready {
     Database(PathBuf),
     /// PING is answered, be it with a demand for the password.
     Redis(u16),
+    /// The mail server greets.
+    Smtp(u16),
     /// The stats socket answers, which happens after every `bind` succeeded.
     HaProxy(PathBuf),
     /// Being there is all that can be seen.
@@ -167,10 +187,15 @@ impl Ready {
                 Err(error) => Err(error.to_string()),
             },
             Self::Database(socket) => greeting(socket).map_err(|error| format!("{}: {error}", socket.display())),
-            Self::Redis(port) => match ping(*port) {
+            Self::Redis(port) => match line(*port, b"PING\r\n") {
                 Ok(answer) if answer.starts_with("+PONG") || answer.starts_with("-NOAUTH") => Ok(()),
                 Ok(answer) => Err(format!("PING on port {port} answered {answer:?}")),
                 Err(error) => Err(format!("PING on port {port}: {error}")),
+            },
+            Self::Smtp(port) => match line(*port, b"") {
+                Ok(answer) if answer.starts_with("220") => Ok(()),
+                Ok(answer) => Err(format!("port {port} greeted {answer:?}")),
+                Err(error) => Err(format!("port {port}: {error}")),
             },
             Self::HaProxy(socket) => match haproxy_command(socket, "show info") {
                 Ok(answer) if answer.contains("Pid:") => Ok(()),
@@ -190,10 +215,11 @@ fn greeting(socket: &Path) -> std::io::Result<()> {
     if header[4] == 10 { Ok(()) } else { Err(std::io::Error::other("the first packet is not a greeting")) }
 }
 
-fn ping(port: u16) -> std::io::Result<String> {
+/// The first bytes that a server answers.
+fn line(port: u16, request: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Ready::PROBE)?;
     stream.set_read_timeout(Some(Ready::PROBE))?;
-    stream.write_all(b"PING\r\n")?;
+    stream.write_all(request)?;
     let mut answer = [0; 64];
     let length = stream.read(&mut answer)?;
     Ok(String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned())

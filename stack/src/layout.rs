@@ -84,6 +84,11 @@ impl Layout {
         self.directory.join("config").join(name)
     }
 
+    /// Targets of this stack alone, such as `email_to`: alertmanager/README.md lists them.
+    pub fn alertmanager_targets(&self) -> PathBuf {
+        self.directory.join("alertmanager")
+    }
+
     /// What is in git. The stack is a tool of this checkout: it runs where it was built.
     pub fn repository(&self) -> &'static Path {
         let own = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -149,6 +149,10 @@ async fn up(layout: &Layout) -> Result<(), Error> {
     print_line!("");
     status(layout);
     print_line!("{:<16} {:<8} {}", "data, logs", "", layout.directory().display());
+    let own = layout.alertmanager_targets();
+    if !["email_to", "pager_url"].iter().any(|target| own.join(target).is_file()) {
+        print_line!("P1 alerts reach the API alone: alertmanager/README.md#targets adds mail or a pager");
+    }
     Ok(())
 }
 

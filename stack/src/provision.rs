@@ -8,14 +8,12 @@ use std::path::Path;
 
 use crate::database::{self, Flavour};
 use crate::error::Error;
+use crate::launch::{self, Launch};
 use crate::layout::Layout;
 
 /// One file each, made once: a running service keeps its password.
 const SECRETS: [&str; 6] =
     ["mysql_api", "mysql_exporter", "mysql_backup", "redis_api", "redis_exporter", "webhook_token"];
-
-/// How alertmanager.yml names the webhook's address. Alertmanager 0.25 (Debian 12) needs the address itself.
-const WEBHOOK_URL_FILE: &str = "url_file: /etc/alertmanager/targets/webhook_url";
 
 /// Everything that must be there before the first service starts.
 pub fn prepare(layout: &Layout) -> Result<(), Error> {
@@ -58,16 +56,14 @@ fn remove(directory: &Path) -> Result<(), Error> {
 /// Prometheus' and Alertmanager's files name the documented ports; a stack with an offset moves them. Everything else
 /// is as it is in the repository.
 fn stage_configuration(layout: &Layout) -> Result<(), Error> {
-    let repository = layout.repository();
-    let webhook_url = repository.join("alertmanager/targets/local/webhook_url");
-    let webhook_url = fs::read_to_string(&webhook_url).map_err(Error::file("cannot read", &webhook_url))?;
     for (from, to) in [
         ("prometheus/prometheus.yml", "prometheus"),
         ("prometheus/rules", "prometheus/rules"),
         ("prometheus/targets/local", "prometheus/targets"),
-        ("alertmanager/alertmanager.yml", "alertmanager"),
+        ("alertmanager/targets/local", "alertmanager/targets"),
+        ("alertmanager/templates", "alertmanager/templates"),
     ] {
-        let (from, to) = (repository.join(from), layout.config(to));
+        let (from, to) = (layout.repository().join(from), layout.config(to));
         fs::create_dir_all(&to).map_err(Error::file("cannot create", &to))?;
         let files = if from.is_dir() {
             let entries = fs::read_dir(&from).map_err(Error::file("cannot read", &from))?;
@@ -77,14 +73,24 @@ fn stage_configuration(layout: &Layout) -> Result<(), Error> {
         };
         for file in files {
             let text = fs::read_to_string(&file).map_err(Error::file("cannot read", &file))?;
-            let text = text.replace(WEBHOOK_URL_FILE, &format!("url: {}", webhook_url.trim_end()));
             let target = to.join(file.file_name().unwrap_or_default());
             fs::write(&target, moved(&text, layout.offset())).map_err(Error::file("cannot write", &target))?;
         }
     }
     let token = fs::read_to_string(layout.secret("webhook_token"));
     let token = token.map_err(Error::file("cannot read", layout.secret("webhook_token")))?;
-    write_private(&layout.config("alertmanager/webhook_token"), &token)
+    write_private(&layout.config("alertmanager/webhook_token"), &token)?;
+    write_private(&layout.config("alertmanager/alertmanager.yml"), &alertmanager(layout)?)
+}
+
+/// The repository's targets, and over them the operator's: mail, pager, dead man's switch.
+fn alertmanager(layout: &Layout) -> Result<String, Error> {
+    let own = layout.alertmanager_targets();
+    fs::create_dir_all(&own).map_err(Error::file("cannot create", &own))?;
+    let render = Launch::new(layout.repository().join("alertmanager/render"))
+        .arg(layout.config("alertmanager/targets"))
+        .arg(own);
+    launch::run(&mut render.wrapped(&[]), "alertmanager/render", "")
 }
 
 /// Adds the offset to the port of each `127.0.0.1:PORT`.

@@ -276,7 +276,8 @@ fn api(service: &Service, layout: &Layout) -> Result<Launch, Error> {
         .path("--mysql.password-file", &layout.secret("mysql_api"))
         .arg(format!("--redis.address=127.0.0.1:{}", layout.port(REDIS)))
         .path("--redis.password-file", &layout.secret("redis_api"))
-        .path("--webhook.token-file", &layout.secret("webhook_token")))
+        .path("--webhook.token-file", &layout.secret("webhook_token"))
+        .arg(format!("--backfill.prometheus-url={}", prometheus_url(layout, ""))))
 }
 
 /// The job as it runs once; the service adds its schedule.

@@ -273,7 +273,7 @@ async fn alerts_are_deduplicated_and_a_late_firing_does_not_undo_resolved() -> R
     assert_problem(&notify(&api, &half_bad).await?, 400, "bad-request");
     assert_eq!(stores.db.sql("SELECT COUNT(*) FROM medassist.alert")?, "2\n");
 
-    let large = vec![b' '; (1 << 20) + 1];
+    let large = vec![b' '; (8 << 20) + 1];
     let reply = http::request(Method::POST, &api.url("/api/webhook/alert"), &[], large, SOON).await?;
     assert_problem(&reply, 413, "body-too-large");
     assert_problem(&http::get(&api.url("/api/alerts?limit=1001")).await?, 400, "bad-request");

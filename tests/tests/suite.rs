@@ -3,52 +3,36 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::ops::Deref;
+use std::path::Path;
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use medassist_stack::launch::Launch;
-use medassist_stack::{Layout, SERVICES, ports, service, services};
-use medassist_tests::testbed::process::Directory;
-use medassist_tests::testbed::{Page, Port, eventually, http};
+use medassist_stack::{SERVICES, ports, service, services};
+use medassist_tests::testbed::{LocalStack, Page, Port, eventually, http};
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The program behind `make up`, as built with this test.
-fn program() -> PathBuf {
-    Launch::built("stack").unwrap().program
-}
+/// A stack of ours.
+struct Stack(LocalStack);
 
-/// A stack whose ports are ours, and which goes down with the test, however that ends.
-struct Stack {
-    layout: Layout,
-    guard: Child,
-    _ports: Vec<Port>,
-    // Declared last: removed after everything in it is down.
-    directory: Directory,
+impl Deref for Stack {
+    type Target = LocalStack;
+    fn deref(&self) -> &LocalStack {
+        &self.0
+    }
 }
 
 impl Stack {
     fn new() -> Self {
-        let directory = Directory::new("stack").unwrap();
-        let (offset, ports) = (7_200..Layout::MAX_OFFSET).step_by(7).find_map(lease_all).unwrap();
-        let layout = Layout::new(directory.path().to_owned(), offset).unwrap();
-        // The pipe closes when we end, even by SIGKILL; its process group keeps it out of the terminal's Ctrl-C.
-        let mut guard = Command::new("sh");
-        guard.args(["-c", "read -r _; exec \"$0\" down"]).arg(program()).stdin(Stdio::piped()).stdout(Stdio::null());
-        let guard = with_environment(&mut guard, &layout).process_group(0).spawn().unwrap();
-        Self { layout, guard, _ports: ports, directory }
+        Self(LocalStack::new().unwrap())
     }
 
-    /// A command that would outlive us would keep the guard from its work.
     fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program()).args(args);
-        with_environment(&mut command, &self.layout).output().unwrap()
+        self.0.run(args).unwrap()
     }
 
     /// Runs a command that must succeed, and returns what it printed.
@@ -60,12 +44,12 @@ impl Stack {
     }
 
     fn url(&self, name: &str, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", service(name).unwrap().port(&self.layout))
+        self.0.url(name, path).unwrap()
     }
 
     /// Service to process id.
     fn pids(&self) -> BTreeMap<String, u32> {
-        let files = SERVICES.iter().map(|service| (service.name, self.layout.run(&format!("{}.pid", service.name))));
+        let files = SERVICES.iter().map(|service| (service.name, self.layout().run(&format!("{}.pid", service.name))));
         let pid = |file: &Path| std::fs::read_to_string(file).ok()?.split(' ').next()?.parse().ok();
         files.filter_map(|(name, file)| Some((name.to_owned(), pid(&file)?))).collect()
     }
@@ -87,32 +71,12 @@ impl Stack {
     }
 
     async fn fires(&self, alert: &str) -> Result<(), String> {
-        let url = services::prometheus_url(&self.layout, "/api/v1/alerts");
+        let url = services::prometheus_url(self.layout(), "/api/v1/alerts");
         let body = http::get(&url).await.map_err(|error| error.to_string())?.json();
         let alerts = body["data"]["alerts"].as_array().cloned().unwrap_or_default();
         let fires = |fired: &Value| fired["labels"]["alertname"] == alert && fired["state"] == "firing";
         if alerts.iter().any(fires) { Ok(()) } else { Err(body["data"]["alerts"].to_string()) }
     }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let down = self.guard.wait();
-        if !std::thread::panicking() {
-            assert!(down.unwrap().success(), "the stack in {} did not go down", self.directory.path().display());
-        }
-    }
-}
-
-fn with_environment<'a>(command: &'a mut Command, layout: &Layout) -> &'a mut Command {
-    command.env(Layout::DIRECTORY, layout.directory()).env(Layout::PORT_OFFSET, layout.offset().to_string())
-}
-
-fn lease_all(offset: u16) -> Option<(u16, Vec<Port>)> {
-    let ports = SERVICES.iter().flat_map(|service| service.ports);
-    let leased: Option<Vec<Port>> = ports.map(|port| Port::try_lease(port + offset).unwrap()).collect();
-    Some((offset, leased?))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -212,7 +176,7 @@ async fn the_suite_runs_and_reports_failures() {
 
 /// What HAProxy's checks say.
 async fn server_is(stack: &Stack, server: &str, state: &str) {
-    let stats = format!("http://127.0.0.1:{}/metrics", stack.layout.port(18404));
+    let stats = format!("http://127.0.0.1:{}/metrics", stack.layout().port(18404));
     let labels = [("proxy", "be_api"), ("server", server), ("state", state)];
     eventually(20 * SECOND, &format!("{server} is {state} at HAProxy"), async || {
         Page::parse(&http::get(&stats).await?.text())?.expect("haproxy_server_status", &labels, 1.0)
@@ -258,7 +222,7 @@ async fn the_links_of_an_alert_open(stack: &Stack, name: &str) {
     let alerts = alerts.as_array().or_else(|| alerts["alerts"].as_array()).unwrap();
     let alert = alerts.iter().find(|alert| alert["labels"]["alertname"] == name).unwrap();
     assert!(alert["labels"].get("links").is_none(), "{alert}");
-    let links = format!("http://127.0.0.1:{}", stack.layout.port(18001));
+    let links = format!("http://127.0.0.1:{}", stack.layout().port(18001));
     let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
     assert_eq!(runbook, format!("{links}/runbooks/{name}.md"));
     assert!(alert["annotations"]["dashboard_url"].as_str().unwrap().starts_with(&format!("{links}/d/medassist-")));
@@ -273,7 +237,7 @@ async fn the_links_of_an_alert_open(stack: &Stack, name: &str) {
 
 async fn the_database_is_stopped_and_the_backup_fails(stack: &Stack) {
     let backups = || -> BTreeSet<String> {
-        let entries = std::fs::read_dir(stack.layout.data("backups")).unwrap().flatten();
+        let entries = std::fs::read_dir(stack.layout().data("backups")).unwrap().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
     // The schedule's first run ended well before Prometheus had scraped everything, or we would compare with its half.
@@ -322,7 +286,7 @@ fn in_sessions(sessions: &BTreeSet<u32>) -> Vec<String> {
 #[test]
 fn a_busy_port_stops_the_start_and_names_who_has_it() {
     let stack = Stack::new();
-    let port = service("redis").unwrap().port(&stack.layout);
+    let port = service("redis").unwrap().port(stack.layout());
     let _busy = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let output = stack.run(&["up"]);
     let error = text(&output.stderr);

@@ -40,11 +40,13 @@ pub mod answering;
 pub mod fake;
 pub mod forwarder;
 pub mod haproxy;
+pub mod local;
 pub mod mysql;
 pub mod page;
 pub mod port;
 pub mod process;
 pub mod program;
+pub mod recorder;
 pub mod scrape;
 pub mod series;
 pub mod servers;
@@ -52,12 +54,15 @@ pub mod servers;
 pub use answering::Answering;
 pub use fake::{Behaviour, Fake};
 pub use forwarder::Forwarder;
+pub use local::LocalStack;
 pub use medassist_stack::http::Reply;
 pub use medassist_stack::{eventually, http};
 pub use page::Page;
 pub use port::Port;
 pub use process::Process;
 pub use program::{Program, RunningProgram};
+pub use recorder::{Delivery, Recorder};
 pub use servers::{
-    Alertmanager, Database, HaProxy, HaProxyVersion, Nginx, NodeExporter, Prometheus, Pushgateway, Redis,
+    Alertmanager, Database, HaProxy, HaProxyVersion, MailServer, Nginx, NodeExporter, Prometheus, Pushgateway, Redis,
+    Release,
 };

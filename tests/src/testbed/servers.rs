@@ -26,7 +26,7 @@ macro_rules! is_a_process {
         }
     )*};
 }
-is_a_process!(Database, Redis, HaProxy, Nginx, Prometheus, Alertmanager, Pushgateway, NodeExporter);
+is_a_process!(Database, Redis, HaProxy, Nginx, Prometheus, Alertmanager, Pushgateway, NodeExporter, MailServer);
 
 /// A database: `root` without a password, on the unix socket and, in MariaDB, from 127.0.0.1; no other user, no
 /// database.
@@ -231,12 +231,27 @@ impl Nginx {
 
 impl Prometheus {
     pub async fn start(configuration: &str) -> Result<Self, Error> {
+        Self::start_with(configuration, "groups: []", &[]).await
+    }
+
+    /// With these rules in `rules.yml`, next to the configuration, and these arguments.
+    pub async fn start_with(configuration: &str, rules: &str, args: &[&str]) -> Result<Self, Error> {
         Self::launch("/-/ready", |directory, port| {
+            configured(directory, "rules.yml", rules)?;
             let file = configured(directory, "prometheus.yml", configuration)?;
-            launch::prometheus(&file, &directory.join("data"), port)
+            Ok(launch::prometheus(&file, &directory.join("data"), port)?.args(args.iter().copied()))
         })
         .await
     }
+}
+
+/// Where a server comes from that the tests run in two versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Debian 12's, which the local stack runs.
+    Installed,
+    /// Debian unstable's, unpacked by `tests/unpack-servers.sh`.
+    Newest,
 }
 
 impl Alertmanager {
@@ -246,6 +261,59 @@ impl Alertmanager {
             launch::alertmanager(&file, &directory.join("data"), port)
         })
         .await
+    }
+
+    /// The repository's configuration, with these targets (name and value) and the webhook's token `token`. `edit`
+    /// changes the text, for what no test can wait for. It logs each notification that it does not send.
+    pub async fn start_ours(
+        release: Release,
+        targets: &[(&str, &str)],
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<Self, Error> {
+        Self::launch("/-/ready", |directory, port| {
+            let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alertmanager");
+            let folder = directory.join("targets");
+            std::fs::create_dir_all(&folder).map_err(Error::file("cannot create", &folder))?;
+            for (name, value) in targets {
+                configured(&folder, name, value)?;
+            }
+            let render = Launch::new(repository.join("render")).arg(folder);
+            let text = launch::run(&mut render.wrapped(&[]), "alertmanager/render", "")?;
+            let templates = format!("{}/*.tmpl", repository.join("templates").display());
+            let text = edit(text.replace("templates/*.tmpl", &templates));
+            let file = configured(directory, "alertmanager.yml", &text)?;
+            configured(directory, "webhook_token", "token")?;
+            let mut launch = launch::alertmanager(&file, &directory.join("data"), port)?;
+            if release == Release::Newest {
+                launch.program = database::unpacked_program("unstable", "usr/bin/prometheus-alertmanager")?.program;
+            }
+            Ok(launch.arg("--log.level=debug"))
+        })
+        .await
+    }
+}
+
+/// A real SMTP server (aiosmtpd), which delivers to a folder.
+pub struct MailServer {
+    process: Process,
+    port: Port,
+}
+
+impl MailServer {
+    pub async fn start() -> Result<Self, Error> {
+        let (directory, port) = (Directory::new("smtp")?, Port::lease()?);
+        let launch = launch::mail_server(&directory.path().join("mail"), port.number());
+        let process = Process::start("smtp", launch, Ready::Smtp(port.number()), directory).await?;
+        Ok(Self { process, port })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Every mail so far, headers and decoded text, in no order.
+    pub fn mails(&self) -> Vec<String> {
+        launch::mails(&self.directory().join("mail"))
     }
 }
 
