@@ -3,6 +3,8 @@
 
 mod collectors;
 mod config;
+mod folder;
+mod history;
 mod magic;
 mod manifests;
 mod pattern;

@@ -9,7 +9,8 @@ use mysql_backup::manifest::{Manifest, Outcome, ReadError};
 use mysql_backup::name::{FileKind, RunName};
 use tracing::warn;
 
-use crate::scan::{Backup, FileCache, Identity, LastRun, Runs, ScanError, ScanInProgress};
+use crate::history::is_recent;
+use crate::scan::{Backup, FileCache, Identity, LastRun, MAX_FILES, Runs, ScanError, ScanInProgress};
 
 /// A message is for one line on a page; a manifest may be 4 MiB.
 const MAX_MESSAGE_CHARS: usize = 300;
@@ -45,22 +46,25 @@ pub(crate) fn scan(scan: &mut ScanInProgress<'_>, cache: &mut FileCache<Record>)
     // The names of one backup sort by time.
     let mut has_manifest: BTreeMap<RunName, bool> = BTreeMap::new();
     let job = scan.job;
-    scan.names(|name| {
-        if !name.starts_with(job.name.as_str()) {
-            return;
-        }
-        if let Some((run, kind)) = RunName::parse(name)
+    scan.entries(|scan, name, _| {
+        if name.starts_with(job.name.as_str())
+            && let Some((run, kind)) = RunName::parse(name)
             && *run.backup() == job.name
         {
             *has_manifest.entry(run).or_default() |= kind == FileKind::Manifest;
+            if has_manifest.len() > MAX_FILES {
+                has_manifest.pop_first();
+                scan.too_many();
+            }
         }
+        Ok(())
     })?;
 
     let mut before = std::mem::take(cache);
     let mut runs = Runs::default();
     let mut unreadable = Vec::new();
-    for (count, (run, has_manifest)) in has_manifest.into_iter().rev().enumerate() {
-        if !scan.should_continue(count) {
+    for (run, has_manifest) in has_manifest.into_iter().rev() {
+        if !scan.should_continue() {
             break;
         }
         if !has_manifest {
@@ -108,6 +112,7 @@ fn evaluate(scan: &mut ScanInProgress<'_>, run: &RunName, record: &Record, runs:
                 return Ok(());
             }
             runs.ok += 1;
+            runs.recent_ok += u64::from(is_recent(finished_at, scan.now));
             Some(match problem {
                 None => {
                     scan.add_complete(*backup);
@@ -121,6 +126,7 @@ fn evaluate(scan: &mut ScanInProgress<'_>, run: &RunName, record: &Record, runs:
         }
         Record::Failed { finished_at, why } => {
             runs.failed += 1;
+            runs.recent_failed += u64::from(is_recent(*finished_at, scan.now));
             scan.found.files.failed += 1;
             Some(LastRun::Failed { finished_at: *finished_at, why: why.clone() })
         }
@@ -214,9 +220,9 @@ mod tests {
         );
         assert_eq!(complete.oldest.finished_at, at("2026-11-22T17:39:04.873Z"));
         assert_eq!(scan.files, Files { complete: 3, ..Files::default() });
-        assert_eq!(scan.runs, Some(Runs { ok: 3, failed: 0 }));
+        assert_eq!(scan.runs, Some(Runs { ok: 3, recent_ok: 3, ..Runs::default() }));
         assert_eq!(scan.last_run, Some(LastRun::Ok { finished_at: at("2026-11-22T18:09:04.873Z") }));
-        assert!(!scan.truncated && scan.available_bytes.is_some());
+        assert!(scan.truncated.is_none() && scan.available_bytes.is_some());
     }
 
     #[test]
@@ -231,7 +237,7 @@ mod tests {
         fs::create_dir(site.path().join(directory.backup_file())).unwrap();
         let scan = site.scan();
         assert_eq!(scan.files, Files { missing: 4, ..Files::default() });
-        assert_eq!((scan.complete, scan.runs), (None, Some(Runs { ok: 4, failed: 0 })));
+        assert_eq!((scan.complete, scan.runs), (None, Some(Runs { ok: 4, recent_ok: 4, ..Runs::default() })));
         let Some(LastRun::Failed { why, .. }) = scan.last_run else { panic!("{:?}", scan.last_run) };
         assert_eq!(why, format!("the manifest says that it is good, but {} is gone", gone.backup_file()));
     }
@@ -261,7 +267,7 @@ mod tests {
         }
         let scan = site.scan();
         assert_eq!(scan.files, Files { complete: 1, unreadable: 3, ..Files::default() });
-        assert_eq!(scan.runs, Some(Runs { ok: 1, failed: 0 }));
+        assert_eq!(scan.runs, Some(Runs { ok: 1, recent_ok: 1, ..Runs::default() }));
         assert_eq!(scan.complete.unwrap().newest.finished_at, at("2026-11-22T17:59:04.873Z"));
         let Some(LastRun::Unknown { why }) = scan.last_run else { panic!("{:?}", scan.last_run) };
         assert!(why.contains("schema version 2"), "{why}");
@@ -274,7 +280,7 @@ mod tests {
         site.manifest(FAILED, 0);
         let scan = site.scan();
         assert_eq!(scan.files, Files { complete: 1, failed: 1, ..Files::default() });
-        assert_eq!(scan.runs, Some(Runs { ok: 1, failed: 1 }));
+        assert_eq!(scan.runs, Some(Runs { ok: 1, failed: 1, recent_ok: 1, recent_failed: 1 }));
         let Some(LastRun::Failed { why, finished_at }) = scan.last_run else { panic!("{:?}", scan.last_run) };
         assert_eq!(why, "server_unreachable: cannot connect to 127.0.0.1:3306: Connection refused");
         assert_eq!(finished_at, at("2026-11-22T18:09:04.873Z"));
