@@ -25,6 +25,10 @@ pub struct Args {
     #[arg(long = "backup.rpo", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
     pub rpo: Vec<String>,
 
+    /// Maximum duration of a restore: DURATION for all backups, NAME=DURATION for one. Repeatable [default: 60m]
+    #[arg(long = "backup.rto", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
+    pub rto: Vec<String>,
+
     /// Interval of the runs, to count missed ones: DURATION for all backups, NAME=DURATION for one. Repeatable
     #[arg(long = "backup.interval", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
     pub interval: Vec<String>,
@@ -42,6 +46,7 @@ pub(crate) struct Job {
     pub directory: PathBuf,
     pub source: Source,
     pub rpo: Duration,
+    pub rto: Duration,
     pub interval: Option<Duration>,
 }
 
@@ -89,14 +94,21 @@ impl Args {
         }
         let stable_for = parse_duration("stable-for", &self.stable_for, duration::duration)?;
         let mut rpo = PerBackup::parse("rpo", &self.rpo)?;
+        let mut rto = PerBackup::parse("rto", &self.rto)?;
         let mut interval = PerBackup::parse("interval", &self.interval)?;
         let mut jobs: Vec<Job> = Vec::with_capacity(count);
         let mut add = |name: BackupName, directory: PathBuf, source| {
             if jobs.iter().any(|job| job.name == name) {
                 return Err(ConfigError::Duplicate(name));
             }
-            let (rpo, interval) = (rpo.take(&name).unwrap_or(DEFAULT_RPO), interval.take(&name));
-            jobs.push(Job { name, directory, source, rpo, interval });
+            jobs.push(Job {
+                rpo: rpo.take(&name).unwrap_or(DEFAULT_RPO),
+                rto: rto.take(&name).unwrap_or(DEFAULT_RTO),
+                interval: interval.take(&name),
+                name,
+                directory,
+                source,
+            });
             Ok(())
         };
         for value in &self.jobs {
@@ -119,6 +131,7 @@ impl Args {
             add(name, directory.into(), Source::Pattern { glob: WildMatch::new(file), stable_for })?;
         }
         rpo.finish()?;
+        rto.finish()?;
         interval.finish()?;
         Ok(jobs)
     }
@@ -136,6 +149,7 @@ fn split<'a>(
 }
 
 const DEFAULT_RPO: Duration = Duration::from_secs(30 * 60);
+const DEFAULT_RTO: Duration = Duration::from_secs(60 * 60);
 
 /// The durations of one flag: one for all backups, and some by name.
 struct PerBackup {
@@ -197,6 +211,7 @@ mod tests {
             jobs: owned(jobs),
             patterns: owned(patterns),
             rpo: owned(rpo),
+            rto: Vec::new(),
             interval: Vec::new(),
             stable_for: "60s".to_owned(),
         }

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Job;
 use crate::history::History;
+use crate::proofs::Proofs;
 
 /// Maximum runs or files, the newest first: with one per 15 min that is more than a year. Each takes about 600 bytes
 /// during a scan, however many there are in the directory.
@@ -37,6 +38,11 @@ pub(crate) struct Scan {
     pub runs: Option<Runs>,
     pub last_run: Option<LastRun>,
     pub complete: Option<Complete>,
+    /// Of the newest complete backup, where there are manifests.
+    pub details: Option<Details>,
+    /// The newest recovery point of each database, where there are manifests; `None` for one that has none.
+    pub databases: Vec<(Box<str>, Option<Timestamp>)>,
+    pub proofs: Option<Proofs>,
     /// Space that an unprivileged user may still fill.
     pub available_bytes: Option<u64>,
 }
@@ -74,17 +80,31 @@ impl Files {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs {
     pub ok: u64,
+    /// There is a backup, which lacks databases or objects.
+    pub partial: u64,
     pub failed: u64,
-    /// Of those, the ones of the last 24 hours.
+    /// Of those, the ones of the last 24 hours that left a backup, and the others.
     pub recent_ok: u64,
     pub recent_failed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LastRun {
-    Ok { finished_at: Timestamp },
-    Failed { finished_at: Timestamp, why: String },
-    Unknown { why: String },
+    Ok {
+        finished_at: Timestamp,
+    },
+    /// Its backup lacks something.
+    Partial {
+        finished_at: Timestamp,
+        why: String,
+    },
+    Failed {
+        finished_at: Timestamp,
+        why: String,
+    },
+    Unknown {
+        why: String,
+    },
 }
 
 /// One complete backup.
@@ -96,6 +116,15 @@ pub(crate) struct Backup {
     pub stored_bytes: u64,
     pub uncompressed_bytes: Option<u64>,
     pub duration: Option<Duration>,
+}
+
+/// What only a manifest says of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// What `max_allowed_packet` must exceed at a restore; 0 if it was not measured.
+    pub longest_statement_bytes: u64,
+    /// Number of warnings by their kind.
+    pub warnings: Box<[(&'static str, u64)]>,
 }
 
 /// The complete backups together.

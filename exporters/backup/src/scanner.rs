@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Job, Source};
+use crate::proofs::ProofRecord;
 use crate::scan::{FileCache, Scan, ScanError, ScanInProgress};
 use crate::{manifests, pattern};
 
@@ -30,6 +31,7 @@ type ScanFunction = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
 #[derive(Debug, Default)]
 pub(crate) struct ScanCache {
     pub(crate) manifests: FileCache<manifests::Record>,
+    pub(crate) proofs: FileCache<ProofRecord>,
     pub(crate) contents: FileCache<pattern::Verdict>,
 }
 
@@ -37,7 +39,7 @@ pub(crate) struct ScanCache {
 fn scan(job: &Job, now: Timestamp, cache: &mut ScanCache) -> Result<Scan, ScanError> {
     let mut scan = ScanInProgress::new(job, now);
     match &job.source {
-        Source::Manifests => manifests::scan(&mut scan, &mut cache.manifests)?,
+        Source::Manifests => manifests::scan(&mut scan, &mut cache.manifests, &mut cache.proofs)?,
         Source::Pattern { glob, stable_for } => pattern::scan(&mut scan, glob, *stable_for, &mut cache.contents)?,
     }
     Ok(scan.finish())
@@ -159,6 +161,7 @@ pub(crate) mod testing {
                 directory: directory.path().to_owned(),
                 source,
                 rpo: Duration::from_secs(1800),
+                rto: Duration::from_secs(3600),
                 interval: None,
             };
             Self { directory, job, cache: ScanCache::default(), now: at(now) }
@@ -208,6 +211,7 @@ mod tests {
             directory: "/a".into(),
             source: Source::Manifests,
             rpo: Duration::from_secs(1),
+            rto: Duration::from_secs(1),
             interval: None,
         };
         let scan_function = move || {

@@ -22,7 +22,7 @@ static RECOVERY_POINT: CheckDef = CheckDef {
 };
 static LAST_RUN: CheckDef = CheckDef {
     name: "last_run",
-    help: "Whether the newest run succeeded and its backup is still complete. Needs manifests.",
+    help: "Whether the newest run succeeded and its backup is still complete. Warns if it lacks databases or objects. Needs manifests.",
     essential: false,
 };
 static SIZE: CheckDef = CheckDef {
@@ -78,6 +78,9 @@ fn last_run(_: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {
     let ago = |time: &Timestamp| HumanDuration(Duration::try_from(now.duration_since(*time)).unwrap_or_default());
     Some(match scan.last_run.as_ref()? {
         LastRun::Ok { finished_at } => (CheckStatus::Ok, format!("succeeded {} ago", ago(finished_at))),
+        LastRun::Partial { finished_at, why } => {
+            (CheckStatus::Warn, format!("left a partial backup {} ago: {why}", ago(finished_at)))
+        }
         LastRun::Failed { finished_at, why } => (CheckStatus::Fail, format!("failed {} ago: {why}", ago(finished_at))),
         LastRun::Unknown { why } => (CheckStatus::Fail, format!("unknown: {why}")),
     })
@@ -112,7 +115,7 @@ fn space(job: &Job, scan: &Scan, _: Timestamp) -> Option<Finding> {
 }
 
 /// A duration for people, to the second: `1h 5m`.
-struct HumanDuration(Duration);
+pub(super) struct HumanDuration(pub Duration);
 
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,7 +139,7 @@ mod tests {
 
     fn job() -> Job {
         let (name, rpo) = ("app".parse().unwrap(), Duration::from_secs(1800));
-        Job { name, directory: "/b".into(), source: Source::Manifests, rpo, interval: None }
+        Job { name, directory: "/b".into(), source: Source::Manifests, rpo, rto: rpo * 2, interval: None }
     }
 
     fn found(age: i64, stored_bytes: u64, median_bytes: f64, count: u64) -> Scan {

@@ -13,7 +13,13 @@ use crate::target::Session;
 
 const LAST_RUN_SUCCESS: Desc = Desc::gauge(
     "backup_last_run_success",
-    "Whether the newest run succeeded and its backup is complete. Absent if the newest manifest is missing or unreadable.",
+    "Whether the newest run left a backup that is still there. Absent if the newest manifest is missing or unreadable.",
+    &["backup"],
+)
+.field("outcome");
+const LAST_RUN_PARTIAL: Desc = Desc::gauge(
+    "backup_last_run_partial",
+    "Whether the backup of the newest run lacks databases or objects. Absent without manifests.",
     &["backup"],
 )
 .field("outcome");
@@ -71,6 +77,18 @@ const RUNS: Desc = Desc::gauge(
     &["backup", "result"],
 )
 .field("outcome");
+const LONGEST_STATEMENT: Desc = Desc::gauge(
+    "backup_last_longest_statement_bytes",
+    "Size of the longest statement in the newest complete backup, which max_allowed_packet must exceed at a restore.",
+    &["backup"],
+)
+.field("longest_statement_bytes");
+const WARNINGS: Desc = Desc::gauge(
+    "backup_last_warnings",
+    "Number of warnings in the manifest of the newest complete backup, by kind.",
+    &["backup", "kind"],
+)
+.field("warnings");
 const SUCCESS_RATIO: Desc = Desc::gauge(
     "backup_run_success_ratio",
     "Share of successful runs among those of the last 24 hours. Absent without manifests of that time.",
@@ -117,6 +135,7 @@ impl Collector<Session> for Backups {
     fn families(&self) -> Vec<Desc> {
         vec![
             LAST_RUN_SUCCESS,
+            LAST_RUN_PARTIAL,
             LAST_RUN,
             LAST_COMPLETE,
             LAST_RECOVERY_POINT,
@@ -128,6 +147,8 @@ impl Collector<Session> for Backups {
             COMPLETE_FILES,
             FILES,
             RUNS,
+            LONGEST_STATEMENT,
+            WARNINGS,
             SUCCESS_RATIO,
             MISSED_RUNS,
             COMPLIANCE,
@@ -157,7 +178,7 @@ impl Collector<Session> for Backups {
 fn write(job: &Job, scan: &Scan, out: &mut Families) {
     let backup = job.name.as_str();
     match &scan.last_run {
-        Some(LastRun::Ok { finished_at }) => {
+        Some(LastRun::Ok { finished_at } | LastRun::Partial { finished_at, .. }) => {
             out.push(&LAST_RUN_SUCCESS, &[backup], 1.0);
             out.push(&LAST_RUN, &[backup], unix_seconds(*finished_at));
         }
@@ -167,8 +188,13 @@ fn write(job: &Job, scan: &Scan, out: &mut Families) {
         }
         Some(LastRun::Unknown { .. }) | None => {}
     }
+    let partial = matches!(scan.last_run, Some(LastRun::Partial { .. }));
+    if scan.last_run.is_some() {
+        out.push(&LAST_RUN_PARTIAL, &[backup], f64::from(partial));
+    }
     if let Some(runs) = scan.runs {
         out.push(&RUNS, &[backup, "ok"], runs.ok as f64);
+        out.push(&RUNS, &[backup, "partial"], runs.partial as f64);
         out.push(&RUNS, &[backup, "failed"], runs.failed as f64);
         let recent = runs.recent_ok + runs.recent_failed;
         if recent > 0 {
@@ -193,6 +219,14 @@ fn write(job: &Job, scan: &Scan, out: &mut Families) {
         }
         out.push(&COMPLIANCE, &[backup], complete.history.compliance);
         out.push(&LONGEST_GAP, &[backup], complete.history.longest_gap.as_secs_f64());
+    }
+    if let Some(details) = &scan.details {
+        if details.longest_statement_bytes > 0 {
+            out.push(&LONGEST_STATEMENT, &[backup], details.longest_statement_bytes as f64);
+        }
+        for (kind, count) in &details.warnings {
+            out.push(&WARNINGS, &[backup, kind], *count as f64);
+        }
     }
     out.push(&COMPLETE_FILES, &[backup], scan.files.complete as f64);
     for (state, count) in scan.files.by_state() {
