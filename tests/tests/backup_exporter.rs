@@ -63,9 +63,13 @@ fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// A gzip's first bytes, last changed so long ago.
+/// What begins and ends like a gzip of something, last changed so long ago.
 fn archive(path: &Path, age: Duration) {
-    fs::write(path, b"\x1f\x8b\x08 and so on").unwrap();
+    file(path, b"\x1f\x8b\x08 and so on, to its end", age);
+}
+
+fn file(path: &Path, content: &[u8], age: Duration) {
+    fs::write(path, content).unwrap();
     File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
 }
 
@@ -234,6 +238,48 @@ async fn a_file_without_a_manifest_counts_when_it_is_no_longer_written_to() {
     assert!(page.value("backup_last_recovery_point_timestamp_seconds", &app).unwrap() <= seconds(SystemTime::now()));
     assert!(!page.has("backup_last_run_success") && !page.has("backup_runs"));
     assert_eq!(check(&health(&exporter).await, "recovery_point").0, "ok");
+}
+
+#[tokio::test]
+async fn an_archive_of_nothing_is_not_a_backup() {
+    let home = TempDir::new().unwrap();
+    let pattern = format!("--backup.pattern=app:{}/db-*", home.path().display());
+    let exporter = exporter(&[pattern]).start().await.unwrap();
+    let app = [("backup", "app")];
+    for number in 1..=5 {
+        let age = Duration::from_secs(600 * (7 - number));
+        file(&home.path().join(format!("db-{number}.sql")), &[b'x'; 40_000], age);
+    }
+    let nothing = Command::new("sh").args(["-c", "false | gzip"]).output().unwrap().stdout;
+    file(&home.path().join("db-6.sql.gz"), &nothing, Duration::from_secs(300));
+    let with_nothing = page(&exporter).await;
+    with_nothing.expect("backup_complete_files", &app, 5.0).unwrap();
+    with_nothing.expect("backup_files", &[("backup", "app"), ("state", "failed")], 1.0).unwrap();
+    with_nothing.expect("backup_last_size_bytes", &app, 40_000.0).unwrap();
+    // A dump of its header alone has no archive's marks, but next to none of the usual bytes.
+    file(&home.path().join("db-7.sql"), b"-- MySQL dump 10.13\n", Duration::from_secs(120));
+    let health = health(&exporter).await;
+    let (status, reason) = check(&health, "size");
+    assert!(status == "fail" && reason.contains("has 20 bytes, the median is 40000"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_directory_of_a_dump_tool_is_one_backup() {
+    let home = TempDir::new().unwrap();
+    let pattern = format!("--backup.pattern=app:{}/dump-*", home.path().display());
+    let exporter = exporter(&[pattern, "--backup.stable-for=0s".to_owned()]).start().await.unwrap();
+    let app = [("backup", "app")];
+    let dump = home.path().join("dump-1");
+    fs::create_dir(&dump).unwrap();
+    fs::write(dump.join("app.payment.sql"), [b'x'; 1000]).unwrap();
+    fs::write(dump.join("metadata.partial"), b"# Started dump at: 2026-11-22 18:09:00\n").unwrap();
+    let running = page(&exporter).await;
+    running.expect("backup_complete_files", &app, 0.0).unwrap();
+    running.expect("backup_files", &[("backup", "app"), ("state", "partial")], 1.0).unwrap();
+    fs::rename(dump.join("metadata.partial"), dump.join("metadata")).unwrap();
+    let finished = page(&exporter).await;
+    finished.expect("backup_complete_files", &app, 1.0).unwrap();
+    finished.expect("backup_last_size_bytes", &app, 1039.0).unwrap();
 }
 
 #[tokio::test]

@@ -25,6 +25,14 @@ pub struct Args {
     #[arg(long = "backup.rpo", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
     pub rpo: Vec<String>,
 
+    /// Maximum duration of a restore: DURATION for all backups, NAME=DURATION for one. Repeatable [default: 60m]
+    #[arg(long = "backup.rto", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
+    pub rto: Vec<String>,
+
+    /// Interval of the runs, to count missed ones: DURATION for all backups, NAME=DURATION for one. Repeatable
+    #[arg(long = "backup.interval", value_name = "[NAME=]DURATION", value_delimiter = ',', help_heading = "Backups")]
+    pub interval: Vec<String>,
+
     /// Time without a write after which a file of --backup.pattern counts as complete
     #[arg(long = "backup.stable-for", value_name = "DURATION", default_value = "60s", help_heading = "Backups")]
     pub stable_for: String,
@@ -38,6 +46,8 @@ pub(crate) struct Job {
     pub directory: PathBuf,
     pub source: Source,
     pub rpo: Duration,
+    pub rto: Duration,
+    pub interval: Option<Duration>,
 }
 
 /// How the backups in a directory are recognised.
@@ -67,10 +77,10 @@ pub enum ConfigError {
     Duplicate(BackupName),
     #[error("--backup.{flag}={value}: {source}")]
     Duration { flag: &'static str, value: String, source: DurationError },
-    #[error("--backup.rpo={0}: there is no such backup among --backup.job and --backup.pattern")]
-    RpoOfUnknown(String),
-    #[error("--backup.rpo={0}: the target is given twice")]
-    RpoTwice(String),
+    #[error("--backup.{flag}={value}: there is no such backup among --backup.job and --backup.pattern")]
+    OfUnknown { flag: &'static str, value: String },
+    #[error("--backup.{flag}={value}: a second value for the same backup")]
+    Twice { flag: &'static str, value: String },
 }
 
 impl Args {
@@ -83,14 +93,22 @@ impl Args {
             return Err(ConfigError::TooManyJobs(count));
         }
         let stable_for = parse_duration("stable-for", &self.stable_for, duration::duration)?;
-        let mut rpo = Rpo::parse(&self.rpo)?;
+        let mut rpo = PerBackup::parse("rpo", &self.rpo)?;
+        let mut rto = PerBackup::parse("rto", &self.rto)?;
+        let mut interval = PerBackup::parse("interval", &self.interval)?;
         let mut jobs: Vec<Job> = Vec::with_capacity(count);
         let mut add = |name: BackupName, directory: PathBuf, source| {
             if jobs.iter().any(|job| job.name == name) {
                 return Err(ConfigError::Duplicate(name));
             }
-            let rpo = rpo.take(&name);
-            jobs.push(Job { name, directory, source, rpo });
+            jobs.push(Job {
+                rpo: rpo.take(&name).unwrap_or(DEFAULT_RPO),
+                rto: rto.take(&name).unwrap_or(DEFAULT_RTO),
+                interval: interval.take(&name),
+                name,
+                directory,
+                source,
+            });
             Ok(())
         };
         for value in &self.jobs {
@@ -112,10 +130,10 @@ impl Args {
             let directory = if directory.is_empty() { "/" } else { directory };
             add(name, directory.into(), Source::Pattern { glob: WildMatch::new(file), stable_for })?;
         }
-        match rpo.rest() {
-            Some(unknown) => Err(ConfigError::RpoOfUnknown(unknown)),
-            None => Ok(jobs),
-        }
+        rpo.finish()?;
+        rto.finish()?;
+        interval.finish()?;
+        Ok(jobs)
     }
 }
 
@@ -130,17 +148,19 @@ fn split<'a>(
     Ok((name, path))
 }
 
-/// The targets as given: one for all, and some by name.
-struct Rpo {
-    general: Duration,
+const DEFAULT_RPO: Duration = Duration::from_secs(30 * 60);
+const DEFAULT_RTO: Duration = Duration::from_secs(60 * 60);
+
+/// The durations of one flag: one for all backups, and some by name.
+struct PerBackup {
+    flag: &'static str,
+    general: Option<Duration>,
     /// With the flag's value, for an error.
     by_name: HashMap<String, (Duration, String)>,
 }
 
-impl Rpo {
-    const DEFAULT: Duration = Duration::from_secs(30 * 60);
-
-    fn parse(values: &[String]) -> Result<Self, ConfigError> {
+impl PerBackup {
+    fn parse(flag: &'static str, values: &[String]) -> Result<Self, ConfigError> {
         let mut general = None;
         let mut by_name = HashMap::new();
         for value in values {
@@ -148,24 +168,28 @@ impl Rpo {
                 Some((name, text)) => (Some(name), text),
                 None => (None, value.as_str()),
             };
-            let target = parse_duration("rpo", text, duration::positive_duration)?;
+            let target = parse_duration(flag, text, duration::positive_duration)?;
             let twice = match name {
                 Some(name) => by_name.insert(name.to_owned(), (target, value.clone())).is_some(),
                 None => general.replace(target).is_some(),
             };
             if twice {
-                return Err(ConfigError::RpoTwice(value.clone()));
+                return Err(ConfigError::Twice { flag, value: value.clone() });
             }
         }
-        Ok(Self { general: general.unwrap_or(Self::DEFAULT), by_name })
+        Ok(Self { flag, general, by_name })
     }
 
-    fn take(&mut self, name: &BackupName) -> Duration {
-        self.by_name.remove(name.as_str()).map_or(self.general, |(target, _)| target)
+    fn take(&mut self, name: &BackupName) -> Option<Duration> {
+        self.by_name.remove(name.as_str()).map(|(duration, _)| duration).or(self.general)
     }
 
-    fn rest(self) -> Option<String> {
-        self.by_name.into_values().map(|(_, value)| value).min()
+    /// All names must have been taken.
+    fn finish(self) -> Result<(), ConfigError> {
+        match self.by_name.into_values().map(|(_, value)| value).min() {
+            Some(value) => Err(ConfigError::OfUnknown { flag: self.flag, value }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -183,7 +207,14 @@ mod tests {
 
     fn args(jobs: &[&str], patterns: &[&str], rpo: &[&str]) -> Args {
         let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
-        Args { jobs: owned(jobs), patterns: owned(patterns), rpo: owned(rpo), stable_for: "60s".to_owned() }
+        Args {
+            jobs: owned(jobs),
+            patterns: owned(patterns),
+            rpo: owned(rpo),
+            rto: Vec::new(),
+            interval: Vec::new(),
+            stable_for: "60s".to_owned(),
+        }
     }
 
     #[test]
@@ -217,6 +248,15 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_is_there_only_if_it_is_given() {
+        let args = Args { interval: vec!["a=15m".to_owned()], ..args(&["a:/a", "b:/b"], &[], &[]) };
+        let jobs = args.jobs().unwrap();
+        assert_eq!((jobs[0].interval, jobs[1].interval), (Some(Duration::from_secs(900)), None));
+        let args = Args { interval: vec!["c=15m".to_owned()], ..args };
+        assert!(args.jobs().unwrap_err().to_string().starts_with("--backup.interval=c=15m: there is no such backup"));
+    }
+
+    #[test]
     fn wrong_flags_are_refused_in_one_line_that_names_them() {
         for (args, reason) in [
             (args(&[], &[], &[]), "no backup is configured: give --backup.job"),
@@ -235,7 +275,7 @@ mod tests {
             (args(&["a:/x"], &[], &["30x"]), "--backup.rpo=30x: expected a duration"),
             (args(&["a:/x"], &[], &["-30m"]), "--backup.rpo=-30m: expected a duration"),
             (args(&["a:/x"], &[], &["0s"]), "--backup.rpo=0s: expected a duration of more than zero"),
-            (args(&["a:/x"], &[], &["30m", "20m"]), "--backup.rpo=20m: the target is given twice"),
+            (args(&["a:/x"], &[], &["30m", "20m"]), "--backup.rpo=20m: a second value for the same backup"),
             (args(&["a:/x"], &[], &["b=20m"]), "--backup.rpo=b=20m: there is no such backup"),
         ] {
             let error = args.jobs().unwrap_err().to_string();

@@ -3,9 +3,13 @@
 
 mod collectors;
 mod config;
+mod databases;
+mod folder;
+mod history;
 mod magic;
 mod manifests;
 mod pattern;
+mod proofs;
 mod scan;
 mod scanner;
 mod stamp;

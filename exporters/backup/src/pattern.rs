@@ -1,8 +1,10 @@
-//! Backups without manifests: files of a pattern that are no longer written to and have the content of their extension.
+//! Backups without manifests: files and directories of a pattern that are no longer written to and have the content that
+//! their name promises.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,51 +13,52 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use wildmatch::WildMatch;
 
-use crate::scan::{Backup, FileCache, Identity, ScanError, ScanInProgress};
-use crate::{magic, stamp};
+use crate::folder::{self, Folder};
+use crate::magic::{self, Content, Ends};
+use crate::scan::{Backup, FileCache, Identity, MAX_FILES, ScanError, ScanInProgress, modification_time};
+use crate::stamp;
 
 /// How programs call a file that they have not finished.
 const UNFINISHED: [&str; 3] = [".partial", ".tmp", ".part"];
+
+/// What the content of a file or directory says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Complete {
+        bytes: u64,
+    },
+    /// It holds nothing.
+    Empty,
+    Unreadable,
+}
+
+/// A file or directory that may be a backup.
+struct Candidate {
+    /// Of the directory: its last file's.
+    identity: Identity,
+    kind: CandidateKind,
+}
+
+enum CandidateKind {
+    File { bytes: u64 },
+    Directory { snapshot: Option<Timestamp> },
+}
+
+/// By the time of the last write. A bound on it keeps the newest.
+type Candidates = BTreeMap<(Timestamp, Box<str>), Candidate>;
 
 pub(crate) fn scan(
     scan: &mut ScanInProgress<'_>,
     glob: &WildMatch,
     stable_for: Duration,
-    cache: &mut FileCache<bool>,
+    cache: &mut FileCache<Verdict>,
 ) -> Result<(), ScanError> {
-    let mut names = Vec::new();
-    let mut unfinished = 0;
-    scan.names(|name| {
-        if name.starts_with('.') {
-            return;
-        }
-        match UNFINISHED.iter().find_map(|suffix| name.strip_suffix(suffix)) {
-            Some(finished) if glob.matches(finished) || glob.matches(name) => unfinished += 1,
-            None if glob.matches(name) => names.push(Box::<str>::from(name)),
-            _ => {}
-        }
-    })?;
-    scan.found.files.partial += unfinished;
-
-    let mut files = Vec::with_capacity(names.len());
-    for name in names {
-        if !scan.should_continue(0) {
-            break;
-        }
-        // A symbolic link such as `latest` would count a backup twice.
-        if let Some(metadata) = scan.metadata(&name)?.filter(|metadata| metadata.is_file()) {
-            let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or_default();
-            let Ok(modified) = Timestamp::new(metadata.mtime(), nanoseconds) else { continue };
-            files.push((modified, metadata.len(), Identity::of(&metadata), name));
-        }
-    }
-    files.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| b.3.cmp(&a.3)));
-
+    let candidates = find(scan, glob)?;
     let stable_for = SignedDuration::try_from(stable_for).unwrap_or(SignedDuration::MAX);
     let mut before = std::mem::take(cache);
     let mut unreadable = Vec::new();
-    for (count, (modified, bytes, identity, name)) in files.into_iter().enumerate() {
-        if !scan.should_continue(count) {
+    for ((modified, name), Candidate { identity, kind }) in candidates.into_iter().rev() {
+        if !scan.should_continue() {
             break;
         }
         if scan.is_future(modified) {
@@ -66,27 +69,30 @@ pub(crate) fn scan(
             scan.found.files.partial += 1;
             continue;
         }
-        if bytes == 0 {
-            scan.found.files.failed += 1;
-            continue;
-        }
-        let genuine = match before.remove(&name) {
-            Some((known, genuine)) if known == identity => Ok(genuine),
-            _ => is_genuine(scan.directory(), &name).inspect(|genuine| {
-                if !genuine {
-                    unreadable.push(format!("{name} does not begin like a file of its kind"));
-                }
+        let verdict = match before.remove(&name) {
+            Some((known, verdict)) if known == identity => Ok(verdict),
+            _ => judge(&scan.directory().join(&*name), &name, &kind).map(|(verdict, why)| {
+                unreadable.extend(why.map(|why| format!("{name} {why}")));
+                verdict
             }),
         };
-        match genuine {
-            Ok(true) => scan.add_complete(Backup {
-                recovery_point: stamp::in_name(&name).filter(|stamp| *stamp <= modified).unwrap_or(modified),
-                finished_at: modified,
-                stored_bytes: bytes,
-                uncompressed_bytes: None,
-                duration: None,
-            }),
-            Ok(false) => scan.found.files.unreadable += 1,
+        match verdict {
+            Ok(Verdict::Complete { bytes }) => {
+                let snapshot = match kind {
+                    CandidateKind::Directory { snapshot } => snapshot,
+                    CandidateKind::File { .. } => None,
+                };
+                let known = stamp::in_name(&name).into_iter().chain(snapshot).filter(|time| *time <= modified).min();
+                scan.add_complete(Backup {
+                    recovery_point: known.unwrap_or(modified),
+                    finished_at: modified,
+                    stored_bytes: bytes,
+                    uncompressed_bytes: None,
+                    duration: None,
+                });
+            }
+            Ok(Verdict::Empty) => scan.found.files.failed += 1,
+            Ok(Verdict::Unreadable) => scan.found.files.unreadable += 1,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             // Not cached: a new permission may not change its identity.
             Err(_) => {
@@ -94,8 +100,8 @@ pub(crate) fn scan(
                 continue;
             }
         }
-        if let Ok(genuine) = genuine {
-            cache.insert(name, (identity, genuine));
+        if let Ok(verdict) = verdict {
+            cache.insert(name, (identity, verdict));
         }
     }
     if let Some(newest) = unreadable.first() {
@@ -104,14 +110,84 @@ pub(crate) fn scan(
     Ok(())
 }
 
-fn is_genuine(directory: &Path, name: &str) -> io::Result<bool> {
-    let Some(extension) = magic::extension(name) else { return Ok(true) };
+fn find(scan: &mut ScanInProgress<'_>, glob: &WildMatch) -> Result<Candidates, ScanError> {
+    let mut candidates = Candidates::new();
+    scan.entries(|scan, name, entry| {
+        if name.starts_with('.') {
+            return Ok(());
+        }
+        if let Some(finished) = UNFINISHED.iter().find_map(|suffix| name.strip_suffix(suffix)) {
+            scan.found.files.partial += u64::from(glob.matches(finished) || glob.matches(name));
+            return Ok(());
+        }
+        if !glob.matches(name) {
+            return Ok(());
+        }
+        // Of the entry itself: a symbolic link such as `latest` would count a backup twice.
+        let Some(metadata) = scan.if_there(entry.metadata())? else { return Ok(()) };
+        let (modified, identity, kind) = if metadata.is_dir() {
+            match folder::look(&entry.path()) {
+                Ok(Folder::Finished { identity, modified, snapshot }) => {
+                    (modified, identity, CandidateKind::Directory { snapshot })
+                }
+                Ok(Folder::Unfinished) => {
+                    scan.found.files.partial += 1;
+                    return Ok(());
+                }
+                Ok(Folder::Unknown) => return Ok(()),
+                Err(_) => {
+                    scan.found.files.unreadable += 1;
+                    return Ok(());
+                }
+            }
+        } else if metadata.is_file()
+            && let Some(modified) = modification_time(&metadata)
+        {
+            (modified, Identity::of(&metadata), CandidateKind::File { bytes: metadata.len() })
+        } else {
+            return Ok(());
+        };
+        candidates.insert((modified, name.into()), Candidate { identity, kind });
+        if candidates.len() > MAX_FILES {
+            candidates.pop_first();
+            scan.too_many();
+        }
+        Ok(())
+    })?;
+    Ok(candidates)
+}
+
+/// With a reason for the log if it is unreadable.
+fn judge(path: &Path, name: &str, kind: &CandidateKind) -> io::Result<(Verdict, Option<&'static str>)> {
+    let bytes = match *kind {
+        CandidateKind::Directory { .. } => {
+            return Ok(match folder::bytes(path)? {
+                Some(bytes) => (Verdict::Complete { bytes }, None),
+                None => (Verdict::Unreadable, Some("has more than 200,000 files")),
+            });
+        }
+        CandidateKind::File { bytes: 0 } => return Ok((Verdict::Empty, None)),
+        CandidateKind::File { bytes } => bytes,
+    };
+    let Some(extension) = magic::extension(name) else { return Ok((Verdict::Complete { bytes }, None)) };
+    Ok(match content(path, extension, bytes)? {
+        Content::Genuine => (Verdict::Complete { bytes }, None),
+        Content::Empty => (Verdict::Empty, None),
+        Content::Foreign => (Verdict::Unreadable, Some("does not begin like a file of its kind")),
+        Content::Truncated => (Verdict::Unreadable, Some("does not end like a file of its kind")),
+    })
+}
+
+fn content(path: &Path, extension: &'static str, bytes: u64) -> io::Result<Content> {
     // Whatever took the place of the regular file since it was looked at, opening it neither waits nor leads elsewhere.
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(directory.join(name))?;
-    let mut head = Vec::with_capacity(magic::LONGEST);
-    file.take(magic::LONGEST as u64).read_to_end(&mut head)?;
-    Ok(magic::matches(extension, &head))
+    let mut file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let mut head = Vec::with_capacity(magic::HEAD);
+    (&mut file).take(magic::HEAD as u64).read_to_end(&mut head)?;
+    let mut tail = Vec::with_capacity(magic::TAIL);
+    file.seek(SeekFrom::Start(bytes.saturating_sub(magic::TAIL as u64)))?;
+    file.take(magic::TAIL as u64).read_to_end(&mut tail)?;
+    Ok(magic::content(extension, &Ends { head: &head, tail: &tail, bytes }))
 }
 
 #[cfg(test)]
@@ -124,7 +200,7 @@ mod tests {
     use crate::scanner::testing::{TestDirectory, at};
 
     const NOW: &str = "2026-11-22T18:20:00Z";
-    const GZIP: &[u8] = b"\x1f\x8b\x08 and so on";
+    const GZIP: &[u8] = b"\x1f\x8b\x08 and so on, to its end";
 
     fn site(glob: &str) -> TestDirectory {
         TestDirectory::new(Source::Pattern { glob: WildMatch::new(glob), stable_for: Duration::from_secs(60) }, NOW)
@@ -204,7 +280,7 @@ mod tests {
         let mut site = site("*.gz");
         site.file("app.gz", GZIP, "2026-11-22T18:00:00Z");
         assert_eq!(site.scan().files.complete, 1);
-        site.cache.contents.get_mut("app.gz").unwrap().1 = false;
+        site.cache.contents.get_mut("app.gz").unwrap().1 = Verdict::Unreadable;
         assert_eq!(site.scan().files.unreadable, 1);
         site.file("app.gz", GZIP, "2026-11-22T18:00:00Z");
         assert_eq!(site.scan().files.complete, 1);
@@ -224,14 +300,57 @@ mod tests {
         };
         (0..20_000).for_each(link);
         let scan = site.scan();
-        assert_eq!((scan.files.complete, scan.truncated), (20_000, false));
+        assert_eq!((scan.files.complete, scan.truncated), (20_000, None));
         let link = |number: usize| {
             fs::hard_link(site.path().join("original"), site.path().join(format!("app-{number}.gz"))).unwrap();
         };
         (0..=MAX_FILES - 20_000).for_each(link);
         site.file("app-newest.gz", GZIP, "2026-11-22T18:15:00Z");
         let scan = site.scan();
-        assert_eq!((scan.files.complete, scan.truncated), (MAX_FILES as u64, true));
+        assert_eq!((scan.files.complete, scan.truncated.is_some()), (MAX_FILES as u64, true));
         assert_eq!(scan.complete.unwrap().newest.finished_at, at("2026-11-22T18:15:00Z"));
+    }
+
+    #[test]
+    fn an_archive_of_nothing_is_no_backup() {
+        let mut site = site("db-*.gz");
+        site.file("db-1.gz", GZIP, "2026-11-22T17:00:00Z");
+        // What `false | gzip` writes.
+        let nothing = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
+        site.file("db-2.gz", nothing, "2026-11-22T18:00:00Z");
+        let scan = site.scan();
+        assert_eq!(scan.files, Files { complete: 1, failed: 1, ..Files::default() });
+        assert_eq!(scan.complete.unwrap().newest.finished_at, at("2026-11-22T17:00:00Z"));
+    }
+
+    #[test]
+    fn a_directory_of_a_known_tool_is_one_backup() {
+        let mut site = site("dump-*");
+        for (name, last) in
+            [("dump-1", None), ("dump-20261122T170000Z", Some("metadata")), ("dump-3", Some("notes.txt"))]
+        {
+            fs::create_dir(site.path().join(name)).unwrap();
+            site.file(&format!("{name}/app.payment.sql"), &[b'x'; 100], "2026-11-22T17:05:00Z");
+            site.file(&format!("{name}/{}", last.unwrap_or("metadata.partial")), b"12345", "2026-11-22T17:10:00Z");
+        }
+        let scan = site.scan();
+        assert_eq!(scan.files, Files { complete: 1, partial: 1, ..Files::default() });
+        let newest = scan.complete.unwrap().newest;
+        assert_eq!(
+            (newest.recovery_point, newest.finished_at),
+            (at("2026-11-22T17:00:00Z"), at("2026-11-22T17:10:00Z"))
+        );
+        assert_eq!(newest.stored_bytes, 105);
+    }
+
+    #[test]
+    fn files_of_others_cost_no_place() {
+        let mut site = site("app-*.gz");
+        site.file("app-1.gz", GZIP, "2026-11-22T18:00:00Z");
+        for number in 0..=MAX_FILES {
+            fs::hard_link(site.path().join("app-1.gz"), site.path().join(format!("other-{number}"))).unwrap();
+        }
+        let scan = site.scan();
+        assert_eq!((scan.files.complete, scan.truncated), (1, None));
     }
 }

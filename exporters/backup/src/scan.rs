@@ -1,10 +1,10 @@
 //! The result of one scan of a backup's directory, and the scan in progress.
 //!
 //! The state is in the files, never in the exporter: a restart changes no series. Names are filtered before anything is
-//! opened, content that did not change is not read again, and directory entries, files and time are bounded.
+//! opened or counted, content that did not change is not read again, and files and time are bounded.
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Job;
+use crate::history::History;
+use crate::proofs::Proofs;
 
-/// Maximum directory entries. Reading 200,000 names takes 0.1 s on a local disk.
-const MAX_ENTRIES: usize = 200_000;
 /// Maximum runs or files, the newest first: with one per 15 min that is more than a year. Each takes about 600 bytes
-/// during a scan.
+/// during a scan, however many there are in the directory.
 pub(crate) const MAX_FILES: usize = 50_000;
 /// A scan ends after this time. Its results so far are kept, so that the next scan gets further.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -31,13 +31,18 @@ const MEDIAN_OF: usize = 30;
 pub(crate) struct Scan {
     pub began: Timestamp,
     pub took: Duration,
-    /// There were more files than the limits allow. Only the newest were read.
-    pub truncated: bool,
+    /// The limit that was reached, and what it means: the counts are too low.
+    pub truncated: Option<&'static str>,
     pub files: Files,
     /// What the manifests say, where there are any.
     pub runs: Option<Runs>,
     pub last_run: Option<LastRun>,
     pub complete: Option<Complete>,
+    /// Of the newest complete backup, where there are manifests.
+    pub details: Option<Details>,
+    /// The newest recovery point of each database, where there are manifests; `None` for one that has none.
+    pub databases: Vec<(Box<str>, Option<Timestamp>)>,
+    pub proofs: Option<Proofs>,
     /// Space that an unprivileged user may still fill.
     pub available_bytes: Option<u64>,
 }
@@ -48,9 +53,9 @@ pub(crate) struct Files {
     pub complete: u64,
     /// Being written, or left by a run that was killed.
     pub partial: u64,
-    /// The run failed, or left an empty file.
+    /// The run failed, or left an empty file or archive.
     pub failed: u64,
-    /// The manifest can't be read, or the content doesn't match the file's extension.
+    /// The manifest can't be read, or the content doesn't match the file's extension or ends early.
     pub unreadable: u64,
     /// The manifest reports success, but the file is gone or has another size.
     pub missing: u64,
@@ -75,14 +80,31 @@ impl Files {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs {
     pub ok: u64,
+    /// There is a backup, which lacks databases or objects.
+    pub partial: u64,
     pub failed: u64,
+    /// Of those, the ones of the last 24 hours that left a backup, and the others.
+    pub recent_ok: u64,
+    pub recent_failed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LastRun {
-    Ok { finished_at: Timestamp },
-    Failed { finished_at: Timestamp, why: String },
-    Unknown { why: String },
+    Ok {
+        finished_at: Timestamp,
+    },
+    /// Its backup lacks something.
+    Partial {
+        finished_at: Timestamp,
+        why: String,
+    },
+    Failed {
+        finished_at: Timestamp,
+        why: String,
+    },
+    Unknown {
+        why: String,
+    },
 }
 
 /// One complete backup.
@@ -96,17 +118,28 @@ pub(crate) struct Backup {
     pub duration: Option<Duration>,
 }
 
+/// What only a manifest says of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// What `max_allowed_packet` must exceed at a restore; 0 if it was not measured.
+    pub longest_statement_bytes: u64,
+    /// Number of warnings by their kind.
+    pub warnings: Box<[(&'static str, u64)]>,
+}
+
 /// The complete backups together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Complete {
     pub newest: Backup,
     pub oldest: Backup,
     pub median_bytes: f64,
+    pub history: History,
 }
 
 impl Complete {
-    fn of(mut backups: Vec<Backup>) -> Option<Self> {
+    fn of(mut backups: Vec<Backup>, target: Duration, now: Timestamp) -> Option<Self> {
         backups.sort_unstable_by_key(|backup| std::cmp::Reverse((backup.recovery_point, backup.finished_at)));
+        let history = History::of(&backups, target, now)?;
         let (newest, oldest) = (*backups.first()?, *backups.last()?);
         let mut sizes: Vec<u64> = backups.iter().take(MEDIAN_OF).map(|backup| backup.stored_bytes).collect();
         sizes.sort_unstable();
@@ -116,7 +149,7 @@ impl Complete {
             Some(lower) if sizes.len().is_multiple_of(2) => (*lower as f64 + upper) / 2.0,
             _ => upper,
         };
-        Some(Self { newest, oldest, median_bytes })
+        Some(Self { newest, oldest, median_bytes, history })
     }
 }
 
@@ -168,6 +201,10 @@ impl Identity {
     }
 }
 
+pub(crate) fn modification_time(metadata: &Metadata) -> Option<Timestamp> {
+    Timestamp::new(metadata.mtime(), i32::try_from(metadata.mtime_nsec()).unwrap_or_default()).ok()
+}
+
 /// A running scan.
 pub(crate) struct ScanInProgress<'a> {
     pub(crate) job: &'a Job,
@@ -191,36 +228,46 @@ impl<'a> ScanInProgress<'a> {
         &self.job.directory
     }
 
-    /// Calls `keep` with each name in the directory. A name that is not UTF-8 is ignored.
-    pub(crate) fn names(&mut self, mut keep: impl FnMut(&str)) -> Result<(), ScanError> {
+    /// Calls `keep` with each name in the directory and its entry. A name that is not UTF-8 is ignored.
+    pub(crate) fn entries(
+        &mut self,
+        mut keep: impl FnMut(&mut Self, &str, &DirEntry) -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
         let directory = self.directory();
         let failed = |source| ScanError::Directory { directory: directory.to_owned(), source };
-        for (count, entry) in fs::read_dir(directory).map_err(failed)?.enumerate() {
+        for entry in fs::read_dir(directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if count == MAX_ENTRIES {
-                self.found.truncated = true;
-                break;
-            }
             if self.out_of_time() {
                 return Err(ScanError::TooSlow { directory: directory.to_owned() });
             }
             if let Some(name) = entry.file_name().to_str() {
-                keep(name);
+                keep(self, name, &entry)?;
             }
         }
         Ok(())
     }
 
-    /// Whether the scan may read another file, after this number of files.
-    pub(crate) fn should_continue(&mut self, files: usize) -> bool {
-        let should_continue = files < MAX_FILES && !self.out_of_time();
-        self.found.truncated |= !should_continue;
-        should_continue
+    /// Whether the scan may read another file.
+    pub(crate) fn should_continue(&mut self) -> bool {
+        let out_of_time = self.out_of_time();
+        if out_of_time {
+            self.found.truncated = Some("reading took longer than a minute: keep fewer files in the directory");
+        }
+        !out_of_time
+    }
+
+    /// More files than the limit match: the oldest are left out.
+    pub(crate) fn too_many(&mut self) {
+        self.found.truncated = Some("only the newest 50,000 backups are read: prune the older ones");
     }
 
     /// The file of that name, itself and not what a symbolic link leads to; `None` if it is gone by now.
     pub(crate) fn metadata(&self, name: &str) -> Result<Option<Metadata>, ScanError> {
-        match fs::symlink_metadata(self.directory().join(name)) {
+        self.if_there(fs::symlink_metadata(self.directory().join(name)))
+    }
+
+    pub(crate) fn if_there(&self, metadata: io::Result<Metadata>) -> Result<Option<Metadata>, ScanError> {
+        match metadata {
             Ok(metadata) => Ok(Some(metadata)),
             // A file that another machine removed from a network file system is stale for a while.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle) => {
@@ -243,7 +290,7 @@ impl<'a> ScanInProgress<'a> {
         self.found.available_bytes = rustix::fs::statvfs(self.directory())
             .ok()
             .map(|file_system| file_system.f_bavail.saturating_mul(file_system.f_frsize));
-        self.found.complete = Complete::of(self.backups);
+        self.found.complete = Complete::of(self.backups, self.job.rpo, self.now);
         self.found.took = self.started.elapsed();
         self.found
     }
@@ -258,9 +305,13 @@ mod tests {
         Backup { recovery_point: time, finished_at: time, stored_bytes, uncompressed_bytes: None, duration: None }
     }
 
+    fn complete(backups: Vec<Backup>) -> Option<Complete> {
+        Complete::of(backups, Duration::from_secs(1800), Timestamp::from_second(1000).unwrap())
+    }
+
     #[test]
     fn the_usual_size_is_the_median_of_the_newest_ones() {
-        let median = |backups: Vec<Backup>| Complete::of(backups).map(|complete| complete.median_bytes);
+        let median = |backups: Vec<Backup>| complete(backups).map(|complete| complete.median_bytes);
         assert_eq!(median(vec![]), None);
         assert_eq!(median(vec![backup(1, 7)]), Some(7.0));
         assert_eq!(median(vec![backup(1, 10), backup(3, 20)]), Some(15.0));
@@ -273,7 +324,7 @@ mod tests {
     #[test]
     fn newest_and_oldest_go_by_the_recovery_point() {
         let copied_late = Backup { finished_at: Timestamp::from_second(900).unwrap(), ..backup(1, 1) };
-        let complete = Complete::of(vec![backup(5, 5), copied_late, backup(3, 3)]).unwrap();
+        let complete = complete(vec![backup(5, 5), copied_late, backup(3, 3)]).unwrap();
         assert_eq!((complete.newest, complete.oldest), (backup(5, 5), copied_late));
     }
 }

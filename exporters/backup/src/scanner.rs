@@ -13,12 +13,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Job, Source};
+use crate::proofs::ProofRecord;
 use crate::scan::{FileCache, Scan, ScanError, ScanInProgress};
 use crate::{manifests, pattern};
 
-/// Maximum age of a scan for a later scrape, if it ended after the deadline of its own: twice the usual scrape
-/// interval.
+/// Maximum age of a scan for a later scrape: twice the longest usual scrape interval.
 const MAX_AGE: Duration = Duration::from_secs(120);
+
+/// A scan longer than this runs beside the scrapes: they get the result before it, at once.
+const SLOW: Duration = Duration::from_millis(100);
 
 type Outcome = Result<Arc<Scan>, Arc<ScanError>>;
 type ScanFunction = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
@@ -28,14 +31,15 @@ type ScanFunction = Box<dyn Fn() -> Result<Scan, ScanError> + Send + Sync>;
 #[derive(Debug, Default)]
 pub(crate) struct ScanCache {
     pub(crate) manifests: FileCache<manifests::Record>,
-    pub(crate) contents: FileCache<bool>,
+    pub(crate) proofs: FileCache<ProofRecord>,
+    pub(crate) contents: FileCache<pattern::Verdict>,
 }
 
 /// Reads the job's directory. It blocks for as long as the file system does.
 fn scan(job: &Job, now: Timestamp, cache: &mut ScanCache) -> Result<Scan, ScanError> {
     let mut scan = ScanInProgress::new(job, now);
     match &job.source {
-        Source::Manifests => manifests::scan(&mut scan, &mut cache.manifests)?,
+        Source::Manifests => manifests::scan(&mut scan, &mut cache.manifests, &mut cache.proofs)?,
         Source::Pattern { glob, stable_for } => pattern::scan(&mut scan, glob, *stable_for, &mut cache.contents)?,
     }
     Ok(scan.finish())
@@ -68,18 +72,26 @@ impl Scanner {
     pub(crate) async fn scan(self: &Arc<Self>, until: Instant) -> Outcome {
         let mut latest = self.latest.subscribe();
         let since = self.start().map_err(Arc::new)?;
+        if let Some(scan) = self.recent().filter(|scan| scan.took > SLOW) {
+            return Ok(scan);
+        }
         if timeout_at(until, latest.changed()).await.is_ok()
             && let Some(outcome) = &*latest.borrow_and_update()
         {
             return outcome.clone();
         }
-        match &*lock(&self.last_success) {
-            Some((began, scan)) if began.elapsed() <= MAX_AGE => Ok(Arc::clone(scan)),
-            _ => Err(Arc::new(ScanError::NoAnswer {
-                directory: self.job.directory.clone(),
-                seconds: since.elapsed().as_secs_f64(),
-            })),
-        }
+        self.recent().ok_or_else(|| {
+            let directory = self.job.directory.clone();
+            Arc::new(ScanError::NoAnswer { directory, seconds: since.elapsed().as_secs_f64() })
+        })
+    }
+
+    /// The newest scan that succeeded, if it is young enough to be shown.
+    fn recent(&self) -> Option<Arc<Scan>> {
+        lock(&self.last_success)
+            .as_ref()
+            .filter(|(began, _)| began.elapsed() <= MAX_AGE)
+            .map(|(_, scan)| Arc::clone(scan))
     }
 
     /// When the newest scan that succeeded began.
@@ -104,11 +116,11 @@ impl Scanner {
     fn run(&self, began: Instant) {
         let running = Running(self);
         let outcome = (self.scan_directory)().map(Arc::new).map_err(Arc::new);
+        // Before the result is there: a scrape that gets it must be able to start the next scan.
+        drop(running);
         if let Ok(scan) = &outcome {
             *lock(&self.last_success) = Some((began, Arc::clone(scan)));
         }
-        // Before the result is sent: a scrape that starts after it must be able to start the next scan.
-        drop(running);
         self.latest.send_replace(Some(outcome));
     }
 }
@@ -149,6 +161,8 @@ pub(crate) mod testing {
                 directory: directory.path().to_owned(),
                 source,
                 rpo: Duration::from_secs(1800),
+                rto: Duration::from_secs(3600),
+                interval: None,
             };
             Self { directory, job, cache: ScanCache::default(), now: at(now) }
         }
@@ -197,6 +211,8 @@ mod tests {
             directory: "/a".into(),
             source: Source::Manifests,
             rpo: Duration::from_secs(1),
+            rto: Duration::from_secs(1),
+            interval: None,
         };
         let scan_function = move || {
             counted.fetch_add(1, Ordering::SeqCst);
@@ -264,6 +280,29 @@ mod tests {
         fake.scanner.scan(late()).await.unwrap();
         // The second scan hangs: its deadline comes, and the first one is young enough.
         assert_eq!(fake.scanner.scan(soon()).await.unwrap().took.as_secs(), 9);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_slow_scan_after_the_first_one() {
+        let fake = fake();
+        fake.answers.send(Ok(Scan { took: SLOW * 2, ..Scan::default() })).unwrap();
+        fake.scanner.scan(late()).await.unwrap();
+        // The second scan hangs, and its scrape has 20 s: it gets the first result without a wait.
+        let second = tokio::time::timeout(Duration::from_secs(10), fake.scanner.scan(late()));
+        assert_eq!(second.await.unwrap().unwrap().took, SLOW * 2);
+        eventually(|| fake.scans_started.load(Ordering::SeqCst) == 2).await;
+        // Its result is the third scrape's.
+        fake.answers.send(Ok(Scan { took: SLOW * 3, ..Scan::default() })).unwrap();
+        eventually(|| fake.scanner.recent().is_some_and(|scan| scan.took == SLOW * 3)).await;
+    }
+
+    async fn eventually(condition: impl Fn() -> bool) {
+        let poll = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), poll).await.expect("within 20 s");
     }
 
     #[tokio::test]

@@ -22,13 +22,13 @@ static RECOVERY_POINT: CheckDef = CheckDef {
 };
 static LAST_RUN: CheckDef = CheckDef {
     name: "last_run",
-    help: "Whether the newest run succeeded and its backup is still complete. Needs manifests.",
+    help: "Whether the newest run succeeded and its backup is still complete. Warns if it lacks databases or objects. Needs manifests.",
     essential: false,
 };
 static SIZE: CheckDef = CheckDef {
     name: "size",
-    help: "Size of the newest complete backup. Warns below 50 % and above 200 % of the median. Needs 5 backups, and ignores \
-           differences up to 64 KiB.",
+    help: "Size of the newest complete backup. Warns below 50 % and above 200 % of the median if the difference is over 64 KiB. \
+           Fails below 10 % of the median. Needs 5 backups.",
     essential: false,
 };
 static SPACE: CheckDef = CheckDef {
@@ -41,6 +41,8 @@ static SPACE: CheckDef = CheckDef {
 const SIZE_MIN_BACKUPS: u64 = 5;
 /// Small dumps vary this much without a change of the data.
 const SIZE_MIN_DIFFERENCE: f64 = 65_536.0;
+/// Below this share of the median, even a small backup lacks nearly everything.
+const SIZE_FAIL: f64 = 0.1;
 
 pub(super) fn report_backups(session: &Session, now: Timestamp, out: &mut Families) {
     let each = |evaluate: fn(&Job, &Scan, Timestamp) -> Option<Finding>| {
@@ -76,6 +78,9 @@ fn last_run(_: &Job, scan: &Scan, now: Timestamp) -> Option<Finding> {
     let ago = |time: &Timestamp| HumanDuration(Duration::try_from(now.duration_since(*time)).unwrap_or_default());
     Some(match scan.last_run.as_ref()? {
         LastRun::Ok { finished_at } => (CheckStatus::Ok, format!("succeeded {} ago", ago(finished_at))),
+        LastRun::Partial { finished_at, why } => {
+            (CheckStatus::Warn, format!("left a partial backup {} ago: {why}", ago(finished_at)))
+        }
         LastRun::Failed { finished_at, why } => (CheckStatus::Fail, format!("failed {} ago: {why}", ago(finished_at))),
         LastRun::Unknown { why } => (CheckStatus::Fail, format!("unknown: {why}")),
     })
@@ -88,7 +93,11 @@ fn size(_: &Job, scan: &Scan, _: Timestamp) -> Option<Finding> {
         return None;
     }
     let unusual = (size < 0.5 * median || size > 2.0 * median) && (size - median).abs() > SIZE_MIN_DIFFERENCE;
-    let status = if unusual { CheckStatus::Warn } else { CheckStatus::Ok };
+    let status = match unusual {
+        _ if size < SIZE_FAIL * median => CheckStatus::Fail,
+        true => CheckStatus::Warn,
+        false => CheckStatus::Ok,
+    };
     Some((status, format!("the newest complete backup has {size:.0} bytes, the median is {median:.0}")))
 }
 
@@ -106,7 +115,7 @@ fn space(job: &Job, scan: &Scan, _: Timestamp) -> Option<Finding> {
 }
 
 /// A duration for people, to the second: `1h 5m`.
-struct HumanDuration(Duration);
+pub(super) struct HumanDuration(pub Duration);
 
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,6 +128,7 @@ impl fmt::Display for HumanDuration {
 mod tests {
     use super::*;
     use crate::config::Source;
+    use crate::history::History;
     use crate::scan::{Backup, Complete, Files};
 
     const NOW: i64 = 1_800_000_000;
@@ -129,7 +139,7 @@ mod tests {
 
     fn job() -> Job {
         let (name, rpo) = ("app".parse().unwrap(), Duration::from_secs(1800));
-        Job { name, directory: "/b".into(), source: Source::Manifests, rpo }
+        Job { name, directory: "/b".into(), source: Source::Manifests, rpo, rto: rpo * 2, interval: None }
     }
 
     fn found(age: i64, stored_bytes: u64, median_bytes: f64, count: u64) -> Scan {
@@ -140,8 +150,9 @@ mod tests {
             uncompressed_bytes: None,
             duration: None,
         };
+        let history = History::of(&[newest], Duration::from_secs(1800), at(NOW)).unwrap();
         Scan {
-            complete: Some(Complete { newest, oldest: newest, median_bytes }),
+            complete: Some(Complete { newest, oldest: newest, median_bytes, history }),
             files: Files { complete: count, ..Files::default() },
             ..Scan::default()
         }
@@ -175,7 +186,8 @@ mod tests {
         assert_eq!(status(mega / 2, 5), Some(CheckStatus::Ok));
         assert_eq!(status(mega * 2 + 1, 5), Some(CheckStatus::Warn));
         assert_eq!(status(1, 4), None, "too few for a median");
-        assert_eq!(size_of(1000, 60_000.0, 5), Some(CheckStatus::Ok), "a small difference");
+        assert_eq!(size_of(7000, 60_000.0, 5), Some(CheckStatus::Ok), "a small difference");
+        assert_eq!(size_of(20, 40_028.0, 5), Some(CheckStatus::Fail), "nothing is left");
     }
 
     fn size_of(size: u64, median: f64, count: u64) -> Option<CheckStatus> {

@@ -6,12 +6,20 @@ use jiff::Timestamp;
 
 use super::backup_checks::{CHECKS, report_backups};
 use super::unix_time::unix_seconds;
+use crate::config::Job;
+use crate::history::missed_runs;
 use crate::scan::{LastRun, Scan};
 use crate::target::Session;
 
 const LAST_RUN_SUCCESS: Desc = Desc::gauge(
     "backup_last_run_success",
-    "Whether the newest run succeeded and its backup is complete. Absent if the newest manifest is missing or unreadable.",
+    "Whether the newest run left a backup that is still there. Absent if the newest manifest is missing or unreadable.",
+    &["backup"],
+)
+.field("outcome");
+const LAST_RUN_PARTIAL: Desc = Desc::gauge(
+    "backup_last_run_partial",
+    "Whether the backup of the newest run lacks databases or objects. Absent without manifests.",
     &["backup"],
 )
 .field("outcome");
@@ -69,6 +77,42 @@ const RUNS: Desc = Desc::gauge(
     &["backup", "result"],
 )
 .field("outcome");
+const LONGEST_STATEMENT: Desc = Desc::gauge(
+    "backup_last_longest_statement_bytes",
+    "Size of the longest statement in the newest complete backup, which max_allowed_packet must exceed at a restore.",
+    &["backup"],
+)
+.field("longest_statement_bytes");
+const WARNINGS: Desc = Desc::gauge(
+    "backup_last_warnings",
+    "Number of warnings in the manifest of the newest complete backup, by kind.",
+    &["backup", "kind"],
+)
+.field("warnings");
+const SUCCESS_RATIO: Desc = Desc::gauge(
+    "backup_run_success_ratio",
+    "Share of successful runs among those of the last 24 hours. Absent without manifests of that time.",
+    &["backup"],
+)
+.field("outcome");
+const COMPLIANCE: Desc = Desc::gauge(
+    "backup_recovery_point_compliance_ratio",
+    "Share of the last 24 hours in which the recovery point was younger than the target, since the oldest backup at the earliest.",
+    &["backup"],
+)
+.field("recovery_point");
+const LONGEST_GAP: Desc = Desc::gauge(
+    "backup_recovery_point_longest_gap_seconds",
+    "Longest time without a new recovery point in the last 24 hours, until now included.",
+    &["backup"],
+)
+.field("recovery_point");
+const MISSED_RUNS: Desc = Desc::gauge(
+    "backup_missed_runs",
+    "Number of runs that are missing in the last 24 hours by `--backup.interval`. Absent without it.",
+    &["backup"],
+)
+.field("finished_at");
 const RPO_TARGET: Desc =
     Desc::gauge("backup_rpo_target_seconds", "Maximum age of the recovery point (`--backup.rpo`).", &["backup"]);
 
@@ -91,6 +135,7 @@ impl Collector<Session> for Backups {
     fn families(&self) -> Vec<Desc> {
         vec![
             LAST_RUN_SUCCESS,
+            LAST_RUN_PARTIAL,
             LAST_RUN,
             LAST_COMPLETE,
             LAST_RECOVERY_POINT,
@@ -102,6 +147,12 @@ impl Collector<Session> for Backups {
             COMPLETE_FILES,
             FILES,
             RUNS,
+            LONGEST_STATEMENT,
+            WARNINGS,
+            SUCCESS_RATIO,
+            MISSED_RUNS,
+            COMPLIANCE,
+            LONGEST_GAP,
             RPO_TARGET,
         ]
     }
@@ -116,7 +167,7 @@ impl Collector<Session> for Backups {
             out.push(&RPO_TARGET, &[job.name.as_str()], job.rpo.as_secs_f64());
             // The collector `scans` reports the error.
             if let Ok(scan) = &job_scan.outcome {
-                write(job.name.as_str(), scan, out);
+                write(job, scan, out);
             }
         }
         report_backups(session, Timestamp::now(), out);
@@ -124,9 +175,10 @@ impl Collector<Session> for Backups {
     }
 }
 
-fn write(backup: &str, scan: &Scan, out: &mut Families) {
+fn write(job: &Job, scan: &Scan, out: &mut Families) {
+    let backup = job.name.as_str();
     match &scan.last_run {
-        Some(LastRun::Ok { finished_at }) => {
+        Some(LastRun::Ok { finished_at } | LastRun::Partial { finished_at, .. }) => {
             out.push(&LAST_RUN_SUCCESS, &[backup], 1.0);
             out.push(&LAST_RUN, &[backup], unix_seconds(*finished_at));
         }
@@ -136,9 +188,18 @@ fn write(backup: &str, scan: &Scan, out: &mut Families) {
         }
         Some(LastRun::Unknown { .. }) | None => {}
     }
+    let partial = matches!(scan.last_run, Some(LastRun::Partial { .. }));
+    if scan.last_run.is_some() {
+        out.push(&LAST_RUN_PARTIAL, &[backup], f64::from(partial));
+    }
     if let Some(runs) = scan.runs {
         out.push(&RUNS, &[backup, "ok"], runs.ok as f64);
+        out.push(&RUNS, &[backup, "partial"], runs.partial as f64);
         out.push(&RUNS, &[backup, "failed"], runs.failed as f64);
+        let recent = runs.recent_ok + runs.recent_failed;
+        if recent > 0 {
+            out.push(&SUCCESS_RATIO, &[backup], runs.recent_ok as f64 / recent as f64);
+        }
     }
     if let Some(complete) = &scan.complete {
         let newest = &complete.newest;
@@ -153,6 +214,19 @@ fn write(backup: &str, scan: &Scan, out: &mut Families) {
         }
         out.push(&SIZE_MEDIAN, &[backup], complete.median_bytes);
         out.push(&OLDEST_COMPLETE, &[backup], unix_seconds(complete.oldest.finished_at));
+        if let Some(interval) = job.interval {
+            out.push(&MISSED_RUNS, &[backup], missed_runs(&complete.history, scan.runs, interval) as f64);
+        }
+        out.push(&COMPLIANCE, &[backup], complete.history.compliance);
+        out.push(&LONGEST_GAP, &[backup], complete.history.longest_gap.as_secs_f64());
+    }
+    if let Some(details) = &scan.details {
+        if details.longest_statement_bytes > 0 {
+            out.push(&LONGEST_STATEMENT, &[backup], details.longest_statement_bytes as f64);
+        }
+        for (kind, count) in &details.warnings {
+            out.push(&WARNINGS, &[backup, kind], *count as f64);
+        }
     }
     out.push(&COMPLETE_FILES, &[backup], scan.files.complete as f64);
     for (state, count) in scan.files.by_state() {

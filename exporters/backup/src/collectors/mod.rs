@@ -1,5 +1,7 @@
 mod backup_checks;
 mod backups;
+mod databases;
+mod proofs;
 mod scans;
 mod unix_time;
 mod worst;
@@ -9,5 +11,10 @@ use exporter_toolkit::Collector;
 use crate::target::Session;
 
 pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
-    vec![Box::new(backups::Backups), Box::new(scans::Scans)]
+    vec![
+        Box::new(backups::Backups),
+        Box::new(databases::Databases),
+        Box::new(proofs::RestoreTests),
+        Box::new(scans::Scans),
+    ]
 }

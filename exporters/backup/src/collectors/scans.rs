@@ -30,6 +30,12 @@ const AVAILABLE: Desc = Desc::gauge(
 
 const READABLE: CheckDef =
     CheckDef { name: "readable", help: "Whether every backup directory is readable.", essential: false };
+const LIMITS: CheckDef = CheckDef {
+    name: "limits",
+    help: "Warns when a scan reached a limit, so that its counts are too low.",
+    essential: false,
+};
+
 pub(crate) struct Scans;
 
 #[async_trait]
@@ -51,7 +57,7 @@ impl Collector<Session> for Scans {
     }
 
     fn checks(&self) -> &'static [&'static CheckDef] {
-        &[&READABLE]
+        &[&READABLE, &LIMITS]
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
@@ -63,7 +69,7 @@ impl Collector<Session> for Scans {
             }
             if let Ok(scan) = &job_scan.outcome {
                 out.push(&DURATION, &backup, scan.took.as_secs_f64());
-                out.push(&TRUNCATED, &backup, f64::from(scan.truncated));
+                out.push(&TRUNCATED, &backup, f64::from(scan.truncated.is_some()));
                 if let Some(available) = scan.available_bytes {
                     out.push(&AVAILABLE, &backup, available as f64);
                 }
@@ -76,6 +82,14 @@ impl Collector<Session> for Scans {
             })
         });
         report_worst(&READABLE, directories, out);
+        let limits = session.scans.iter().map(|job_scan| {
+            let name = &job_scan.scanner.job.name;
+            Some(match job_scan.outcome.as_ref().ok()?.truncated {
+                Some(limit) => (CheckStatus::Warn, format!("{name}: {limit}")),
+                None => (CheckStatus::Ok, format!("{name}: all files were read")),
+            })
+        });
+        report_worst(&LIMITS, limits, out);
         match session.scans.iter().filter(|job_scan| job_scan.outcome.is_err()).count() {
             0 => Ok(()),
             // The check `readable` has their names and reasons.
