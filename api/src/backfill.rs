@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use reqwest::{Client, Url};
 use serde::Deserialize;
-use service_kit::{error_chain::with_sources, http};
+use service_kit::{
+    error_chain::with_sources,
+    http,
+    tls::{ClientTls, TlsError},
+};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
@@ -37,6 +41,8 @@ enum BackfillError {
     Timeout,
     #[error("the response is over {} MiB: use a shorter --backfill.window", MAX_RESPONSE >> 20)]
     TooLarge,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("not a response of Prometheus: {0}")]
     Json(#[from] serde_json::Error),
     #[error("--backfill.prometheus-url cannot be the base of a path")]
@@ -45,11 +51,15 @@ enum BackfillError {
     Db(#[from] DbError),
 }
 
+fn client(prometheus: &Url, tls: &ClientTls) -> Result<Client, BackfillError> {
+    Ok(http::client(prometheus, tls)?.timeout(DEADLINE).build()?)
+}
+
 /// At the start and then at each interval: the API can also miss alerts while it runs, when its database or its load
 /// balancer is down.
 pub(crate) async fn run(app: Arc<App>, args: BackfillArgs) {
     let Some(prometheus) = args.prometheus_url.clone() else { return };
-    let client = match http::client(&prometheus).timeout(DEADLINE).build() {
+    let client = match client(&prometheus, &args.tls.tls) {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(error = with_sources(&error), "backfill is off: no HTTP client");

@@ -10,6 +10,7 @@ use service_kit::{
     env, healthcheck,
     listen::ListenAddress,
     logging::LogArgs,
+    tls::{FlagNames, TlsArgs, TlsFlags},
 };
 
 use crate::routes::LIVEZ;
@@ -110,6 +111,23 @@ pub struct BackfillArgs {
     /// Time between two reads. An alert must have ended for as long, so that its own notification comes first
     #[arg(long = "backfill.interval", value_name = "DURATION", default_value = "1m", value_parser = interval)]
     pub interval: Duration,
+
+    #[command(flatten)]
+    pub tls: TlsArgs<BackfillTls>,
+}
+
+#[derive(Debug, Clone)]
+pub struct BackfillTls;
+
+impl TlsFlags for BackfillTls {
+    const NAMES: &'static FlagNames = &FlagNames {
+        ca: "backfill.ssl-ca-cert",
+        certificate: "backfill.ssl-client-cert",
+        key: "backfill.ssl-client-key",
+        server_name: "backfill.ssl-server-name",
+        skip_verify: "no-backfill.ssl-verify",
+        for_what: "an https:// Prometheus",
+    };
 }
 
 /// A duration to wait between two runs: not zero.
