@@ -1,5 +1,5 @@
-//! Backups without manifests: files and directories of a pattern that are no longer written to and have the content that
-//! their name promises.
+//! Backups without manifests: files and directories of a pattern that are no longer written to and have the content
+//! that their name promises.
 
 use std::collections::BTreeMap;
 use std::fs::File;

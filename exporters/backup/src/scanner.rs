@@ -20,7 +20,7 @@ use crate::{manifests, pattern};
 /// Maximum age of a scan for a later scrape: twice the longest usual scrape interval.
 const MAX_AGE: Duration = Duration::from_secs(120);
 
-/// A scan longer than this runs beside the scrapes: they get the result before it, at once.
+/// A scan longer than this runs in the background: scrapes get the result of the scan before it, at once.
 const SLOW: Duration = Duration::from_millis(100);
 
 type Outcome = Result<Arc<Scan>, Arc<ScanError>>;

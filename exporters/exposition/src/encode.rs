@@ -100,8 +100,8 @@ fn openmetrics_name_and_type<'a>(snapshot: &Snapshot, name: &'a str, family: &Fa
 }
 
 /// The name without the suffix of its type, or `None` if another family has or would have that name: a family name is
-/// unique in OpenMetrics, a family `x` of counters also owns `x_created`, and a histogram `x` owns `x_sum`. If `x_total`
-/// and `x_info` both exist, both keep their suffix.
+/// unique in OpenMetrics, a family `x` of counters also owns `x_created`, and a histogram `x` owns `x_sum`. If both
+/// `x_total` and `x_info` exist, both keep their suffix.
 fn without_suffix<'a>(snapshot: &Snapshot, name: &'a str, suffix: &str, other_suffix: &str) -> Option<&'a str> {
     let short = name.strip_suffix(suffix).filter(|short| !short.is_empty())?;
     let taken = ["", other_suffix, "_created"].iter().any(|end| snapshot.contains(&format!("{short}{end}")))

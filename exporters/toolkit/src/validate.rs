@@ -25,7 +25,7 @@ pub(crate) enum InvalidExporter {
     Flags { what: String, first: String, second: String },
     #[error("collector {collector}: the toolkit itself exports {family}; rename the family")]
     OwnFamily { collector: &'static str, family: String },
-    #[error("collector {collector}: {family} is declared before with another type or other labels")]
+    #[error("collector {collector}: another collector declares {family} with another type or other labels")]
     Declaration { collector: &'static str, family: String },
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn validate<E: Exporter>(command: &Command) -> Result<(), InvalidExpo
 }
 
 fn validate_collectors<S>(collectors: &[Box<dyn Collector<S>>], own: &[String]) -> Result<(), InvalidExporter> {
-    let mut declared: HashMap<String, (Kind, &[&str])> = HashMap::new();
+    let mut declared: HashMap<String, (Kind, &[&str], &str)> = HashMap::new();
     for (index, collector) in collectors.iter().enumerate() {
         let name = collector.name();
         if !is_name(name, "_.") || name == "connection" {
@@ -56,10 +56,11 @@ fn validate_collectors<S>(collectors: &[Box<dyn Collector<S>>], own: &[String]) 
             if own.contains(&family) {
                 return Err(InvalidExporter::OwnFamily { collector: name, family });
             }
-            // A variable name is a pattern, and several may share it.
+            // A variable name is a pattern, and several may share it. A collector may declare alternatives, of which a
+            // flag chooses; both on one page are an error of the scrape.
             let is_pattern = family.contains('<');
-            let first = *declared.entry(family.clone()).or_insert((kind, labels));
-            if !is_pattern && first != (kind, labels) {
+            let (first_kind, first_labels, first) = *declared.entry(family.clone()).or_insert((kind, labels, name));
+            if !is_pattern && first != name && (first_kind, first_labels) != (kind, labels) {
                 return Err(InvalidExporter::Declaration { collector: name, family });
             }
         }

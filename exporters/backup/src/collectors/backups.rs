@@ -97,7 +97,7 @@ const SUCCESS_RATIO: Desc = Desc::gauge(
 .field("outcome");
 const COMPLIANCE: Desc = Desc::gauge(
     "backup_recovery_point_compliance_ratio",
-    "Share of the last 24 hours in which the recovery point was younger than the target, since the oldest backup at the earliest.",
+    "Share of the last 24 hours, or since the oldest backup, in which the recovery point was within the target.",
     &["backup"],
 )
 .field("recovery_point");
