@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use exporter_toolkit::tls::TrustedCertificates;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls::{SupportedProtocolVersion, version};
 use tokio_rustls::TlsConnector;
 
@@ -60,15 +61,16 @@ impl Tls {
     /// Reads the files. It blocks.
     pub(crate) fn config(&self) -> Result<ClientConfig, WireError> {
         let provider = Arc::new(ring::default_provider());
-        let (inner, listed) = match self.verify {
-            Verify::Nothing => (None, Vec::new()),
+        let inner = match self.verify {
+            Verify::Nothing => None,
             Verify::Chain | Verify::Name => {
-                let (roots, listed) = self.authorities()?;
-                let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
-                (Some(verifier.build().map_err(|error| WireError::Certificates(error.to_string()))?), listed)
+                let trusted = self.trusted()?;
+                let roots = Arc::clone(trusted.roots());
+                let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+                Some((chain.map_err(|error| WireError::Certificates(error.to_string()))?, trusted))
             }
         };
-        let verifier = Verifier { inner, listed, verify: self.verify, provider: Arc::clone(&provider) };
+        let verifier = Verifier { inner, verify: self.verify, provider: Arc::clone(&provider) };
         let own = |error: rustls::Error| WireError::Certificates(error.to_string());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions)
@@ -85,22 +87,20 @@ impl Tls {
         }
     }
 
-    /// Those that may issue certificates; and of `ssl-ca` and `ssl-capath`, which may also be the server's own.
-    fn authorities(&self) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), WireError> {
+    fn trusted(&self) -> Result<TrustedCertificates, WireError> {
         if self.ca.is_none() && self.ca_directory.is_none() {
             return match SYSTEM.is_empty() {
                 true => {
                     Err(WireError::Certificates("the system has no certificate authorities: set ssl-ca".to_owned()))
                 }
-                false => Ok((Arc::clone(&SYSTEM), Vec::new())),
+                false => Ok(SYSTEM.clone()),
             };
         }
-        let (mut roots, mut listed) = (RootCertStore::empty(), Vec::new());
+        let mut all = Vec::new();
         let mut add = |key, path: &Path| {
-            for certificate in certificates(key, path)? {
-                roots.add(certificate.clone()).map_err(|error| in_file(key, path, &error))?;
-                listed.push(certificate);
-            }
+            let found = certificates(key, path)?;
+            TrustedCertificates::new(found.clone()).map_err(|error| in_file(key, path, &error))?;
+            all.extend(found);
             Ok::<_, WireError>(())
         };
         if let Some(path) = &self.ca {
@@ -116,16 +116,13 @@ impl Tls {
                 }
             }
         }
-        Ok((Arc::new(roots), listed))
+        Ok(TrustedCertificates::parsable(all))
     }
 }
 
 /// The system's authorities, read once: there are some 150.
-static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Arc::new(roots)
-});
+static SYSTEM: LazyLock<TrustedCertificates> =
+    LazyLock::new(|| TrustedCertificates::parsable(rustls_native_certs::load_native_certs().certs));
 
 fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, WireError> {
     let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -154,16 +151,10 @@ impl Connector {
     }
 }
 
-fn is_authority(error: &rustls::Error) -> bool {
-    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else { return false };
-    matches!(cause.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
-}
-
 #[derive(Debug)]
 struct Verifier {
     /// `None` accepts every certificate.
-    inner: Option<Arc<WebPkiServerVerifier>>,
-    listed: Vec<CertificateDer<'static>>,
+    inner: Option<(Arc<WebPkiServerVerifier>, TrustedCertificates)>,
     verify: Verify,
     provider: Arc<CryptoProvider>,
 }
@@ -177,21 +168,21 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
-        match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        let Some((chain, trusted)) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // The name is verified last.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.verify == Verify::Chain => Ok(ServerCertVerified::assertion()),
-            // `openssl req -x509` makes authorities. MySQL's clients and Go accept one as a server's certificate, if it
-            // is in the file. Its dates were verified before, its name was not.
-            Err(error) if is_authority(&error) && self.listed.iter().any(|certificate| certificate == end_entity) => {
+            // MySQL's clients accept a server's own certificate in ssl-ca, too.
+            Err(refused) => {
+                trusted.accept_listed(end_entity, refused)?;
                 if self.verify == Verify::Name {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 }
                 Ok(ServerCertVerified::assertion())
             }
-            result => result,
+            accepted => accepted,
         }
     }
 
