@@ -147,10 +147,10 @@ pub fn parse() -> Result<Flags, ExitCode> {
 
 fn command() -> Command {
     let command = Flags::command()
-        .mut_arg("log_level", |arg| {
+        .mut_arg("log.level", |arg| {
             arg.help("Minimum level of the messages to log; debug adds health checks to the access log")
         })
-        .mut_arg("log_format", |arg| arg.default_value("json"));
+        .mut_arg("log.format", |arg| arg.default_value("json"));
     healthcheck::with_http_subcommand(env::with_variables(command), LISTEN_ADDRESS, LIVEZ)
 }
 

@@ -168,7 +168,8 @@ async fn abstract_sockets_and_listeners_of_one_name() {
         page.expect("haproxy_listener_status", &[("proxy", "fe"), ("listener", listener), ("state", "OPEN")], 1.0)
             .unwrap();
     }
-    page.expect("haproxy_exporter_dropped_samples_total", &[("reason", "duplicate")], 0.0).unwrap();
+    let duplicates = [("collector", "listeners"), ("reason", "duplicate")];
+    page.expect("haproxy_exporter_dropped_samples_total", &duplicates, 0.0).unwrap();
 }
 
 #[tokio::test]

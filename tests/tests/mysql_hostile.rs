@@ -71,7 +71,7 @@ fn attacks() -> Vec<(Vec<Vec<u8>>, &'static str)> {
 #[tokio::test]
 async fn an_attack_is_reported_and_costs_nobody_else_a_scrape() {
     let db = mysql::server(Flavour::MariaDb, &[]).await.unwrap();
-    let mut healthy = exporter(db.address()).start().await.unwrap();
+    let mut healthy = exporter(db.address()).arg("--probe.targets=*").start().await.unwrap();
     for (number, (dialogue, expected)) in attacks().into_iter().enumerate() {
         let fake = Fake::start(Behaviour::Dialogue(dialogue)).await.unwrap();
         let url = healthy.url(&format!("/probe?target={}", fake.address()));

@@ -225,6 +225,7 @@ async fn a_target_of_metrics_is_a_probe() {
     let exporter = Program::exporter("mysql-exporter")
         .arg(format!("--config.my-cnf={}", path.display()))
         .arg(format!("--mysqld.address={}", main.address()))
+        .arg("--probe.targets=*")
         .start()
         .await
         .unwrap();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::declaration;
 use crate::desc::Kind;
 use crate::escape::push_escaped;
 use crate::loss::{Dropped, Problem};
@@ -99,7 +100,7 @@ impl Family {
         memory: Reservation,
         room: usize,
     ) -> Self {
-        let problem = declaration_problem(name, kind, labels);
+        let problem = declaration::problem(name, kind, labels);
         let before_value = before_values(labels);
         let rows = match kind {
             Kind::Histogram => Rows::Histogram(RowList::new()),
@@ -433,28 +434,6 @@ impl Family {
     }
 }
 
-/// Why a family of this declaration has no samples.
-fn declaration_problem(name: &str, kind: Kind, labels: &[&str]) -> Option<Problem> {
-    // The encoders add this label themselves.
-    let reserved = match kind {
-        Kind::Histogram => "le",
-        Kind::Summary => "quantile",
-        _ => "",
-    };
-    if !is_metric_name(name) {
-        return Some(Problem::FamilyName);
-    }
-    labels.iter().enumerate().find_map(|(i, label)| {
-        if !is_label_name(label) {
-            Some(Problem::LabelName((*label).to_owned()))
-        } else if *label == reserved {
-            Some(Problem::ReservedLabel(reserved))
-        } else {
-            labels[..i].contains(label).then(|| Problem::LabelTwice((*label).to_owned()))
-        }
-    })
-}
-
 /// The name in the text before a label's value.
 fn label_name(before: &str) -> &str {
     before.trim_start_matches(['"', ',']).trim_end_matches(['"', '='])
@@ -497,17 +476,4 @@ fn in_order<V>(text: &str, rows: &mut [Row<V>]) -> String {
         ordered.push_str(labels);
     }
     ordered
-}
-
-fn is_metric_name(name: &str) -> bool {
-    is_name(name, |b| b == b':')
-}
-
-fn is_label_name(name: &str) -> bool {
-    !name.starts_with("__") && is_name(name, |_| false)
-}
-
-fn is_name(name: &str, is_also_allowed: impl Fn(u8) -> bool) -> bool {
-    name.starts_with(|first: char| !first.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || is_also_allowed(b))
 }

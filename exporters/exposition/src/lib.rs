@@ -8,6 +8,7 @@
 //! Nothing here reads a clock, a file or the network, and no runtime is needed.
 
 mod compress;
+mod declaration;
 mod desc;
 mod encode;
 mod escape;

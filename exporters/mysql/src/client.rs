@@ -42,10 +42,12 @@ const SERVER_STATEMENT: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
 const FIRST_STATEMENT: &str = "SET long_query_time=31536000, sql_big_selects=1, sql_select_limit=18446744073709551615";
 
 /// Global values that would change the answers. With `autocommit=0`, a kept connection would hold one transaction open:
-/// it would read old rows, block DDL, and never commit the canary. With `max_error_count=0`, nothing would show that a
-/// locked table is missing from an answer.
-const PINNED_SETTINGS: [&str; 4] =
-    ["autocommit=1", "character_set_results=utf8mb4", "group_concat_max_len=1024", "max_error_count=64"];
+/// it would read old rows, block DDL, and never commit the canary.
+const PINNED_SETTINGS: [&str; 3] = ["autocommit=1", "character_set_results=utf8mb4", "group_concat_max_len=1024"];
+
+/// With 0, nothing would show that a locked table is missing from an answer. On MySQL it needs a privilege that the
+/// exporter does not have.
+const KEEP_WARNINGS: &str = "max_error_count=64";
 
 /// On a Galera node that lags behind, statements would wait. Other servers have no such variable.
 const NO_SYNC_WAIT: &str = "wsrep_sync_wait=0";
@@ -362,7 +364,7 @@ fn session_settings(version: Version, wanted: &ConnectionSettings, statement_sec
     }
     // The server ends abandoned statements, so that they don't accumulate there. MySQL limits SELECT only.
     if version.is_mariadb_since((10, 1, 0)) {
-        settings.push(format!("max_statement_time={statement_seconds}"));
+        settings.extend([format!("max_statement_time={statement_seconds}"), KEEP_WARNINGS.to_owned()]);
     } else if version.is_mysql_since((5, 7, 8)) {
         settings.push(format!("max_execution_time={}", statement_seconds.saturating_mul(1000)));
     }

@@ -29,6 +29,11 @@ impl LoggedLosses {
     }
 }
 
+/// Those of one collector.
+pub(super) fn of(all: &[(usize, Vec<Loss>)], collector: usize) -> Vec<&Loss> {
+    all.iter().filter(|(of, _)| *of == collector).flat_map(|(_, losses)| losses).collect()
+}
+
 pub(super) fn total(losses: &[&Loss]) -> Dropped {
     let mut total = Dropped::default();
     losses.iter().for_each(|loss| total.add(loss.dropped));

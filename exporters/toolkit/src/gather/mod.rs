@@ -9,6 +9,7 @@
 //! the page has the results of the others when a collector blocks its thread.
 
 mod changes;
+mod error;
 mod executor;
 mod exposition;
 mod losses;
@@ -16,6 +17,8 @@ mod overdue;
 mod own_families;
 mod probed;
 mod progress;
+mod results;
+mod running;
 mod turns;
 
 use std::collections::HashMap;
@@ -23,11 +26,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use ::exposition::{Loss, Snapshot};
+use ::exposition::Loss;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use self::changes::Changes;
+pub(crate) use self::error::GatherError;
 pub(crate) use self::executor::Executor;
 use self::executor::{CHECK_INTERVAL, Subject};
 pub(crate) use self::exposition::Exposition;
@@ -37,21 +41,21 @@ use self::overdue::{AllOverdue, Overdue};
 pub(crate) use self::own_families::OwnFamilies;
 use self::own_families::Totals;
 use self::probed::Probed;
-use self::progress::{Finished, Gather, Limits, Progress, timed_out};
-use self::turns::{MAX_TURNS, Turn, Turns};
+use self::progress::{Gather, Limits, Progress, timed_out};
+use self::results::Results;
+pub(crate) use self::running::Key;
+use self::running::{MAX_GATHERS, Running};
+use self::turns::{Turn, Turns};
 use crate::build::Build;
 use crate::check::{CheckResult, CheckStatus};
 use crate::exporter::{BoxError, Collector, Exporter, Target};
 use crate::family::Families;
-use crate::health::{CollectorOutcome, Report};
+use crate::health::Report;
 use crate::memory::Budgets;
 use crate::probe::{NotListed, Place, ProbePolicy, ProbeRequest};
 use crate::process;
 use service_kit::lock::lock;
 use service_kit::panics;
-
-/// Maximum concurrent gathers of the main target. Further ones get 503. What counts is collector filters, not scrapers.
-const MAX_GATHERS: usize = 64;
 
 /// How long a scraper waits for the gather to assemble its result after their common deadline. Well below
 /// `--timeout-offset`.
@@ -64,58 +68,6 @@ const END_TIMEOUT: Duration = Duration::from_millis(25);
 const OPEN: &str = "connection";
 
 type Session<E> = <<E as Exporter>::Target as Target>::Session;
-
-/// Scrapes with the same key share a gather.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    /// The target and the parameters that count; `None` for the target of `/metrics`.
-    pub(crate) probe: Option<String>,
-    /// Of `/metrics`: those that the exporter reads.
-    parameters: Vec<(String, String)>,
-    /// Indices of the collectors to run.
-    pub(crate) collectors: Vec<usize>,
-    /// Reloads so far: a scrape after a reload must not use the account before it.
-    reloads: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum GatherError {
-    #[error("{MAX_GATHERS} scrapes of other collectors are running; try again later, or scrape fewer at a time")]
-    TooMany,
-    #[error("probes of other targets block too many threads (a bug in the exporter, see its log); try again later")]
-    TooManyBlocked,
-    #[error("{MAX_TURNS} probes of other targets are running and none of them gave way; scrape fewer at a time")]
-    NoTurn,
-    #[error("{0}")]
-    Refused(String),
-    #[error("{0}")]
-    Target(BoxError),
-    #[error("{0} (a bug in the exporter)")]
-    Panicked(String),
-    #[error("internal error during the scrape (a bug in the exporter); see its log")]
-    Aborted,
-}
-
-#[derive(Clone)]
-struct Running {
-    progress: Arc<Mutex<Progress>>,
-    address: Arc<str>,
-    started: Instant,
-    deadline: Instant,
-    done: watch::Receiver<Option<Arc<Exposition>>>,
-}
-
-impl Running {
-    /// Whether the gather failed because of its short deadline, and a scraper with this deadline has more time left
-    /// than the gather had. A failure in the first half of the gather's time (a refused connection) would repeat
-    /// itself.
-    fn failed_on_short_deadline(&self, exposition: &Exposition, deadline: Instant) -> bool {
-        let now = Instant::now();
-        let time = self.deadline - self.started;
-        let failed = !exposition.up || exposition.report.collectors.iter().any(|collector| !collector.success);
-        failed && now - self.started >= time / 2 && deadline.saturating_duration_since(now) > time
-    }
-}
 
 /// The limits of one page.
 #[derive(Clone, Copy, Debug)]
@@ -468,36 +420,8 @@ impl<E: Exporter> Gatherer<E> {
             None => (Err(timed_out(started)), started.elapsed()),
         };
         let up = opened.is_ok();
-        // In the collectors' order, so that their speed does not decide which of two duplicates is kept.
-        let mut all_finished: Vec<&Finished> = progress.finished.iter().collect();
-        all_finished.sort_by_key(|finished| finished.collector);
-        let (mut snapshot, lost) = Snapshot::assemble(all_finished.iter().map(|finished| Arc::clone(&finished.batch)));
-        let losses_of = |at: usize, finished: &Finished| -> Vec<Loss> {
-            let of_others = lost.iter().filter(|(batch, _)| *batch == at).map(|(_, loss)| loss);
-            finished.batch.losses().iter().chain(of_others).cloned().collect()
-        };
-        let losses: Vec<(usize, Vec<Loss>)> = (0..)
-            .zip(&all_finished)
-            .map(|(at, finished)| (finished.collector, losses_of(at, finished)))
-            .filter(|(_, losses)| !losses.is_empty())
-            .collect();
-        let losses_of = |index: usize| -> Vec<&Loss> {
-            losses.iter().filter(|(collector, _)| *collector == index).flat_map(|(_, losses)| losses).collect()
-        };
-        let outcome = |&index: &usize| {
-            let finished = all_finished.iter().find(|finished| finished.collector == index);
-            let error = match finished {
-                Some(finished) => finished.error.clone().or_else(|| losses::error(&losses_of(index))),
-                None => up.then(|| timed_out(started)),
-            };
-            CollectorOutcome {
-                name: self.collectors[index].name(),
-                success: finished.is_some() && error.is_none(),
-                duration_seconds: finished.map_or(started.elapsed(), |finished| finished.duration).as_secs_f64(),
-                error,
-            }
-        };
-        let outcomes = key.collectors.iter().map(outcome).collect();
+        let Results { mut snapshot, losses, outcomes } =
+            Results::of(progress, &key.collectors, |index| self.collectors[index].name(), up, started);
         let open_check = CheckResult {
             check: E::OPEN_CHECK,
             status: if up { CheckStatus::Ok } else { CheckStatus::Fail },
@@ -507,7 +431,7 @@ impl<E: Exporter> Gatherer<E> {
             },
         };
         let checks = std::iter::once(open_check)
-            .chain(all_finished.iter().flat_map(|finished| finished.checks.iter().cloned()))
+            .chain(progress.in_order().into_iter().flat_map(|finished| finished.checks.iter().cloned()))
             .collect();
         let report = Report::new(address.to_owned(), checks, outcomes);
 
@@ -528,7 +452,7 @@ impl<E: Exporter> Gatherer<E> {
             for &index in &self.enabled {
                 // With those of this page, so that the page that lacks them says so.
                 let mut dropped = totals.dropped[index];
-                dropped.add(losses::total(&losses_of(index)));
+                dropped.add(losses::total(&losses::of(&losses, index)));
                 self.own.write_dropped(&self.labels[index], dropped, &mut out);
             }
             drop(totals);

@@ -35,6 +35,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// What has finished, in the collectors' order, so that their speed does not decide which of two duplicates is
+    /// kept.
+    pub(super) fn in_order(&self) -> Vec<&Finished> {
+        let mut all: Vec<&Finished> = self.finished.iter().collect();
+        all.sort_by_key(|finished| finished.collector);
+        all
+    }
+
     /// Notes a task. It runs as long as the result lives.
     fn task(&mut self, task: Task) -> Arc<()> {
         let running = Arc::new(());

@@ -1,12 +1,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ::exposition::{Compression, Desc, Form, Format};
+use ::exposition::{Compression, Desc, Form, Format, Snapshot};
 use async_trait::async_trait;
 use futures::future::join_all;
 
+use super::turns::MAX_TURNS;
 use super::*;
 use crate::check::CheckDef;
-use crate::health::HealthStatus;
+use crate::health::{CollectorOutcome, HealthStatus};
 
 /// An exporter whose target opens after a given time, and whose collectors take a given time, fail or panic.
 struct Scripted {

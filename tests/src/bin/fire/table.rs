@@ -219,6 +219,27 @@ pub(crate) static CASES: &[Case] = &[
         alerts: &["MysqlBackupLate", "MysqlBackupDirectoryUnreadable", "MysqlBackupFilesDamaged"],
         ..CASE
     },
+    Case {
+        what: "page: the last backup lacks a database, and restore tests are old, slow and failed",
+        fault: Page(
+            "backup",
+            &[
+                ("backup_last_run_partial{backup=\"mysql\"}", Is(1.0)),
+                ("backup_databases_without_backup{backup=\"mysql\"}", Is(1.0)),
+                ("backup_proof_success{backup=\"mysql\"}", Is(0.0)),
+                ("backup_proof_last_success_timestamp_seconds{backup=\"mysql\"}", Ago(100_000.0)),
+                ("backup_proof_restore_seconds{backup=\"mysql\"}", Is(4000.0)),
+            ],
+        ),
+        alerts: &[
+            "MysqlBackupPartial",
+            "MysqlBackupDatabaseRpoExceeded",
+            "MysqlRestoreTestFailed",
+            "MysqlRestoreTestOld",
+            "MysqlRestoreTooSlow",
+        ],
+        ..CASE
+    },
     // ---- nginx and HAProxy ----
     Case { what: "nginx killed", fault: Kill(&["nginx"]), alerts: &["NginxDown"], quick: true, ..CASE },
     Case {
