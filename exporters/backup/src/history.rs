@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::scan::{Backup, Runs};
+use crate::backup::{Backup, Runs};
 
 /// How far back these figures look. A day shows what a nightly job does to backups, and is short enough to end.
 const WINDOW: SignedDuration = SignedDuration::from_hours(24);

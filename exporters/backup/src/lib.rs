@@ -1,6 +1,7 @@
 //! Prometheus exporter for backup files: the newest complete one, its recovery point, its size, and the results of the
 //! runs.
 
+mod backup;
 mod collectors;
 mod config;
 mod databases;

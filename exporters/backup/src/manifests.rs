@@ -10,10 +10,11 @@ use mysql_backup::manifest::{Manifest, Outcome, ReadError, Success, WarningKind}
 use mysql_backup::name::{FileKind, RunName};
 use tracing::warn;
 
+use crate::backup::{Backup, ProofRecord, Runs};
 use crate::databases::{DatabaseNames, RecoveryPoints};
 use crate::history::is_recent;
-use crate::proofs::{self, ProofRecord};
-use crate::scan::{Backup, Details, FileCache, Identity, LastRun, MAX_FILES, Runs, ScanError, ScanInProgress};
+use crate::proofs;
+use crate::scan::{Details, FileCache, Identity, LastRun, MAX_FILES, ScanError, ScanInProgress};
 
 /// A message is for one line on a page; a manifest may be 4 MiB.
 const MAX_MESSAGE_CHARS: usize = 300;

@@ -13,9 +13,10 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use wildmatch::WildMatch;
 
+use crate::backup::Backup;
 use crate::folder::{self, Folder};
 use crate::magic::{self, Content, Ends};
-use crate::scan::{Backup, FileCache, Identity, MAX_FILES, ScanError, ScanInProgress, modification_time};
+use crate::scan::{FileCache, Identity, MAX_FILES, ScanError, ScanInProgress, modification_time};
 use crate::stamp;
 
 /// How programs call a file that they have not finished.

@@ -2,31 +2,14 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use mysql_backup::name::RunName;
 use mysql_backup::proof::{Proof, ProofResult};
 
+use crate::backup::{ProofRecord, Proofs};
 use crate::scan::{FileCache, Identity, ScanError, ScanInProgress};
 
 /// Proofs that are read, the newest first. With one a day that is a quarter of a year.
 const MAX_PROOFS: usize = 100;
-
-/// What the cache keeps of a proof.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ProofRecord {
-    pub finished_at: Timestamp,
-    pub recovery_point: Timestamp,
-    pub restore: Option<Duration>,
-    /// Why the backup is not proven; `None` if it is.
-    pub problem: Option<Box<str>>,
-}
-
-/// The newest proof, and the newest one that succeeded.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Proofs {
-    pub newest: ProofRecord,
-    pub proven: Option<ProofRecord>,
-}
 
 impl From<Proof> for ProofRecord {
     fn from(proof: Proof) -> Self {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::backup::{Backup, Proofs, Runs};
 use crate::config::Job;
 use crate::history::History;
-use crate::proofs::Proofs;
 
 /// Maximum runs or files, the newest first: with one per 15 min that is more than a year. Each takes about 600 bytes
 /// during a scan, however many there are in the directory.
@@ -76,18 +76,6 @@ impl Files {
     }
 }
 
-/// How the runs whose manifests are still there ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Runs {
-    pub ok: u64,
-    /// There is a backup, which lacks databases or objects.
-    pub partial: u64,
-    pub failed: u64,
-    /// Of those, the ones of the last 24 hours that left a backup, and the others.
-    pub recent_ok: u64,
-    pub recent_failed: u64,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LastRun {
     Ok {
@@ -105,17 +93,6 @@ pub(crate) enum LastRun {
     Unknown {
         why: String,
     },
-}
-
-/// One complete backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Backup {
-    /// Everything written before it can be restored.
-    pub recovery_point: Timestamp,
-    pub finished_at: Timestamp,
-    pub stored_bytes: u64,
-    pub uncompressed_bytes: Option<u64>,
-    pub duration: Option<Duration>,
 }
 
 /// What only a manifest says of a backup.

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::backup::ProofRecord;
 use crate::config::{Job, Source};
-use crate::proofs::ProofRecord;
 use crate::scan::{FileCache, Scan, ScanError, ScanInProgress};
 use crate::{manifests, pattern};
 

@@ -127,9 +127,10 @@ impl fmt::Display for HumanDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::Backup;
     use crate::config::Source;
     use crate::history::History;
-    use crate::scan::{Backup, Complete, Files};
+    use crate::scan::{Complete, Files};
 
     const NOW: i64 = 1_800_000_000;
 
