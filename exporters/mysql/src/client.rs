@@ -502,7 +502,7 @@ mod tests {
             let version = Version::parse("10.11.6-MariaDB");
             session_settings(version, &ConnectionSettings::from_flags(flags), 10)[PINNED_SETTINGS.len() + 1..].join(" ")
         };
-        let limit = "max_statement_time=10";
+        let limit = "max_statement_time=10 max_error_count=64";
         let waits = |seconds| format!("lock_wait_timeout={seconds} innodb_lock_wait_timeout={seconds}");
         assert_eq!(set(&["--exporter.lock_wait_timeout=7"]), format!("{} {limit}", waits(7)));
         assert_eq!(set(&["--no-exporter.enable_lock_wait_timeout"]), limit);
