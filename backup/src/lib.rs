@@ -28,6 +28,7 @@ pub mod cli;
 pub mod healthcheck;
 pub mod manifest;
 pub mod name;
+pub mod proof;
 pub mod run;
 pub mod schedule;
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `NAME-20261122T180900Z.sql.zst` | the backup; complete only if its manifest exists |
 //! | `NAME-20261122T180900Z.manifest.json` | the run's manifest, written last: the commit point |
+//! | `NAME-20261122T180900Z.proof.json` | the result of the newest `verify --restore` of this backup |
 //! | either of them + `.partial` or `.tmp` | being written, or left by a killed run; never read |
 //!
 //! The stamp is the run's start in UTC. Its width is fixed, so names of one backup sort by time, and `app` is never
@@ -17,6 +18,8 @@ use jiff::{Timestamp, civil, tz};
 pub const BACKUP_SUFFIX: &str = ".sql.zst";
 /// Ends a manifest's file name.
 pub const MANIFEST_SUFFIX: &str = ".manifest.json";
+/// Ends a proof's file name.
+pub const PROOF_SUFFIX: &str = ".proof.json";
 /// Ends the name of a backup that is being written.
 pub const PARTIAL_SUFFIX: &str = ".partial";
 /// Ends the name of a manifest that is being written.
@@ -72,6 +75,7 @@ pub struct RunName {
 pub enum FileKind {
     Backup,
     Manifest,
+    Proof,
     /// A `.partial` or `.tmp`: unfinished.
     Unfinished,
 }
@@ -87,11 +91,15 @@ impl RunName {
             (stem, FileKind::Backup)
         } else if let Some(stem) = file_name.strip_suffix(MANIFEST_SUFFIX) {
             (stem, FileKind::Manifest)
+        } else if let Some(stem) = file_name.strip_suffix(PROOF_SUFFIX) {
+            (stem, FileKind::Proof)
         } else {
-            let stem =
-                file_name.strip_suffix(PARTIAL_SUFFIX).and_then(|name| name.strip_suffix(BACKUP_SUFFIX)).or_else(
-                    || file_name.strip_suffix(TEMPORARY_SUFFIX).and_then(|name| name.strip_suffix(MANIFEST_SUFFIX)),
-                )?;
+            let stem = if let Some(name) = file_name.strip_suffix(PARTIAL_SUFFIX) {
+                name.strip_suffix(BACKUP_SUFFIX)?
+            } else {
+                let name = file_name.strip_suffix(TEMPORARY_SUFFIX)?;
+                name.strip_suffix(MANIFEST_SUFFIX).or_else(|| name.strip_suffix(PROOF_SUFFIX))?
+            };
             (stem, FileKind::Unfinished)
         };
         let (backup, stamp) = stem.split_at_checked(stem.len().checked_sub(STAMP_LEN)?)?;
@@ -128,6 +136,14 @@ impl RunName {
     pub fn manifest_temporary_file(&self) -> String {
         format!("{self}{MANIFEST_SUFFIX}{TEMPORARY_SUFFIX}")
     }
+
+    pub fn proof_file(&self) -> String {
+        format!("{self}{PROOF_SUFFIX}")
+    }
+
+    pub fn proof_temporary_file(&self) -> String {
+        format!("{self}{PROOF_SUFFIX}{TEMPORARY_SUFFIX}")
+    }
 }
 
 impl fmt::Display for RunName {
@@ -154,6 +170,8 @@ mod tests {
             (run.manifest_file(), FileKind::Manifest),
             (run.partial_file(), FileKind::Unfinished),
             (run.manifest_temporary_file(), FileKind::Unfinished),
+            (run.proof_file(), FileKind::Proof),
+            (run.proof_temporary_file(), FileKind::Unfinished),
         ] {
             assert_eq!(RunName::parse(&name), Some((run.clone(), kind)), "{name}");
         }

@@ -50,7 +50,7 @@ fn text(manifest: &Manifest) -> String {
     };
     let (status, success) = match &manifest.outcome {
         Outcome::Ok(success) => (1, Some(success)),
-        Outcome::Failed(_) => (0, None),
+        Outcome::Partial(_) | Outcome::Failed(_) => (0, None),
     };
     gauge("mysql_backup_status", "Whether the last run made a complete backup.", status.to_string());
     gauge("mysql_backup_duration_seconds", "Duration of the last run in seconds.", duration.to_string());

@@ -10,9 +10,7 @@ use crate::{
     client::Client,
     dump::{DumpProcess, Dumped, dump},
     error::RunError,
-    manifest::{
-        Compression, Database, Failure, MAX_TABLE_NAMES, Manifest, Outcome, SCHEMA_VERSION, Server, StoredFile, Success,
-    },
+    manifest::{Compression, Database, Failure, Manifest, Outcome, SCHEMA_VERSION, Server, StoredFile, Success},
     name::{BackupName, RunName},
     push::push,
     scan::{Contents, Databases},
@@ -250,7 +248,6 @@ fn commit(
     started_at: Timestamp,
     (server, client, dumped): (Server, Client, Dumped),
 ) -> Result<Manifest, RunError> {
-    let tables: usize = dumped.databases.values().map(|contents| contents.tables.len()).sum();
     let databases = dumped
         .databases
         .into_iter()
@@ -261,21 +258,30 @@ fn commit(
             triggers: contents.triggers,
             routines: contents.routines,
             events: contents.events,
-            table_names: (tables <= MAX_TABLE_NAMES).then(|| contents.tables.into_iter().collect()),
+            libraries: 0,
+            rows: None,
+            contents: None,
+            omitted: Vec::new(),
         })
         .collect();
     let outcome = Outcome::Ok(Success {
         recovery_point: dumped.recovery_point,
+        coordinates: None,
         file: StoredFile {
             name: run.backup_file(),
             stored_bytes: dumped.stored_bytes,
             uncompressed_bytes: dumped.uncompressed_bytes,
+            longest_statement_bytes: 0,
             sha256: dumped.sha256,
             compression: Compression::Zstd,
         },
         server,
         tool: client.tool(),
         databases,
+        failed_databases: Vec::new(),
+        accounts: None,
+        definers: Vec::new(),
+        warnings: Vec::new(),
     });
     let manifest = manifest(job, started_at, outcome);
     store.commit(run, &manifest)?;
@@ -290,10 +296,11 @@ fn manifest(job: &Job, started_at: Timestamp, outcome: Outcome) -> Manifest {
     Manifest {
         schema_version: SCHEMA_VERSION,
         backup: job.name.to_string(),
+        sequence: 0,
         started_at,
         // Never before the start, even when the clock was set back: readers rely on it.
         finished_at: Timestamp::now().max(match &outcome {
-            Outcome::Ok(success) => success.recovery_point.max(started_at),
+            Outcome::Ok(saved) | Outcome::Partial(saved) => saved.recovery_point.max(started_at),
             Outcome::Failed(_) => started_at,
         }),
         outcome,

@@ -55,7 +55,7 @@ impl<'a> Session<'a> {
         let version: Option<String> =
             self.connection.query_first("SELECT @@version").await.map_err(|error| self.login.error(&error))?;
         let version = version.unwrap_or_default();
-        Ok(Server { flavour: Version::parse(&version).flavour(), version })
+        Ok(Server { flavour: Version::parse(&version).flavour(), version, max_allowed_packet: None })
     }
 
     /// The databases to save: those wanted, or all that the user sees but the server's own.
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn each_missing_grant_is_named() {
         let app = ["app".to_owned()];
-        let server = |flavour, version: &str| Server { flavour, version: version.to_owned() };
+        let server = |flavour, version: &str| Server { flavour, version: version.to_owned(), max_allowed_packet: None };
         let mariadb = server(Flavour::MariaDb, "10.11.19-MariaDB");
         let full = "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON `app`.* TO `b`@`%`";
         let proc = "GRANT SELECT ON `mysql`.`proc` TO `b`@`%`";

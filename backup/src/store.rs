@@ -137,7 +137,7 @@ impl Store {
                 }
             };
             match manifest.outcome {
-                Outcome::Ok(success) => {
+                Outcome::Ok(success) | Outcome::Partial(success) => {
                     let surplus = complete >= keep;
                     let stored = fs::metadata(self.directory.join(run.backup_file())).map(|file| file.len());
                     complete += usize::from(stored.is_ok_and(|bytes| bytes == success.file.stored_bytes));
@@ -177,6 +177,7 @@ impl Store {
             match kind {
                 FileKind::Backup => files.backup = true,
                 FileKind::Manifest => files.manifest = true,
+                FileKind::Proof => {}
                 FileKind::Unfinished => files.unfinished.push(name.to_owned()),
             }
         }

@@ -33,6 +33,12 @@ impl From<Manifest> for Record {
                 uncompressed_bytes: Some(success.file.uncompressed_bytes),
                 duration: Duration::try_from(finished_at.duration_since(started_at)).ok(),
             }),
+            Outcome::Partial(saved) => {
+                let failed: Vec<&str> = saved.failed_databases.iter().map(|database| &*database.name).collect();
+                let omitted: usize = saved.databases.iter().map(|database| database.omitted.len()).sum();
+                let why = format!("partial: {omitted} objects and the databases [{}] are not in it", failed.join(", "));
+                Self::Failed { finished_at, why: why.chars().take(MAX_MESSAGE_CHARS).collect() }
+            }
             Outcome::Failed(failure) => {
                 let message: String = failure.message.chars().take(MAX_MESSAGE_CHARS).collect();
                 Self::Failed { finished_at, why: format!("{}: {message}", failure.reason.as_str()) }
@@ -51,6 +57,7 @@ pub(crate) fn scan(scan: &mut ScanInProgress<'_>, cache: &mut FileCache<Record>)
         }
         if let Some((run, kind)) = RunName::parse(name)
             && *run.backup() == job.name
+            && kind != FileKind::Proof
         {
             *has_manifest.entry(run).or_default() |= kind == FileKind::Manifest;
         }
@@ -254,7 +261,7 @@ mod tests {
     fn unreadable_manifests_are_counted_and_their_backups_are_not_complete() {
         let mut site = site();
         site.backup(-10);
-        let newer_version = OK.replace("\"schema_version\": 1", "\"schema_version\": 2");
+        let newer_version = OK.replace("\"schema_version\": 2", "\"schema_version\": 3");
         for (minutes, json) in [(-3, "garbage".to_owned()), (-2, " ".repeat(5 << 20)), (-1, newer_version)] {
             let run = site.backup(minutes);
             site.write(&run.manifest_file(), json.as_bytes());
@@ -264,7 +271,7 @@ mod tests {
         assert_eq!(scan.runs, Some(Runs { ok: 1, failed: 0 }));
         assert_eq!(scan.complete.unwrap().newest.finished_at, at("2026-11-22T17:59:04.873Z"));
         let Some(LastRun::Unknown { why }) = scan.last_run else { panic!("{:?}", scan.last_run) };
-        assert!(why.contains("schema version 2"), "{why}");
+        assert!(why.contains("schema version 3"), "{why}");
     }
 
     #[test]
