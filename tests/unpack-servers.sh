@@ -14,7 +14,7 @@ unpack() {
     "$here/unpack-debs.sh" "$1" "$root" "${@:2}"
     # Their C library is newer than the system's: each is started through its own loader.
     local program
-    for program in sbin/mysqld sbin/mariadbd bin/my_print_defaults bin/resolveip; do
+    for program in sbin/mysqld sbin/mariadbd bin/my_print_defaults bin/resolveip bin/mysqldump bin/mariadb-dump; do
         [[ -f $root/usr/$program && ! -f $root/usr/$program.elf ]] || continue
         mv "$root/usr/$program" "$root/usr/$program.elf"
         cat >"$root/usr/$program" <<'WRAPPER'
@@ -26,6 +26,6 @@ WRAPPER
     done
 }
 
-unpack unstable mysql-server-core prometheus prometheus-mysqld-exporter
+unpack unstable mysql-server-core mysql-client-core prometheus prometheus-mysqld-exporter
 # With its plugins, of which the tests load one.
 unpack trixie mariadb-server

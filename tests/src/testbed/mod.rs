@@ -36,6 +36,7 @@
 //! async. Programs of this workspace are taken from the directory of the test's own profile, so build them first:
 //! `cargo build --workspace --bins` (or `-p mysql-exporter`).
 
+pub mod backup;
 pub mod fake;
 pub mod mysql;
 pub mod page;
