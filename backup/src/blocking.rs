@@ -33,3 +33,20 @@ pub(crate) async fn storage<T: Send + 'static>(
         Err(_) => Err(RunError::StorageHung { action, limit }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_hangs_ends_at_its_limit() {
+        let (end, wait) = mpsc::channel::<()>();
+        let hung = storage("list", Duration::from_millis(20), move || Ok(wait.recv().is_ok()));
+        let error = hung.await.unwrap_err();
+        assert!(matches!(error, RunError::StorageHung { action: "list", .. }), "{error}");
+        drop(end);
+        assert!(storage("list", Duration::from_mins(1), || Ok(true)).await.unwrap());
+    }
+}

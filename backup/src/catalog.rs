@@ -113,7 +113,7 @@ fn state(directory: &Path, run: &RunName) -> State {
     }
 }
 
-/// A catalog's path, for errors.
+/// The path of a run's backup.
 pub(crate) fn backup_path(directory: &Path, run: &RunName) -> PathBuf {
     directory.join(run.backup_file())
 }

@@ -487,7 +487,6 @@ fn parse_gateway(text: &str) -> Result<Url, String> {
     }
 }
 
-/// The error does not repeat the URL, which can contain a login.
 fn parse_url(text: &str) -> Result<Url, String> {
     let url: Option<Url> = text.parse().ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::Database;
 use medassist_tests::testbed::backup::{DEADLINE, NAME, Site};
+use medassist_tests::testbed::{Database, eventually};
+use mysql_async::prelude::Queryable as _;
 
 const FLAVOURS: [Flavour; 3] = [Flavour::MariaDb, Flavour::MariaDb11, Flavour::MySql];
 
@@ -143,6 +144,31 @@ async fn a_damaged_backup_is_refused_before_anything_is_changed() {
     assert_eq!(site.verify(&[]).await.unwrap().code, Some(0));
     let other = site.command("list").unwrap().run(DEADLINE).await.unwrap();
     assert!(other.stdout.contains(NAME) && other.stdout.contains("complete"), "{}", other.stdout);
+}
+
+#[tokio::test]
+async fn a_stopped_restore_resets_what_it_raised() {
+    let large = "CREATE DATABASE a; CREATE TABLE a.t (b LONGBLOB); INSERT INTO a.t VALUES (REPEAT('x', 1048576))";
+    let site = Site::start(Flavour::MariaDb, &[], large).await.unwrap();
+    assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+    let target = Database::start_with(&["--max-allowed-packet=1M"]).await.unwrap();
+    let packet = || target.sql("SELECT @@global.max_allowed_packet").unwrap().trim().parse::<u64>().unwrap();
+    let url = format!("mysql://root@{}?prefer_socket=false", target.address());
+    let mut held = mysql_async::Conn::from_url(url).await.unwrap();
+    held.query_drop("FLUSH TABLES WITH READ LOCK").await.unwrap();
+    let restore =
+        site.command("restore").unwrap().arg(format!("--target.address=unix://{}", target.socket().display()));
+    let mut restore = restore.start().await.unwrap();
+    eventually(DEADLINE, "the packet is raised", async || match packet() {
+        packet if packet > 1 << 20 => Ok(()),
+        packet => Err(format!("{packet}: {}", restore.log())),
+    })
+    .await
+    .unwrap();
+    assert_eq!(restore.stop().await.unwrap().code(), Some(1), "{}", restore.log());
+    assert!(restore.log().contains("stopped by a signal"), "{}", restore.log());
+    assert_eq!(packet(), 1 << 20);
+    held.disconnect().await.unwrap();
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 //! target   reset
 //! ```
 
+mod account;
 mod count;
 mod error;
 mod filter;
@@ -83,10 +84,7 @@ pub async fn restore(request: Request, stop: &mut ShutdownSignal) -> Result<Rest
     let scope = scope(&request, &chosen)?;
     let account = request.target.clone();
     let login = blocking(move || account.login()).await.map_err(RunError::from)?;
-    tokio::select! {
-        result = restore_chosen(&request, &chosen, scope, &login, started) => result,
-        () = stopped(stop) => Err(RestoreError::Interrupted),
-    }
+    restore_chosen(&request, &chosen, scope, &login, started, stop).await
 }
 
 fn scope(request: &Request, chosen: &Chosen) -> Result<Scope, RestoreError> {
@@ -120,20 +118,23 @@ async fn restore_chosen(
     scope: Scope,
     login: &Login,
     started: Instant,
+    stop: &mut ShutdownSignal,
 ) -> Result<Restored, RestoreError> {
     let saved = chosen.saved()?;
     // Before the file: a refusal should not take minutes.
     let mut target = Target::connect(login).await?;
     let policy = Policy { overwrite: request.overwrite, allow_replica: request.allow_replica, binlog: request.binlog };
     target.check(saved, &scope, policy).await?;
-    verify_file(chosen, saved).await?;
+    tokio::select! {
+        verified = verify_file(chosen, saved) => verified?,
+        () = stopped(stop) => return Err(RestoreError::Refused("stopped by a signal".to_owned())),
+    }
 
     let mut notes = Vec::new();
-    if request.overwrite {
-        target.clear(&scope).await?;
-    }
-    target.prepare(saved).await?;
-    let loaded = load_scope(request, chosen, saved, &scope, &mut target, &mut notes).await;
+    let loaded = tokio::select! {
+        loaded = prepare_and_load(request, chosen, saved, &scope, &mut target, &mut notes) => loaded,
+        () = stopped(stop) => Err(RestoreError::Interrupted),
+    };
     let counted = match &loaded {
         Ok(_) => count::compare(&mut target, saved, &scope).await,
         Err(_) => Ok(count::Counted::default()),
@@ -173,7 +174,8 @@ async fn verify_file(chosen: &Chosen, saved: &Success) -> Result<(), RestoreErro
     }
 }
 
-async fn load_scope(
+/// What it changes on the target, [`Target::reset`] undoes.
+async fn prepare_and_load(
     request: &Request,
     chosen: &Chosen,
     saved: &Success,
@@ -181,12 +183,16 @@ async fn load_scope(
     target: &mut Target<'_>,
     notes: &mut Vec<String>,
 ) -> Result<load::Loaded, RestoreError> {
+    if request.overwrite {
+        target.clear(scope).await?;
+    }
+    target.prepare(saved).await?;
     let mut connection = target.loader(request.binlog).await?;
     let mut later = Vec::new();
     let progress = Progress::start("load", saved.file.uncompressed_bytes);
     let shown = progress.clone();
     let accounts = async |list: Vec<AccountStatement>| {
-        later = create_accounts(request, saved, scope, target, list, notes).await?;
+        later = account::create(request.accounts, saved, scope, target, list, notes).await?;
         Ok(())
     };
     let loaded = load::load(&chosen.path, scope.clone(), &mut connection, accounts, |bytes| shown.set(bytes)).await;
@@ -201,53 +207,4 @@ async fn load_scope(
         }
     }
     Ok(loaded)
-}
-
-/// Creates accounts that are not there, and returns the grants that failed: their tables may follow.
-async fn create_accounts(
-    request: &Request,
-    saved: &Success,
-    scope: &Scope,
-    target: &mut Target<'_>,
-    list: Vec<AccountStatement>,
-    notes: &mut Vec<String>,
-) -> Result<Vec<AccountStatement>, RestoreError> {
-    let definers: BTreeSet<&str> = saved.definers.iter().map(String::as_str).collect();
-    let wanted: BTreeSet<String> = match request.accounts {
-        AccountPolicy::None => return Ok(Vec::new()),
-        AccountPolicy::All => list.iter().map(|statement| statement.account.clone()).collect(),
-        AccountPolicy::Definers if !scope.tables.is_empty() => return Ok(Vec::new()),
-        AccountPolicy::Definers => definers.iter().map(|&name| name.to_owned()).collect(),
-    };
-    let mut missing = BTreeSet::new();
-    for account in wanted.iter().map(String::as_str).chain(definers) {
-        let (user, host) = account.rsplit_once('@').unwrap_or((account, ""));
-        // MySQL's roles are accounts with a host, MariaDB's have none.
-        if !target.has_account(user, host).await? {
-            missing.insert(account.to_owned());
-        }
-    }
-    let mut later = Vec::new();
-    for statement in &list {
-        if missing.contains(&statement.account) && target.try_run(&statement.sql).await.is_err() {
-            later.push(statement.clone());
-        }
-    }
-    for account in &missing {
-        let is_saved = list.iter().any(|statement| statement.account == *account);
-        match account.rsplit_once('@') {
-            _ if is_saved => notes.push(format!("created the account {account}")),
-            Some((user, host)) => {
-                target
-                    .run(&format!("CREATE USER IF NOT EXISTS {}@{} ACCOUNT LOCK", quoted(user), quoted(host)))
-                    .await?;
-                notes.push(format!(
-                    "created the account {account}, locked and without privileges: it is a definer, and the backup \
-                     has no accounts; grant it what its views and routines need"
-                ));
-            }
-            None => target.run(&format!("CREATE ROLE IF NOT EXISTS {}", quoted(account))).await?,
-        }
-    }
-    Ok(later)
 }
