@@ -265,6 +265,20 @@ async fn a_failed_slot_is_repeated_and_the_hooks_are_called() {
 }
 
 #[tokio::test]
+async fn a_server_that_requires_tls_is_backed_up_with_tls() {
+    let site = Site::start(Flavour::MySql, &["--require-secure-transport=ON"], TWO).await.unwrap();
+    let refused = site.run(&[]).await.unwrap();
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("it requires TLS: set --mysql.tls-ca"), "{}", refused.stderr);
+    // The server's own authority, which does not name the host.
+    let ca = format!("--mysql.tls-ca={}", site.db.directory().join("data/ca.pem").display());
+    let unverified = site.run(&[&ca]).await.unwrap();
+    assert_eq!(unverified.code, Some(1), "{}", unverified.stderr);
+    let finished = site.run(&[&ca, "--mysql.tls-insecure-skip-verify"]).await.unwrap();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
+#[tokio::test]
 async fn a_leftover_that_cannot_be_removed_fails_no_run() {
     let site = Site::start(Flavour::MariaDb, &[], TWO).await.unwrap();
     std::fs::create_dir(site.directory().join(format!("{NAME}-20200101T000000Z.sql.zst.partial"))).unwrap();
