@@ -451,4 +451,42 @@ mod tests {
         assert_eq!(prune(&store, 1, &current).len(), 0);
         assert!(store.is_taken(&ahead) && store.is_taken(&current));
     }
+
+    #[test]
+    fn the_newest_proven_backup_stays_and_goes_with_its_proof() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let runs: Vec<RunName> = (0..4).map(|minute| back_up(&store, minute)).collect();
+        let mut proof = Proof::parse(include_bytes!("../fixtures/proven.good.json")).unwrap();
+        for run in &runs[..2] {
+            proof.run = run.to_string();
+            write_proof(directory.path(), run, &proof).unwrap();
+        }
+        assert_eq!(prune(&store, 1, &runs[3]), [runs[2].clone(), runs[0].clone()]);
+        assert!(!directory.path().join(runs[0].proof_file()).exists());
+        assert!(directory.path().join(runs[1].proof_file()).exists());
+        // A newer proof takes its place.
+        write_proof(directory.path(), &runs[3], &proof).unwrap();
+        assert_eq!(prune(&store, 1, &runs[3]), [runs[1].clone()]);
+    }
+
+    #[test]
+    fn partial_backups_push_no_complete_one_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let complete = back_up(&store, 0);
+        let mut partial = Vec::new();
+        for minute in 1..4 {
+            let (run, mut manifest) = run(minute);
+            let Outcome::Ok(mut saved) = manifest.outcome else { panic!("ok") };
+            let failed = Manifest::parse(include_bytes!("../fixtures/partial.good.json")).unwrap();
+            saved.failed_databases = failed.saved().unwrap().failed_databases.clone();
+            manifest.outcome = Outcome::Partial(saved);
+            fs::write(store.partial_path(&run), DUMP).unwrap();
+            store.commit(&run, &manifest).unwrap();
+            partial.push(run);
+        }
+        assert_eq!(prune(&store, 2, &partial[2]), [partial[0].clone()]);
+        assert!(store.is_taken(&complete));
+    }
 }

@@ -9,6 +9,7 @@ use medassist_tests::database::Flavour;
 use medassist_tests::testbed::backup::{DEADLINE, NAME, Site};
 use medassist_tests::testbed::{Behaviour, Database, Fake, eventually};
 use mysql_async::prelude::Queryable as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FLAVOURS: [Flavour; 3] = [Flavour::MariaDb, Flavour::MariaDb11, Flavour::MySql];
 
@@ -276,6 +277,30 @@ async fn a_server_that_requires_tls_is_backed_up_with_tls() {
     assert_eq!(unverified.code, Some(1), "{}", unverified.stderr);
     let finished = site.run(&[&ca, "--mysql.tls-insecure-skip-verify"]).await.unwrap();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn an_endless_answer_of_the_gateway_is_cut() {
+    let site = Site::start(Flavour::MariaDb, &[], TWO).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("--pushgateway.url=http://{}", listener.local_addr().unwrap());
+    let sent = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // An answer before the request would be refused as such.
+        assert!(stream.read(&mut [0; 65536]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\n\r\n").await.unwrap();
+        let mut sent = 0_u64;
+        while stream.write_all(&[b'x'; 65536]).await.is_ok() {
+            sent += 65536;
+        }
+        sent
+    });
+    let finished = site.run(&[&url]).await.unwrap();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert!(finished.stderr.contains("the answer is 500"), "{}", finished.stderr);
+    // What fits into the sockets' buffers.
+    let sent = sent.await.unwrap();
+    assert!(sent < 32 << 20, "{sent} bytes");
 }
 
 #[tokio::test]
