@@ -21,7 +21,12 @@ fn everything(flavour: Flavour) -> String {
 fn answers(db: &Database) -> Vec<(String, String)> {
     let other = if db.flavour().is_mariadb() { "-- mysql" } else { "-- mariadb" };
     let queries = QUERIES.lines().filter(|line| !line.is_empty() && !line.starts_with("-- ") && !line.ends_with(other));
-    queries.map(|query| (query.to_owned(), db.sql(query).unwrap_or_else(|error| panic!("{query}: {error}")))).collect()
+    let answer = |query: &str| {
+        let answer = db.sql(query);
+        assert!(answer.is_ok(), "{query}: {answer:?}");
+        (query.to_owned(), answer.unwrap())
+    };
+    queries.map(answer).collect()
 }
 
 async fn everything_comes_back(flavour: Flavour) {
