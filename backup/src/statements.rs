@@ -99,20 +99,10 @@ impl Splitter {
     ) -> Result<(), E> {
         while let Some((&byte, rest)) = chunk.split_first() {
             if self.in_values {
-                let plain = match self.state {
-                    State::Code => memchr3(b'\'', b'(', b';', chunk),
-                    State::Quoted(quote) if !self.escaped => memchr2(quote, b'\\', chunk),
-                    _ => Some(0),
-                }
-                .unwrap_or(chunk.len());
-                if plain > 0 {
-                    let (run, after) = chunk.split_at(plain);
-                    self.keep(run);
-                    if let Some(&visible) = run.iter().rev().find(|byte| !byte.is_ascii_whitespace()) {
-                        self.last_visible = visible;
-                    }
-                    self.last = [0, run.last().copied().unwrap_or_default()];
-                    chunk = after;
+                let run = self.rows_run(chunk);
+                if run > 0 {
+                    self.keep(&chunk[..run]);
+                    chunk = &chunk[run..];
                     continue;
                 }
             } else if self.state == State::Comment {
@@ -143,6 +133,34 @@ impl Splitter {
             _ => {}
         }
         Ok(self.state == State::Start && self.text.is_empty())
+    }
+
+    /// Follows the rows of an INSERT up to its end or the end of the chunk. Returns how far.
+    fn rows_run(&mut self, chunk: &[u8]) -> usize {
+        let mut at = 0;
+        let mut quoted = matches!(self.state, State::Quoted(_));
+        while at < chunk.len() {
+            if std::mem::take(&mut self.escaped) {
+                at += 1;
+                continue;
+            }
+            let rest = &chunk[at..];
+            let found = if quoted { memchr2(b'\'', b'\\', rest) } else { memchr3(b'\'', b'(', b';', rest) };
+            let Some(run) = found else {
+                at = chunk.len();
+                break;
+            };
+            at += run;
+            match chunk[at] {
+                b';' => break,
+                b'\\' => self.escaped = true,
+                b'(' => self.rows += 1,
+                _ => quoted = !quoted,
+            }
+            at += 1;
+        }
+        self.state = if quoted { State::Quoted(b'\'') } else { State::Code };
+        at
     }
 
     fn keep(&mut self, bytes: &[u8]) {
