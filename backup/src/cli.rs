@@ -4,20 +4,18 @@ use std::{ffi::OsString, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, Command, FromArgMatches as _};
 use jiff::Timestamp;
-use reqwest::Url;
 use service_kit::{
     address::{self, Address},
     duration::positive_duration,
     env,
     logging::LogArgs,
-    tls::{FlagNames, TlsArgs, TlsFlags},
 };
 
 use crate::{
     healthcheck,
     login::{Account, Tls},
     name::BackupName,
-    report::Targets,
+    report_flags::ReportArgs,
     restore::{AccountPolicy, BinlogPolicy},
     retention::Retention,
     run::Job,
@@ -160,37 +158,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub keep: KeepArgs,
 
-    /// Pushgateway to which to push each run's result, such as http://127.0.0.1:9091; a failed push is only logged
-    #[arg(long = "pushgateway.url", help_heading = "Reports", value_name = "URL", value_parser = parse_gateway)]
-    pub pushgateway: Option<Url>,
-
-    #[command(flatten, next_help_heading = "Reports")]
-    pub pushgateway_tls: TlsArgs<PushgatewayTls>,
-
-    /// URL to request after a complete backup, such as the ping of a health check
-    #[arg(long = "on-success", help_heading = "Reports", value_name = "URL", value_parser = parse_url)]
-    pub on_success: Option<Url>,
-
-    /// URL to request after a failed or partial run
-    #[arg(long = "on-failure", help_heading = "Reports", value_name = "URL", value_parser = parse_url)]
-    pub on_failure: Option<Url>,
+    #[command(flatten)]
+    pub report: ReportArgs,
 
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-#[derive(Debug, Clone)]
-pub struct PushgatewayTls;
-
-impl TlsFlags for PushgatewayTls {
-    const NAMES: &'static FlagNames = &FlagNames {
-        ca: "pushgateway.ssl-ca-cert",
-        certificate: "pushgateway.ssl-client-cert",
-        key: "pushgateway.ssl-client-key",
-        server_name: "pushgateway.ssl-server-name",
-        skip_verify: "no-pushgateway.ssl-verify",
-        for_what: "an https:// Pushgateway",
-    };
 }
 
 #[derive(Debug, Clone, Args)]
@@ -228,12 +200,7 @@ impl RunArgs {
             accounts: !self.no_accounts,
             retention: self.keep.retention(),
             timeout: self.timeout,
-            report: Targets {
-                pushgateway: self.pushgateway,
-                pushgateway_tls: self.pushgateway_tls.tls,
-                on_success: self.on_success,
-                on_failure: self.on_failure,
-            },
+            report: self.report.targets(),
         }
     }
 }
@@ -497,21 +464,6 @@ const PRUNE_HELP: &str = "\
 `run` and `schedule` do the same after each successful run. The newest backup that `verify --restore` has proven always stays.";
 
 /// Checked at the start: a typing error would otherwise show at the first push.
-fn parse_gateway(text: &str) -> Result<Url, String> {
-    let url = parse_url(text)?;
-    if url.query().is_none() && url.fragment().is_none() {
-        Ok(url)
-    } else {
-        Err("expected http://host:port or https://host:port".to_owned())
-    }
-}
-
-fn parse_url(text: &str) -> Result<Url, String> {
-    let url: Option<Url> = text.parse().ok();
-    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| "expected a URL that begins with http:// or https://".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -559,17 +511,5 @@ mod tests {
             ["restore", "--backup.directory=/b", "--target.address=db", "--database=a", "--as=x", "--table=t,u"];
         let Ok(Task::Restore(args)) = task(&flags, false) else { panic!("restore") };
         assert_eq!((args.rename.as_deref(), args.tables), (Some("x"), vec!["t".to_owned(), "u".to_owned()]));
-    }
-
-    #[test]
-    fn a_gateway_is_an_http_url() {
-        for text in ["http://127.0.0.1:9091", "https://me:secret@gateway.example/push/"] {
-            assert!(parse_gateway(text).is_ok(), "{text}");
-        }
-        for text in
-            ["", "localhost:9091", "127.0.0.1:9091", "ftp://gateway", "http://gateway/?a=b", "http://gateway/#a"]
-        {
-            assert!(parse_gateway(text).is_err(), "{text}");
-        }
     }
 }

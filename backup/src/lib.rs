@@ -32,6 +32,7 @@ mod login;
 mod process;
 mod progress;
 mod report;
+mod report_flags;
 mod retention;
 mod scan;
 mod server;
