@@ -84,5 +84,10 @@ backup() {
     if [[ $ENVIRONMENT == compose ]]; then _compose run --rm --no-deps -e MYSQL_BACKUP_SCHEDULE_EVERY= mysql-backup
     else make -s backup; fi
 }
+# backups [list|verify]: the runs of the backup job with state and reason; whether the newest backup's file is what its manifest says.
+backups() {
+    if [[ $ENVIRONMENT == compose ]]; then _compose exec -T mysql-backup /mysql-backup "${1:-list}"
+    else "target/${STACK_PROFILE:-release}/mysql-backup" "${1:-list}" --backup.directory="${STACK_DIRECTORY:-target/stack}/data/backups" --backup.name=mysql; fi
+}
 
 echo "runbooks: commands for the $ENVIRONMENT environment" >&2

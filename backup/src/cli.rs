@@ -1,65 +1,141 @@
 //! The command line. Every flag is also an environment variable, see [`service_kit::env`].
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{ffi::OsString, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{Args, Command, FromArgMatches as _};
+use jiff::Timestamp;
 use service_kit::{
     address::{self, Address},
     duration::positive_duration,
-    env, healthcheck,
+    env,
     logging::LogArgs,
-    tls::{FlagNames, TlsArgs, TlsFlags},
 };
 
-use crate::{name::BackupName, run::Job};
+use crate::{
+    healthcheck,
+    login::{Account, Tls},
+    name::BackupName,
+    report_flags::ReportArgs,
+    restore::{AccountPolicy, BinlogPolicy},
+    retention::Retention,
+    run::Job,
+};
+
+const PROGRAM: &str = "mysql-backup";
+
+const ABOUT: &str = "\
+Backs up MySQL and MariaDB databases to files, restores them, and proves that they can be restored.
+
+A backup is a compressed dump, made by the server's own client, and a manifest that is written last. A backup is complete when its manifest exists and contains \"ok\". Files that end in .partial or .tmp are not backups.";
 
 const AFTER_HELP: &str = "\
 A duration is a number with units, such as 90s, 15m, 1h30m or 1d; a number without a unit is in seconds.
 
 Every flag is also an environment variable: --backup.keep is MYSQL_BACKUP_BACKUP_KEEP.
 
-Exit status: 0 a complete backup (or, with --schedule.every, a stop by SIGTERM or SIGINT), 1 a failed run, 2 an invalid command line.
+Exit status:
+  0  done: a complete backup, a restore whose counts are right, a verified file
+  1  failed; the message and the log name the reason
+  2  invalid command line
+  3  a partial backup (run), or a restored copy that differs from its manifest (restore, verify)
+  4  refused, and nothing is changed: the target has tables, is a replica, or lacks something (restore)
 
-A backup is complete when its manifest exists and contains \"ok\". Files that end in .partial or .tmp are not backups.
+Without a command, flags mean `run`, or `schedule` with --schedule.every.
 
 Examples:
   # Once, now
-  mysql-backup --mysql.address=127.0.0.1:3306 --mysql.user=backup --mysql.password-file=/etc/mysql-backup/password \\
+  mysql-backup run --mysql.user=backup --mysql.password-file=/etc/mysql-backup/password \\
     --backup.name=medassist --backup.databases=medassist --backup.directory=/var/backups/mysql
 
   # As a service: every 15 minutes, so that at most 15 minutes and one dump's duration are at risk
-  mysql-backup ... --schedule.every=15m --pushgateway.url=http://127.0.0.1:9091
+  mysql-backup schedule --schedule.every=15m ...
 
-  # Restore
-  zstd -dc medassist-20261122T180900Z.sql.zst | mariadb --user=root";
+  # Which backups are there?
+  mysql-backup list --backup.directory=/var/backups/mysql --backup.name=medassist
 
-/// Backs up MySQL and MariaDB databases to files, and proves each backup complete.
-///
-/// Dumps with the server's own client (mariadb-dump or mysqldump), compresses with zstd, compares the dump with the
-/// server's list of objects, and writes a manifest last. A run that fails leaves a manifest with the reason, and no
-/// file that looks like a backup.
-#[derive(Debug, Parser)]
-#[command(name = "mysql-backup", version = service_kit::build::version(env!("CARGO_PKG_VERSION")), after_help = AFTER_HELP, max_term_width = 120)]
-pub struct Cli {
-    /// Server to back up: host, host:port or unix:///path/to/socket
-    #[arg(long = "mysql.address", help_heading = "MySQL", value_name = "ADDRESS", default_value = "127.0.0.1:3306", value_parser = address::parser(3306))]
-    pub address: Address,
+  # Restore the newest one
+  mysql-backup restore --backup.directory=/var/backups/mysql --backup.name=medassist --target.address=127.0.0.1:3306";
 
-    /// User name; backup/README.md lists the required grants
-    #[arg(long = "mysql.user", help_heading = "MySQL", value_name = "USER", default_value = "backup")]
-    pub user: String,
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Task {
+    Run(RunArgs),
+    Schedule(ScheduleArgs),
+    Healthcheck(ScheduleArgs),
+    List(ListArgs),
+    Verify(VerifyArgs),
+    Restore(RestoreArgs),
+    Prune(PruneArgs),
+}
 
-    /// File containing only the password; read for each run [default: an empty password]
-    #[arg(long = "mysql.password-file", help_heading = "MySQL", value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
-
+/// Where the backups are.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Backup")]
+pub struct PlaceArgs {
     /// Directory for backups and manifests. It must exist
-    #[arg(long = "backup.directory", help_heading = "Backup", value_name = "DIRECTORY")]
+    #[arg(long = "backup.directory", value_name = "DIRECTORY")]
     pub directory: PathBuf,
 
     /// Name of the backup, with which its files' names begin
-    #[arg(long = "backup.name", help_heading = "Backup", value_name = "NAME", default_value = "mysql")]
+    #[arg(long = "backup.name", value_name = "NAME", default_value = "mysql")]
     pub name: BackupName,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "MySQL")]
+pub struct ServerArgs {
+    /// Server to back up: host, host:port or unix:///path/to/socket
+    #[arg(long = "mysql.address", value_name = "ADDRESS", default_value = "127.0.0.1:3306", value_parser = address::parser(3306))]
+    pub address: Address,
+
+    /// User name; backup/README.md lists the required grants
+    #[arg(long = "mysql.user", value_name = "USER", default_value = "backup")]
+    pub user: String,
+
+    /// File containing only the password; read for each run [default: an empty password]
+    #[arg(long = "mysql.password-file", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
+    /// PEM file with the certificate authority of the server; connects with TLS
+    #[arg(long = "mysql.tls-ca", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Connect with TLS, but do not verify the server's certificate
+    #[arg(long = "mysql.tls-insecure-skip-verify")]
+    pub tls_skip_verify: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Retention")]
+pub struct KeepArgs {
+    /// Number of newest complete backups to keep; older ones are removed after a successful run
+    #[arg(long = "backup.keep", value_name = "COUNT", default_value = "96")]
+    pub last: NonZeroU32,
+
+    /// In addition, keep the newest backup of each of the last hours that have one
+    #[arg(long = "backup.keep-hourly", value_name = "COUNT", default_value = "0")]
+    pub hourly: u32,
+
+    /// In addition, keep the newest backup of each of the last days that have one
+    #[arg(long = "backup.keep-daily", value_name = "COUNT", default_value = "0")]
+    pub daily: u32,
+
+    /// In addition, keep the newest backup of each of the last weeks that have one
+    #[arg(long = "backup.keep-weekly", value_name = "COUNT", default_value = "0")]
+    pub weekly: u32,
+
+    /// In addition, keep the newest backup of each of the last months that have one
+    #[arg(long = "backup.keep-monthly", value_name = "COUNT", default_value = "0")]
+    pub monthly: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub place: PlaceArgs,
 
     /// Databases to back up, comma-separated [default: all that the user can access, except system databases]
     #[arg(
@@ -71,125 +147,369 @@ pub struct Cli {
     )]
     pub databases: Vec<String>,
 
-    /// Number of complete backups to keep; older ones are removed after a successful run
-    #[arg(long = "backup.keep", help_heading = "Backup", value_name = "COUNT", default_value = "96")]
-    pub keep: NonZeroU32,
+    /// Leave users and grants out of the backup, which has the hashes of their passwords
+    #[arg(long = "backup.no-accounts", help_heading = "Backup")]
+    pub no_accounts: bool,
 
     /// Timeout of one run, after which the dump is killed and the run fails
     #[arg(long = "backup.timeout", help_heading = "Backup", value_name = "DURATION", default_value = "20m", value_parser = positive_duration)]
     pub timeout: Duration,
 
-    /// Keep running and back up at this interval, such as 15m [default: back up once and exit]
-    #[arg(long = "schedule.every", help_heading = "Backup", value_name = "DURATION", value_parser = positive_duration)]
-    pub every: Option<Duration>,
+    #[command(flatten)]
+    pub keep: KeepArgs,
 
-    /// Pushgateway to which to push each run's result, such as http://127.0.0.1:9091; a failed push is only logged
-    #[arg(long = "pushgateway.url", help_heading = "Pushgateway", value_name = "URL", value_parser = parse_gateway)]
-    pub pushgateway: Option<reqwest::Url>,
-
-    #[command(flatten, next_help_heading = "Pushgateway")]
-    pub pushgateway_tls: TlsArgs<PushgatewayTls>,
+    #[command(flatten)]
+    pub report: ReportArgs,
 
     #[command(flatten)]
     pub log: LogArgs,
 }
 
-#[derive(Debug)]
-pub struct PushgatewayTls;
+#[derive(Debug, Clone, Args)]
+pub struct ScheduleArgs {
+    /// Interval between the starts of two runs; a failed run is repeated before the next one is due
+    #[arg(long = "schedule.every", help_heading = "Schedule", value_name = "DURATION", value_parser = positive_duration)]
+    pub every: Option<Duration>,
 
-impl TlsFlags for PushgatewayTls {
-    const NAMES: &'static FlagNames = &FlagNames {
-        ca: "pushgateway.ssl-ca-cert",
-        certificate: "pushgateway.ssl-client-cert",
-        key: "pushgateway.ssl-client-key",
-        server_name: "pushgateway.ssl-server-name",
-        skip_verify: "no-pushgateway.ssl-verify",
-        for_what: "an https:// Pushgateway",
-    };
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
-/// The task that the command line selects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
-    Backup,
-    Healthcheck,
-}
-
-impl Cli {
-    /// Reads the command line and the environment.
-    pub fn read() -> (Task, Self) {
-        let matches = command().get_matches();
-        let (task, matches) = match matches.subcommand_matches(healthcheck::SUBCOMMAND) {
-            Some(matches) => (Task::Healthcheck, matches),
-            None => (Task::Backup, &matches),
-        };
-        (task, Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit()))
+impl ServerArgs {
+    fn account(self) -> Account {
+        let tls = (self.tls_ca.is_some() || self.tls_skip_verify)
+            .then_some(Tls { ca: self.tls_ca, skip_verify: self.tls_skip_verify });
+        Account { address: self.address, user: self.user, password_file: self.password_file, tls }
     }
+}
 
+impl KeepArgs {
+    pub fn retention(&self) -> Retention {
+        let Self { last, hourly, daily, weekly, monthly } = *self;
+        Retention { last, hourly, daily, weekly, monthly }
+    }
+}
+
+impl RunArgs {
     pub fn job(self) -> Job {
         Job {
-            address: self.address,
-            user: self.user,
-            password_file: self.password_file,
-            name: self.name,
-            directory: self.directory,
+            account: self.server.account(),
+            name: self.place.name,
+            directory: self.place.directory,
             databases: self.databases,
-            keep: self.keep,
+            accounts: !self.no_accounts,
+            retention: self.keep.retention(),
             timeout: self.timeout,
-            pushgateway: self.pushgateway,
-            pushgateway_tls: self.pushgateway_tls.tls,
+            report: self.report.targets(),
         }
     }
 }
 
-fn command() -> Command {
-    let command = env::with_variables(Cli::command());
-    // All flags, so that the check takes the very command line of the job.
-    let about = "Check that no run of --schedule.every is overdue: exit status 0 or 1";
-    healthcheck::with_subcommand(command, about.to_owned(), |_| true)
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// Print one JSON object per line instead of a table
+    #[arg(long = "json")]
+    pub json: bool,
 }
+
+#[derive(Debug, Clone, Args)]
+pub struct PruneArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    #[command(flatten)]
+    pub keep: KeepArgs,
+
+    /// Print what would be removed, and remove nothing
+    #[arg(long = "dry-run")]
+    pub dry_run: bool,
+}
+
+/// Which backup.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Choice")]
+pub struct ChoiceArgs {
+    /// Use the newest backup whose recovery point is not after this time, such as 2026-11-22T18:00:00Z
+    #[arg(long = "at", value_name = "TIME", conflicts_with = "run")]
+    pub at: Option<Timestamp>,
+
+    /// Use the backup of this run, such as medassist-20261122T180900Z [default: the newest complete backup]
+    #[arg(long = "run", value_name = "RUN")]
+    pub run: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Target")]
+pub struct TargetArgs {
+    /// User name on the target; it needs all privileges
+    #[arg(long = "target.user", value_name = "USER", default_value = "root")]
+    pub user: String,
+
+    /// File containing only the password on the target [default: an empty password]
+    #[arg(long = "target.password-file", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
+    /// PEM file with the certificate authority of the target; connects with TLS
+    #[arg(long = "target.tls-ca", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Connect with TLS, but do not verify the target's certificate
+    #[arg(long = "target.tls-insecure-skip-verify")]
+    pub tls_skip_verify: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+
+    /// Server to restore to: host, host:port or unix:///path/to/socket
+    #[arg(long = "target.address", help_heading = "Target", value_name = "ADDRESS", value_parser = address::parser(3306))]
+    pub address: Address,
+
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// Restore only these databases, comma-separated [default: all in the backup]
+    #[arg(long = "database", help_heading = "Scope", value_name = "NAMES", value_delimiter = ',')]
+    pub databases: Vec<String>,
+
+    /// Restore the one database of --database under another name
+    #[arg(long = "as", help_heading = "Scope", value_name = "NAME", requires = "databases")]
+    pub rename: Option<String>,
+
+    /// Restore only these tables of the one database, comma-separated, with their rows and triggers
+    #[arg(long = "table", help_heading = "Scope", value_name = "NAMES", value_delimiter = ',', requires = "databases")]
+    pub tables: Vec<String>,
+
+    /// Drop databases (with --table: tables) that are to be restored and exist on the target
+    #[arg(long = "overwrite", help_heading = "Safety")]
+    pub overwrite: bool,
+
+    /// Restore to a replica, which then differs from its primary
+    #[arg(long = "allow-replica", help_heading = "Safety")]
+    pub allow_replica: bool,
+
+    /// Whether the load is written to the target's binary log, and so reaches its replicas: write or skip
+    #[arg(long = "binlog", help_heading = "Safety", value_name = "POLICY", default_value = "write")]
+    pub binlog: BinlogPolicy,
+
+    /// Users and roles to create if they do not exist: those that definers need, all in the backup, or none
+    #[arg(long = "accounts", help_heading = "Scope", value_name = "WHICH", default_value = "definers")]
+    pub accounts: AccountPolicy,
+
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+
+    /// Load the backup into a throwaway server, compare the contents, and write a proof next to the manifest
+    #[arg(long = "restore")]
+    pub restore: bool,
+
+    /// Empty server to load into [default: one that is started for it, mariadbd or mysqld from PATH]
+    #[arg(long = "target.address", help_heading = "Target", value_name = "ADDRESS", value_parser = address::parser(3306))]
+    pub address: Option<Address>,
+
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// Column that the application writes all the time, as DATABASE.TABLE.COLUMN; its newest value is in the proof
+    #[arg(long = "canary", help_heading = "Canary", value_name = "COLUMN", requires = "restore")]
+    pub canary: Option<String>,
+
+    /// Maximum age of the newest canary at the recovery point
+    #[arg(long = "canary-max-age", help_heading = "Canary", value_name = "DURATION", default_value = "15m", value_parser = positive_duration)]
+    pub canary_max_age: Duration,
+
+    /// Timeout of the restore
+    #[arg(long = "timeout", value_name = "DURATION", default_value = "1h", value_parser = positive_duration)]
+    pub timeout: Duration,
+
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+impl TargetArgs {
+    pub fn account(self, address: Address) -> Account {
+        ServerArgs {
+            address,
+            user: self.user,
+            password_file: self.password_file,
+            tls_ca: self.tls_ca,
+            tls_skip_verify: self.tls_skip_verify,
+        }
+        .account()
+    }
+}
+
+/// Reads the command line and the environment.
+pub fn read() -> Task {
+    let every = env::variable(PROGRAM, "schedule.every");
+    let is_schedule = std::env::var_os(every).is_some_and(|value| !value.is_empty());
+    parse(with_command(std::env::args_os().collect(), is_schedule)).unwrap_or_else(|error| error.exit())
+}
+
+/// Flags without a command, as before there were commands.
+fn with_command(mut args: Vec<OsString>, is_schedule: bool) -> Vec<OsString> {
+    let flag = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.starts_with('-'));
+    let about = |arg: &OsString| ["-h", "--help", "-V", "--version"].iter().any(|other| arg == other);
+    if args.get(1).is_none_or(|first| flag(first) && !about(first)) {
+        let every = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.starts_with("--schedule.every"));
+        let command = if is_schedule || args.iter().any(every) { "schedule" } else { "run" };
+        args.insert(args.len().min(1), command.into());
+    }
+    args
+}
+
+fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
+    let matches = command().try_get_matches_from(args)?;
+    let Some((name, matches)) = matches.subcommand() else {
+        return Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is required"));
+    };
+    Ok(match name {
+        "schedule" => Task::Schedule(ScheduleArgs::from_arg_matches(matches)?),
+        healthcheck::SUBCOMMAND => Task::Healthcheck(ScheduleArgs::from_arg_matches(matches)?),
+        "list" => Task::List(ListArgs::from_arg_matches(matches)?),
+        "verify" => Task::Verify(VerifyArgs::from_arg_matches(matches)?),
+        "restore" => Task::Restore(RestoreArgs::from_arg_matches(matches)?),
+        "prune" => Task::Prune(PruneArgs::from_arg_matches(matches)?),
+        _ => Task::Run(RunArgs::from_arg_matches(matches)?),
+    })
+}
+
+fn command() -> Command {
+    Command::new(PROGRAM)
+        .version(service_kit::build::version(env!("CARGO_PKG_VERSION")))
+        .about(ABOUT.lines().next())
+        .long_about(ABOUT)
+        .after_help(AFTER_HELP)
+        .max_term_width(120)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(subcommand::<RunArgs>("run", "Back up once, now", RUN_HELP))
+        .subcommand(subcommand::<ScheduleArgs>("schedule", "Back up again and again, as a service", SCHEDULE_HELP))
+        .subcommand(subcommand::<ListArgs>("list", "List the backups, newest first", LIST_HELP))
+        .subcommand(subcommand::<VerifyArgs>("verify", "Verify a backup, with --restore by restoring it", VERIFY_HELP))
+        .subcommand(subcommand::<RestoreArgs>("restore", "Restore a backup to a server", RESTORE_HELP))
+        .subcommand(subcommand::<PruneArgs>("prune", "Remove the backups that the retention does not keep", PRUNE_HELP))
+        .subcommand(subcommand::<ScheduleArgs>(
+            healthcheck::SUBCOMMAND,
+            "Check that no run of --schedule.every is overdue: exit status 0 or 1",
+            "",
+        ))
+}
+
+/// Its flags' variables begin with the program's name, not with the subcommand's.
+fn subcommand<A: Args>(name: &'static str, about: &'static str, after: &'static str) -> Command {
+    let command = env::with_variables(A::augment_args(Command::new(PROGRAM)));
+    command.name(name).about(about).after_help(after).max_term_width(120)
+}
+
+const RUN_HELP: &str = "\
+The dump is made by mariadb-dump or mysqldump, whichever fits the server, in one snapshot of all databases. It is compared with the server's list of objects, and the manifest says what it lacks. A failed run leaves a manifest with the reason, and no file that looks like a backup.
+
+A database that cannot be dumped, or a view that is broken, makes the run partial: all else is in the backup.
+
+Example:
+  mysql-backup run --mysql.address=127.0.0.1:3306 --mysql.user=backup --mysql.password-file=/etc/mysql-backup/password \\
+    --backup.name=medassist --backup.databases=medassist --backup.directory=/var/backups/mysql";
+
+const SCHEDULE_HELP: &str = "\
+The first run starts one interval after the newest complete backup. A failed run is repeated in its slot, after 15 s, 30 s, 1 min and so on. SIGTERM ends the current run as interrupted; a second one stops immediately. SIGHUP is only logged: each run reads the password file.
+
+Example:
+  mysql-backup schedule --schedule.every=15m --backup.keep=96 --backup.keep-daily=14 --backup.keep-monthly=12 ...";
+
+const LIST_HELP: &str = "\
+The state is complete, partial (it lacks databases or objects), failed, missing (the file is gone or has another size), unreadable or unfinished. PROVEN is the time of the newest successful `verify --restore` of that backup.";
+
+const VERIFY_HELP: &str = "\
+Without --restore, the file's checksum, its compression, its end and its contents are compared with the manifest. With --restore, the backup is loaded into an empty server and dumped again: objects, numbers of rows and checksums of small tables must be the manifest's. The proof next to the manifest has the measured recovery time.
+
+The throwaway server needs as much disk space as the data, in TMPDIR. It listens on a Unix socket only.
+
+Example:
+  mysql-backup verify --restore --backup.directory=/var/backups/mysql --backup.name=medassist --canary=medassist.heartbeat.at";
+
+const RESTORE_HELP: &str = "\
+The file is verified first, completely. Then the target is checked: databases that are to be restored must not exist or be empty, unless --overwrite is given, which drops them. The load stops at the first error. At the end, objects and rows are counted and compared with the manifest, and the duration and the recovery point are printed.
+
+For the time of the load, max_allowed_packet and log_bin_trust_function_creators are raised on the target if the backup needs it. A client is not needed.
+
+The load is written to the binary log (--binlog=write), so replicas of the target get it, too. --binlog=skip is for a server without replicas, and is refused if one is connected. A replica is refused as a target: restore to its primary.
+
+Examples:
+  # The newest backup, to a new server
+  mysql-backup restore --backup.directory=/var/backups/mysql --backup.name=medassist --target.address=127.0.0.1:3306
+
+  # One table as it was at noon, next to the live data
+  mysql-backup restore ... --at=2026-11-22T12:00:00Z --database=medassist --table=payment --as=medassist_noon";
+
+const PRUNE_HELP: &str = "\
+`run` and `schedule` do the same after each successful run. The newest backup that `verify --restore` has proven always stays.";
 
 /// Checked at the start: a typing error would otherwise show at the first push.
-fn parse_gateway(text: &str) -> Result<reqwest::Url, String> {
-    let url: Option<reqwest::Url> = text.parse().ok();
-    let good = |url: &reqwest::Url| {
-        matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
-    };
-    url.filter(good).ok_or_else(|| "expected http://host:port or https://host:port".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn task(args: &[&str], is_schedule: bool) -> Result<Task, clap::Error> {
+        let args = std::iter::once("mysql-backup").chain(args.iter().copied()).map(OsString::from).collect();
+        parse(with_command(args, is_schedule))
+    }
 
     #[test]
     fn every_flag_is_an_environment_variable() {
         let command = command();
         command.clone().debug_assert();
-        for arg in command.get_arguments() {
-            let flag = arg.get_long().unwrap();
-            let variable = env::variable("mysql-backup", flag);
-            assert_eq!(arg.get_env().unwrap().to_str(), Some(variable.as_str()), "--{flag}");
+        for subcommand in command.get_subcommands() {
+            for arg in subcommand.get_arguments() {
+                let flag = arg.get_long().unwrap();
+                let variable = env::variable(PROGRAM, flag);
+                assert_eq!(arg.get_env().unwrap().to_str(), Some(variable.as_str()), "--{flag}");
+            }
         }
+    }
+
+    #[test]
+    fn flags_without_a_command_run_once_or_on_a_schedule() {
+        let directory = "--backup.directory=/b";
+        assert!(matches!(task(&[directory], false), Ok(Task::Run(_))));
+        assert!(matches!(task(&[directory, "--schedule.every=15m"], false), Ok(Task::Schedule(_))));
+        assert!(matches!(task(&[directory], true), Ok(Task::Schedule(_))));
+        assert!(matches!(task(&["list", directory], false), Ok(Task::List(_))));
+        assert!(task(&["--help"], false).is_err());
     }
 
     #[test]
     fn the_healthcheck_takes_the_command_line_of_the_job() {
-        let flags = ["--backup.directory=/b", "--schedule.every=15m", "--mysql.address=db"];
-        let matches = command().try_get_matches_from([&["mysql-backup", "healthcheck"], &flags[..]].concat()).unwrap();
-        let cli = Cli::from_arg_matches(matches.subcommand_matches(healthcheck::SUBCOMMAND).unwrap()).unwrap();
-        assert_eq!(cli.every, Some(Duration::from_secs(900)));
+        let flags = ["healthcheck", "--backup.directory=/b", "--schedule.every=15m", "--mysql.address=db"];
+        let Ok(Task::Healthcheck(args)) = task(&flags, false) else { panic!("healthcheck") };
+        assert_eq!(args.every, Some(Duration::from_secs(900)));
     }
 
     #[test]
-    fn a_gateway_is_an_http_url() {
-        for text in ["http://127.0.0.1:9091", "https://me:secret@gateway.example/push/"] {
-            assert!(parse_gateway(text).is_ok(), "{text}");
-        }
-        for text in
-            ["", "localhost:9091", "127.0.0.1:9091", "ftp://gateway", "http://gateway/?a=b", "http://gateway/#a"]
-        {
-            assert!(parse_gateway(text).is_err(), "{text}");
-        }
+    fn a_restore_says_where_to() {
+        assert!(task(&["restore", "--backup.directory=/b"], false).is_err());
+        assert!(task(&["restore", "--backup.directory=/b", "--target.address=db", "--as=x"], false).is_err());
+        let flags =
+            ["restore", "--backup.directory=/b", "--target.address=db", "--database=a", "--as=x", "--table=t,u"];
+        let Ok(Task::Restore(args)) = task(&flags, false) else { panic!("restore") };
+        assert_eq!((args.rename.as_deref(), args.tables), (Some("x"), vec!["t".to_owned(), "u".to_owned()]));
     }
 }

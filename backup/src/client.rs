@@ -5,26 +5,27 @@
 //! never its name.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
 use mysql_kit::Version;
+use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
 use service_kit::{address::Address, secret::Secret};
 
 use crate::{
     error::RunError,
+    guard,
+    login::Login,
     manifest::{Flavour, Tool},
-    server::Login,
 };
 
 /// What is common: one snapshot of all InnoDB tables, rows streamed rather than collected, everything that the default
 /// leaves out, and bytes that no character set changes on the way back. A gibibyte is the protocol's largest packet, so
 /// the largest possible row.
-const COMMON_FLAGS: [&str; 9] = [
+const COMMON_FLAGS: [&str; 10] = [
     "--single-transaction",
     "--quick",
     "--triggers",
@@ -35,6 +36,8 @@ const COMMON_FLAGS: [&str; 9] = [
     "--max-allowed-packet=1G",
     // Tablespaces would need PROCESS, and belong to a server rather than to a database.
     "--no-tablespaces",
+    // A table whose default is a sequence can't be loaded under LOCK TABLES, and nobody else writes at a restore.
+    "--skip-add-locks",
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,34 +67,85 @@ impl Client {
         Self { program, version: parse_version(version_text), version_text: version_text.to_owned() }
     }
 
-    pub(crate) fn flags(&self) -> Vec<&'static str> {
+    /// The flags for this content of a server.
+    pub(crate) fn flags(&self, features: Features) -> Vec<&'static str> {
         let mut flags = COMMON_FLAGS.to_vec();
         match self.version.flavour() {
-            // From 11.4 the client insists on a certificate that it can verify, which a server with default settings
-            // hasn't got.
-            Flavour::MariaDb => flags.push("--skip-ssl-verify-server-cert"),
+            Flavour::MariaDb => {
+                // From 11.4 the client insists on a certificate that it can verify, which a server with default
+                // settings hasn't got.
+                if !features.verify_tls {
+                    flags.push("--skip-ssl-verify-server-cert");
+                }
+                if features.versioned_tables && self.keeps_history() {
+                    flags.push("--dump-history");
+                }
+                if features.binary_log {
+                    // The coordinates of the snapshot, as a comment. MariaDB takes no lock for them.
+                    flags.push("--master-data=2");
+                }
+            }
             Flavour::MySql => {
-                // COMMENTED keeps the set of transactions in the file without breaking a restore on a server that has
-                // some.
-                let gtid = if self.version.is_mysql_since((8, 0, 17)) { "COMMENTED" } else { "OFF" };
-                flags.push(if gtid == "OFF" { "--set-gtid-purged=OFF" } else { "--set-gtid-purged=COMMENTED" });
+                // Any other value makes the client run FLUSH TABLES, which stalls the application behind the longest
+                // query, and write a dump whose restore is hidden from replicas.
+                flags.push("--set-gtid-purged=OFF");
                 // An 8.x client requests histograms, which older servers lack; clients before 8.0 ignore a
                 // loose option.
                 flags.push("--loose-column-statistics=0");
                 // Without TLS, caching_sha2_password needs the server's key to send the password.
                 flags.push("--loose-get-server-public-key");
+                // Like tablespaces, masking policies belong to a server and need further privileges.
+                flags.push("--loose-skip-masking-policies");
             }
         }
         flags
     }
 
-    pub(crate) fn tool(&self) -> Tool {
-        Tool {
-            name: self.program.to_owned(),
-            version: self.version_text.clone(),
-            flags: self.flags().into_iter().map(str::to_owned).collect(),
-        }
+    /// Whether it can save the history of system-versioned tables.
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.version.is_mariadb_since((10, 11, 0))
     }
+
+    /// The client with its login, which it reads from an anonymous file: no kill leaves a password on a disk, and
+    /// neither argv nor the environment keeps one. The client dies with this process.
+    pub(crate) fn command(&self, login: &Login) -> Result<Command, RunError> {
+        let options = option_file(login, self.version.flavour());
+        let login = anonymous_file(options.as_bytes())
+            .map_err(|source| RunError::ClientBroken { tool: self.program.to_owned(), source })?;
+        let mut command = guard::command(self.program);
+        command
+            // It must be the first argument. `--defaults-file` and not `--defaults-extra-file`: the host's own option
+            // files could say `force` or `skip-comments`, which make bad dumps look good.
+            .arg("--defaults-file=/dev/stdin")
+            // The clients read a login file in the home directory even where --defaults-file forbids all others.
+            .env_remove("HOME")
+            .env_remove("MYSQL_PWD")
+            .stdin(Stdio::from(login))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        Ok(command)
+    }
+
+    pub(crate) fn tool(&self, flags: Vec<String>) -> Tool {
+        Tool { name: self.program.to_owned(), version: self.version_text.clone(), flags }
+    }
+}
+
+/// What the flags depend on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Features {
+    pub(crate) binary_log: bool,
+    pub(crate) versioned_tables: bool,
+    pub(crate) verify_tls: bool,
+}
+
+/// A file without a name. The clients refuse one that others may write to.
+fn anonymous_file(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("login", MemfdFlags::CLOEXEC)?);
+    fchmod(&file, Mode::RUSR | Mode::WUSR)?;
+    file.write_all(bytes)?;
+    Ok(file)
 }
 
 /// `mysqldump  Ver 8.4.3 for Linux …`; `mysqldump  Ver 10.13 Distrib 5.7.44, for Linux …`, where the first number is
@@ -127,42 +181,27 @@ fn choose(server: Flavour, mut seen: Vec<Client>) -> Result<Client, RunError> {
     })
 }
 
-/// An option file with the login, readable by this user only, gone when dropped. Neither argv nor the environment would
-/// keep a secret.
-pub(crate) struct Credentials {
-    // Removes the directory with the file in it.
-    _directory: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Credentials {
-    pub(crate) fn write(login: &Login) -> Result<Self, RunError> {
-        let storage =
-            |path: PathBuf| move |source| RunError::Storage { action: "write the client's login to", path, source };
-        // 0700 by itself.
-        let directory =
-            tempfile::Builder::new().prefix("mysql-backup-").tempdir().map_err(storage(std::env::temp_dir()))?;
-        let path = directory.path().join("client.cnf");
-        let mut file: File =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(storage(path.clone()))?;
-        file.write_all(option_file(login).as_bytes()).map_err(storage(path.clone()))?;
-        Ok(Self { _directory: directory, path })
-    }
-
-    /// Must be the client's first argument. `--defaults-file` and not `--defaults-extra-file`: the host's own option
-    /// files could say `force` or `skip-comments`, which make bad dumps look good.
-    pub(crate) fn argument(&self) -> String {
-        format!("--defaults-file={}", self.path.display())
-    }
-}
-
-fn option_file(login: &Login) -> String {
+fn option_file(login: &Login, client: Flavour) -> String {
     let address = match &login.address {
         Address::Tcp { host, port } => format!("protocol=tcp\nhost={}\nport={port}", quoted(host)),
         Address::Unix(path) => format!("protocol=socket\nsocket={}", quoted(&path.to_string_lossy())),
     };
     let password = login.password.as_ref().map_or("", Secret::expose);
-    format!("[client]\n{address}\nuser={}\npassword={}\n", quoted(&login.user), quoted(password))
+    let tls = match (&login.tls, client) {
+        (None, _) => String::new(),
+        (Some(tls), client) => {
+            let ca =
+                tls.ca.as_ref().map_or(String::new(), |path| format!("ssl-ca={}\n", quoted(&path.to_string_lossy())));
+            let mode = match (client, tls.skip_verify) {
+                (Flavour::MariaDb, true) => "ssl\n",
+                (Flavour::MariaDb, false) => "ssl\nssl-verify-server-cert\n",
+                (Flavour::MySql, true) => "ssl-mode=REQUIRED\n",
+                (Flavour::MySql, false) => "ssl-mode=VERIFY_IDENTITY\n",
+            };
+            format!("{mode}{ca}")
+        }
+    };
+    format!("[client]\n{address}\nuser={}\npassword={}\n{tls}", quoted(&login.user), quoted(password))
 }
 
 /// A value of an option file. In double quotes `#` starts no comment; the escapes are the ones that the clients undo.
@@ -185,8 +224,10 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::Tls;
 
     const MARIADB: &str = "mysqldump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)";
+    const MARIADB_106: &str = "mysqldump  Ver 10.19 Distrib 10.6.20-MariaDB, for debian-linux-gnu (x86_64)";
     const MARIADB_11: &str = "mariadb-dump from 11.4.2-MariaDB, client 10.19 for debian-linux-gnu (x86_64)";
     const MYSQL_84: &str = "mysqldump  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)";
     const MYSQL_57: &str = "mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)";
@@ -212,14 +253,19 @@ mod tests {
 
     #[test]
     fn each_client_gets_flags_that_it_knows() {
-        let flags = |version| Client::identify("mysqldump", version).flags();
-        assert!(flags(MYSQL_84).contains(&"--set-gtid-purged=COMMENTED"));
-        assert!(flags(MYSQL_57).contains(&"--set-gtid-purged=OFF"));
-        for flag in flags(MARIADB) {
+        let all = Features { binary_log: true, versioned_tables: true, verify_tls: false };
+        let flags = |version, features| Client::identify("mysqldump", version).flags(features);
+        assert!(flags(MYSQL_84, all).contains(&"--set-gtid-purged=OFF"));
+        for flag in flags(MARIADB, all) {
             assert!(!flag.contains("gtid") && !flag.contains("ssl-mode"), "{flag}");
         }
+        assert!(flags(MARIADB, all).ends_with(&["--dump-history", "--master-data=2"]));
+        assert!(!flags(MARIADB_106, all).contains(&"--dump-history"));
+        assert!(!flags(MARIADB, Features::default()).iter().any(|flag| flag.contains("master-data")));
+        assert!(!flags(MYSQL_84, all).iter().any(|flag| flag.contains("-data")), "it would lock all tables");
         for version in [MARIADB, MARIADB_11, MYSQL_57, MYSQL_84] {
-            assert!(flags(version).contains(&"--single-transaction"));
+            assert!(flags(version, all).contains(&"--single-transaction"));
+            assert!(flags(version, all).contains(&"--skip-add-locks"));
         }
     }
 
@@ -229,10 +275,15 @@ mod tests {
             address: Address::Unix("/run/my db.sock".into()),
             user: "backup".to_owned(),
             password: Some(Secret::new("p\"a's\\s#s;w o\trd")),
+            tls: None,
         };
         assert_eq!(
-            option_file(&login),
+            option_file(&login, Flavour::MySql),
             "[client]\nprotocol=socket\nsocket=\"/run/my db.sock\"\nuser=\"backup\"\npassword=\"p\\\"a's\\\\s#s;w o\\trd\"\n"
         );
+        let tls = Tls { ca: Some("/ca.pem".into()), skip_verify: false };
+        let login = Login { tls: Some(tls), ..login };
+        assert!(option_file(&login, Flavour::MySql).ends_with("ssl-mode=VERIFY_IDENTITY\nssl-ca=\"/ca.pem\"\n"));
+        assert!(option_file(&login, Flavour::MariaDb).ends_with("ssl\nssl-verify-server-cert\nssl-ca=\"/ca.pem\"\n"));
     }
 }

@@ -26,18 +26,28 @@ pub enum RunError {
         format!("{} missing; correct --backup.databases", wanted.join(", "))
     })]
     DatabaseMissing { address: String, wanted: Vec<String> },
+    #[error(
+        "the database {name} belongs to the server and cannot be restored into another one; remove it from \
+         --backup.databases: users and grants are in every backup whose user has SELECT on mysql.*"
+    )]
+    SystemDatabase { name: String },
     #[error("no dump client for a {server} server in PATH ({seen}); {advice}")]
     NoSuitableClient { server: Flavour, seen: String, advice: &'static str },
     #[error("{tool} cannot be run: {source}")]
     ClientBroken { tool: String, source: io::Error },
-    #[error("{tool} ended with {status}: {stderr}")]
-    DumpFailed { tool: String, status: String, stderr: String },
+    #[error("{tool} ended with {status}{}: {stderr}", database.as_ref().map_or(String::new(), |name| format!(" in database `{name}`")))]
+    DumpFailed { tool: String, status: String, stderr: String, database: Option<String> },
     #[error(
-        "a table's definition changed while it was dumped, in both attempts: {stderr}; keep migrations out of the backup's time"
+        "objects were created, changed or dropped while they were dumped, in each attempt: {stderr}; keep migrations out of the backup's time"
     )]
-    DefinitionChanged { stderr: String },
+    DefinitionChanged { stderr: String, database: Option<String> },
     #[error("{tool} ended well, but the dump is not complete: {what}")]
     DumpIncomplete { tool: String, what: String },
+    #[error(
+        "the backup directory did not answer within {} s while the job tried to {action}: check the file system",
+        limit.as_secs_f64()
+    )]
+    StorageHung { action: &'static str, limit: Duration },
     #[error("cannot {action} {}: {source}", path.display())]
     Storage { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the run took longer than {} s (--backup.timeout)", .0.as_secs_f64())]
@@ -56,12 +66,14 @@ impl RunError {
             Self::ServerUnreachable { .. } => Reason::ServerUnreachable,
             Self::AccessDenied { .. } | Self::Password(_) => Reason::AccessDenied,
             Self::InsufficientPrivilege { .. } => Reason::InsufficientPrivilege,
-            Self::DatabaseMissing { .. } => Reason::DatabaseMissing,
+            Self::DatabaseMissing { .. } | Self::SystemDatabase { .. } => Reason::DatabaseMissing,
             Self::NoSuitableClient { .. } | Self::ClientBroken { .. } => Reason::NoSuitableClient,
             Self::DumpFailed { .. } => Reason::DumpFailed,
             Self::DefinitionChanged { .. } => Reason::DefinitionChanged,
             Self::DumpIncomplete { .. } => Reason::DumpIncomplete,
-            Self::Storage { .. } | Self::AlreadyRunning { .. } | Self::Manifest(_) => Reason::Storage,
+            Self::StorageHung { .. } | Self::Storage { .. } | Self::AlreadyRunning { .. } | Self::Manifest(_) => {
+                Reason::Storage
+            }
             Self::Timeout(_) => Reason::Timeout,
             Self::Interrupted => Reason::Interrupted,
         }

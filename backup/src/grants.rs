@@ -67,7 +67,12 @@ fn parse_line(line: &str) -> Option<Grant> {
         let rest = rest.strip_prefix('.')?;
         if rest.starts_with('*') { Scope::Database(database) } else { Scope::Table(database, parse_quoted(rest)?.0) }
     };
-    Some(Grant { revoke, privileges: privileges.split(", ").map(str::to_owned).collect(), scope })
+    Some(Grant { revoke, privileges: split_list(privileges), scope })
+}
+
+/// MySQL writes `, ` between static privileges, and `,` between dynamic ones.
+fn split_list(privileges: &str) -> Vec<String> {
+    privileges.split(',').map(|privilege| privilege.trim().to_owned()).collect()
 }
 
 /// Splits a name in backticks (doubled inside) from what follows it.
@@ -151,7 +156,7 @@ mod tests {
     fn grants_of_mysql_are_understood() {
         let grants = Grants::parse([
             "GRANT SELECT, TRIGGER ON *.* TO `backup`@`%`",
-            "GRANT SHOW_ROUTINE ON *.* TO `backup`@`%`",
+            "GRANT FLUSH_TABLES,SHOW_ROUTINE ON *.* TO `backup`@`%`",
             "GRANT ALL PRIVILEGES ON `app`.* TO `backup`@`%`",
             "REVOKE SELECT ON `secret`.* FROM `backup`@`%`",
         ]);

@@ -6,15 +6,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use service_kit::duration::display;
 
-use crate::{cli::Cli, store::last_run};
+use std::path::Path;
+
+use crate::{name::BackupName, store::last_run};
+
+pub const SUBCOMMAND: &str = service_kit::healthcheck::SUBCOMMAND;
 
 /// For the commit of a run and for a busy machine.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// `Ok` and `Err` say why.
-pub fn check(cli: &Cli) -> Result<String, String> {
-    let every = cli.every.ok_or("--schedule.every is not set, so no run is expected")?;
-    result(last_run(&cli.directory, &cli.name), Timestamp::now(), every + cli.timeout + GRACE)
+pub fn check(
+    directory: &Path,
+    name: &BackupName,
+    every: Option<Duration>,
+    timeout: Duration,
+) -> Result<String, String> {
+    let every = every.ok_or("--schedule.every is not set, so no run is expected")?;
+    result(last_run(directory, name), Timestamp::now(), every + timeout + GRACE)
 }
 
 /// The next run after this one starts one period later, and has a manifest at its timeout at the latest.

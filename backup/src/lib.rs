@@ -3,33 +3,56 @@
 //! [`manifest`] and [`name`] are the contract with readers such as `backup-exporter`; everything else serves the
 //! program.
 //!
-//! One run, from top to bottom ([`run`] calls them):
+//! A run, from top to bottom ([`run`] calls them):
 //!
 //! ```text
 //! store    lock, sweep
-//! server   flavour, grants, inventory
+//! server   flavour, grants, inventory, accounts
 //! client   choose, flags
+//! dumper   dump, compare with the inventory before and after
 //! dump     pipe through scan, zstd, sha256
-//! server   inventory again
 //! store    commit, prune
-//! push     Pushgateway
+//! report   Pushgateway, hooks
 //! ```
+//!
+//! `statements` and `kind` split and classify a dump, for the scan and for the restore.
 
+mod accounts;
+mod blocking;
+mod catalog;
+mod choose;
 mod client;
+mod compare;
 mod dump;
+mod dumper;
 mod error;
 mod grants;
-mod push;
+mod kind;
+mod login;
+mod process;
+mod progress;
+mod report;
+mod report_flags;
+mod retention;
 mod scan;
 mod server;
+mod statements;
 mod store;
+mod stored;
 
 pub mod cli;
+pub mod commands;
+pub mod guard;
 pub mod healthcheck;
 pub mod manifest;
 pub mod name;
 pub mod proof;
+pub mod restore;
 pub mod run;
 pub mod schedule;
+pub mod verify;
 
 pub use error::RunError;
+pub use login::Account;
+pub use report::Targets;
+pub use retention::Retention;

@@ -3,40 +3,56 @@
 use std::process::ExitCode;
 
 use mysql_backup::{
-    RunError,
-    cli::{Cli, Task},
-    healthcheck, run, schedule,
+    cli::{self, Task},
+    commands, guard, healthcheck,
 };
 use service_kit::{
-    logging,
+    logging::{self, LogArgs},
     signals::{ReloadSignals, Signals, StopSignals},
 };
 use tokio::sync::watch;
 
 fn main() -> ExitCode {
-    let (task, cli) = Cli::read();
-    if task == Task::Healthcheck {
-        return service_kit::healthcheck::conclude(healthcheck::check(&cli));
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == guard::SUBCOMMAND) {
+        return guard::exec(args);
     }
-    let _log = logging::init(cli.log, "mysql-backup");
+    let task = cli::read();
+    if let Task::Healthcheck(args) = task {
+        let place = &args.run.place;
+        let result = healthcheck::check(&place.directory, &place.name, args.every, args.run.timeout);
+        return service_kit::healthcheck::conclude(result);
+    }
+    let _log = log_args(&task).map(|args| logging::init(args, "mysql-backup"));
     // The HTTP and MySQL clients are built without a provider of their own. It fails only where one is installed
     // already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // One thread runs the job, and the dump's pipe has its own: further threads would be idle.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build() {
+    // One thread runs the job, and the dump's pipe has its own. Others wait for the file system; where it hangs, they
+    // stay, and the last one is never used up by one run.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(32).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "starting the runtime failed");
             return ExitCode::FAILURE;
         }
     };
-    let status = runtime.block_on(run_until_stopped(cli));
+    let status = runtime.block_on(run_until_stopped(task));
     // Where a disk hangs, the thread that writes to it must not hold the exit.
     runtime.shutdown_background();
     status
 }
 
-async fn run_until_stopped(cli: Cli) -> ExitCode {
+fn log_args(task: &Task) -> Option<LogArgs> {
+    match task {
+        Task::Run(args) => Some(args.log),
+        Task::Schedule(args) | Task::Healthcheck(args) => Some(args.run.log),
+        Task::Verify(args) => Some(args.log),
+        Task::Restore(args) => Some(args.log),
+        Task::List(_) | Task::Prune(_) => None,
+    }
+}
+
+async fn run_until_stopped(task: Task) -> ExitCode {
     let Signals { mut stop, reload } = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -46,33 +62,22 @@ async fn run_until_stopped(cli: Cli) -> ExitCode {
     };
     tokio::spawn(log_reloads(reload));
     let (stopping, stopped) = watch::channel(false);
+    let work = async {
+        match task {
+            Task::Run(args) => commands::run(args, stopped).await,
+            Task::Schedule(args) | Task::Healthcheck(args) => commands::schedule(args, stopped).await,
+            Task::List(args) => commands::list(args).await,
+            Task::Verify(args) => commands::verify(args, stopped).await,
+            Task::Restore(args) => commands::restore(args, stopped).await,
+            Task::Prune(args) => commands::prune(args).await,
+        }
+    };
     tokio::select! {
-        status = run_job(cli, stopped) => status,
+        status = work => status,
         () = second_signal(&mut stop, &stopping) => {
             tracing::error!("second stop signal; stopped without cleaning up");
             ExitCode::FAILURE
         }
-    }
-}
-
-async fn run_job(cli: Cli, mut stop: run::ShutdownSignal) -> ExitCode {
-    let every = cli.every;
-    let job = cli.job();
-    match every {
-        Some(period) => {
-            schedule::every(&job, period, &mut stop).await;
-            tracing::info!("stopped");
-            ExitCode::SUCCESS
-        }
-        None => match run::run(&job, &mut stop).await {
-            Ok(manifest) if manifest.success().is_some() => ExitCode::SUCCESS,
-            Ok(_) => ExitCode::FAILURE,
-            Err(error @ RunError::AlreadyRunning { .. }) => {
-                tracing::error!(%error, "backup not started");
-                ExitCode::FAILURE
-            }
-            Err(_) => ExitCode::FAILURE,
-        },
     }
 }
 

@@ -1,39 +1,47 @@
 //! One run: from the lock to the manifest, and the report of it.
 
-use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use service_kit::{address::Address, secret::Secret, tls::ClientTls};
-use tokio::{sync::watch, task};
+use tokio::sync::watch;
 
 use crate::{
+    blocking::{blocking, storage},
     client::Client,
-    dump::{DumpProcess, Dumped, dump},
+    dump::{Dumped, Request},
+    dumper::{Dumper, Good},
     error::RunError,
-    manifest::{Compression, Database, Failure, Manifest, Outcome, SCHEMA_VERSION, Server, StoredFile, Success},
+    login::Account,
+    manifest::{
+        Compression, Coordinates, Database, FailedDatabase, Failure, MAX_LISTED, MAX_LISTED_TABLES, Manifest, Omitted,
+        Outcome, ParseError, SCHEMA_VERSION, StoredFile, Success, Warning, WarningKind,
+    },
     name::{BackupName, RunName},
-    push::push,
-    scan::{Contents, Databases},
-    server::{Login, Session},
+    process::DumpProcess,
+    report,
+    retention::Retention,
+    scan::Objects,
+    server::{About, Session},
     store::Store,
 };
+
+/// After a stop signal, for the end of the client and the record of the run.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to back up, and where to.
 #[derive(Clone)]
 pub struct Job {
-    pub address: Address,
-    pub user: String,
-    /// Absent: an empty password.
-    pub password_file: Option<PathBuf>,
+    pub account: Account,
     pub name: BackupName,
     pub directory: PathBuf,
     /// Empty: all that the user sees but the server's own.
     pub databases: Vec<String>,
-    pub keep: NonZeroU32,
+    /// Whether users and grants belong to the backup.
+    pub accounts: bool,
+    pub retention: Retention,
     /// For everything up to the commit.
     pub timeout: Duration,
-    pub pushgateway: Option<reqwest::Url>,
-    pub pushgateway_tls: ClientTls,
+    pub report: report::Targets,
 }
 
 /// Turns true when the job is to stop.
@@ -50,41 +58,67 @@ pub(crate) async fn stopped(stop: &mut ShutdownSignal) {
 /// the directory; it is logged and reported all the same, unless it is that another run is at work.
 pub async fn run(job: &Job, stop: &mut ShutdownSignal) -> Result<Manifest, RunError> {
     let started_at = Timestamp::now();
-    let result = run_in_directory(job, stop, started_at).await;
+    let hung = give_up(job, stop.clone());
+    let result = tokio::select! {
+        result = run_in_directory(job, stop, started_at) => result,
+        error = hung => Err(error),
+    };
     match &result {
         // The run at work will report.
         Err(RunError::AlreadyRunning { .. }) => {}
         Err(error) => {
             tracing::error!(backup = %job.name, reason = error.reason().as_str(), %error, "backup failed without a manifest");
-            report(job, &failed(job, started_at, error)).await;
+            report::report(&job.report, &failed(job, 0, started_at, error)).await;
         }
-        Ok(manifest) => report(job, manifest).await,
+        Ok(manifest) => report::report(&job.report, manifest).await,
     }
     result
 }
 
-async fn run_in_directory(job: &Job, stop: &mut ShutdownSignal, started_at: Timestamp) -> Result<Manifest, RunError> {
-    let store = Store::open(&job.directory, &job.name)?;
-    for name in store.sweep()? {
-        tracing::warn!(file = name, "removed a file of a killed run");
+/// The end of a run whose directory answers none of its calls.
+async fn give_up(job: &Job, mut stop: ShutdownSignal) -> RunError {
+    let limit = job.timeout + 2 * STOP_TIMEOUT;
+    tokio::select! {
+        () = tokio::time::sleep(limit) => RunError::StorageHung { action: "record the run", limit },
+        () = async {
+            stopped(&mut stop).await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+        } => RunError::Interrupted,
     }
-    let (run, started_at) = free_name(&store, job, started_at).await?;
+}
 
-    match attempt(job, &store, &run, stop, started_at).await {
+async fn run_in_directory(job: &Job, stop: &mut ShutdownSignal, started_at: Timestamp) -> Result<Manifest, RunError> {
+    let (directory, name) = (job.directory.clone(), job.name.clone());
+    let opened = storage("open the lock", job.timeout, move || {
+        let store = Store::open(&directory, &name)?;
+        let swept = store.sweep()?;
+        let sequence = store.next_sequence()?;
+        Ok((store, swept, sequence))
+    });
+    let (store, swept, sequence) = tokio::select! {
+        opened = opened => opened?,
+        () = stopped(stop) => return Err(RunError::Interrupted),
+    };
+    for file in swept.removed {
+        tracing::warn!(file, "removed a file of a killed run");
+    }
+    for error in swept.stuck {
+        tracing::warn!(backup = %job.name, %error, "a file of a killed run stays");
+    }
+    let store = Arc::new(store);
+    let (run, started_at) = free_name(&store, job, started_at).await?;
+    let record = Record { sequence, started_at };
+
+    match attempt(job, &store, &run, stop, record).await {
         Ok(manifest) => {
-            log_success(&manifest);
-            match store.prune(Some(job.keep), &run) {
-                Ok(0) => {}
-                Ok(pruned) => tracing::info!(backup = %job.name, pruned, "removed old backups"),
-                Err(error) => tracing::warn!(backup = %job.name, %error, "removing old backups failed"),
-            }
+            log_saved(&manifest);
+            prune(job, &store, &run).await;
             Ok(manifest)
         }
+        // The directory would answer no further call.
+        Err(error @ RunError::StorageHung { .. }) => Err(error),
         Err(error) => {
-            if let Err(error) = store.discard(&run) {
-                tracing::error!(%error, "removing the partial file failed");
-            }
-            let manifest = failed(job, started_at, &error);
+            let manifest = failed(job, sequence, started_at, &error);
             tracing::error!(
                 backup = %job.name,
                 reason = error.reason().as_str(),
@@ -92,20 +126,40 @@ async fn run_in_directory(job: &Job, stop: &mut ShutdownSignal, started_at: Time
                 %error,
                 "backup failed"
             );
-            store.record_failure(&run, &manifest)?;
-            if let Err(error) = store.prune(None, &run) {
-                tracing::warn!(backup = %job.name, %error, "removing old manifests failed");
-            }
+            let (record, run) = (manifest.clone(), run.clone());
+            storage("record the failed run", job.timeout, move || {
+                if let Err(error) = store.discard(&run) {
+                    tracing::error!(%error, "removing the partial file failed");
+                }
+                store.record_failure(&run, &record)
+            })
+            .await?;
             Ok(manifest)
         }
     }
 }
 
+#[derive(Clone, Copy)]
+struct Record {
+    sequence: u64,
+    started_at: Timestamp,
+}
+
+async fn prune(job: &Job, store: &Arc<Store>, run: &RunName) {
+    let (store, run, retention) = (Arc::clone(store), run.clone(), job.retention);
+    match storage("remove old backups", job.timeout, move || store.prune(retention, Some(&run), false)).await {
+        Ok(pruned) if pruned.is_empty() => {}
+        Ok(pruned) => tracing::info!(backup = %job.name, pruned = pruned.len(), "removed old backups"),
+        Err(error) => tracing::warn!(backup = %job.name, %error, "removing old backups failed"),
+    }
+}
+
 /// A name that no earlier run has. Names have whole seconds, so a second run in the same one waits for the next.
-async fn free_name(store: &Store, job: &Job, mut started_at: Timestamp) -> Result<(RunName, Timestamp), RunError> {
+async fn free_name(store: &Arc<Store>, job: &Job, mut started_at: Timestamp) -> Result<(RunName, Timestamp), RunError> {
     for _ in 0..10 {
         let run = RunName::new(job.name.clone(), started_at);
-        if !store.is_taken(&run) {
+        let (at, name) = (Arc::clone(store), run.clone());
+        if !storage("look for a free name", job.timeout, move || Ok(at.is_taken(&name))).await? {
             return Ok((run, started_at));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -120,184 +174,177 @@ async fn free_name(store: &Store, job: &Job, mut started_at: Timestamp) -> Resul
 
 async fn attempt(
     job: &Job,
-    store: &Store,
+    store: &Arc<Store>,
     run: &RunName,
     stop: &mut ShutdownSignal,
-    started_at: Timestamp,
+    record: Record,
 ) -> Result<Manifest, RunError> {
     let process = DumpProcess::default();
-    let work = make_backup(job, store, run, process.clone());
+    let work = async {
+        let made = make_backup(job, store, run, &process).await?;
+        let manifest = describe(job, run, record, made);
+        let (store, run, stored) = (Arc::clone(store), run.clone(), manifest.clone());
+        storage("commit the backup", job.timeout, move || store.commit(&run, &stored)).await?;
+        Ok(manifest)
+    };
     tokio::pin!(work);
     let cancelled = tokio::select! {
-        result = &mut work => return commit(job, store, run, started_at, result?),
+        result = &mut work => return result,
         () = stopped(stop) => RunError::Interrupted,
         () = tokio::time::sleep(job.timeout) => RunError::Timeout(job.timeout),
     };
     if process.kill() {
-        // The thread with the pipe sees the client's end and returns; until then it may still write to the partial
+        // The thread with the pipe reads the client's end and returns; until then it may still write to the partial
         // file. It can hang only where the disk does.
         let _ = tokio::time::timeout(Duration::from_secs(5), work).await;
     }
     Err(cancelled)
 }
 
+/// A dump, checked against the server.
+struct Made {
+    about: About,
+    client: Client,
+    request: Request,
+    dumped: Dumped,
+    coordinates: Option<Coordinates>,
+    accounts: Option<u64>,
+    broken_views: BTreeMap<String, Vec<Omitted>>,
+    failed: Vec<FailedDatabase>,
+    warnings: Vec<Warning>,
+}
+
 /// All that may take long; ends early when `process` is killed.
-async fn make_backup(
-    job: &Job,
-    store: &Store,
-    run: &RunName,
-    process: DumpProcess,
-) -> Result<(Server, Client, Dumped), RunError> {
-    let login = log_in(job)?;
+async fn make_backup(job: &Job, store: &Arc<Store>, run: &RunName, process: &DumpProcess) -> Result<Made, RunError> {
+    let account = job.account.clone();
+    let login = storage("read the password", job.timeout, move || Ok(account.login()?)).await?;
     let mut session = Session::connect(&login).await?;
-    let server = session.server().await?;
-    let flavour = server.flavour;
+    let about = session.about().await?;
+    let flavour = about.server.flavour;
     let client = blocking(move || Client::find(flavour)).await?;
     // Before the databases are looked up: one without any grant looks missing.
-    session.require_grants(&server, &job.databases).await?;
-    let databases = session.databases(&job.databases).await?;
-    session.require_grants(&server, &databases).await?;
-    let before = session.inventory(&databases).await?;
+    session.require_grants(&about.server, &job.databases).await?;
+    let (databases, mut warnings) = session.databases(&job.databases).await?;
+    session.require_grants(&about.server, &databases).await?;
+    let accounts = if job.accounts { session.accounts(&about.server).await? } else { None };
     session.close().await;
-    if before.without_snapshot > 0 {
-        tracing::warn!(
-            backup = %job.name,
-            tables = before.without_snapshot,
-            "tables without snapshot support are not consistent with the others"
-        );
+    if job.accounts && accounts.is_none() {
+        warnings.push(Warning {
+            kind: WarningKind::AccountsMissing,
+            message: "users and grants are not in the backup: grant SELECT ON mysql.* to the job's user".to_owned(),
+            objects: Vec::new(),
+        });
     }
-
-    let mut retried = false;
-    let dumped = loop {
-        let (client, login, databases) = (client.clone(), login.clone(), databases.clone());
-        let (path, process) = (store.partial_path(run), process.clone());
-        let result = blocking(move || dump(&client, &login, &databases, &path, &process)).await;
-        match result {
-            Err(RunError::DefinitionChanged { stderr }) if !retried => {
-                tracing::warn!(backup = %job.name, error = stderr, "table definition changed during the dump; retrying");
-                store.discard(run)?;
-                retried = true;
-            }
-            result => break result?,
-        }
-    };
-
-    // A dump takes its time, so the connection for questions is a new one.
-    let mut session = Session::connect(&login).await?;
-    let after = session.inventory(&databases).await?;
-    session.close().await;
-    match difference(&before.databases, &dumped.databases, &after.databases) {
-        None => Ok((server, client, dumped)),
-        Some(what) => Err(RunError::DumpIncomplete { tool: client.program.to_owned(), what }),
+    let (accounts, statements) = accounts.map_or((None, Vec::new()), |(count, list)| (Some(count), list));
+    let (backup, timeout) = (&job.name, job.timeout);
+    let dumper = Dumper { backup, timeout, store, run, process, login, about, client, statements };
+    let mut good = dumper.dump_all(databases).await?;
+    warnings.append(&mut good.inventory.warnings(dumper.client.keeps_history()));
+    if dumper.about.binary_log && good.coordinates.is_none() {
+        warnings.push(Warning {
+            kind: WarningKind::CoordinatesMissing,
+            message: "the position in the binary log could not be read, so no replay can follow a restore".to_owned(),
+            objects: Vec::new(),
+        });
     }
+    let longest = good.dumped.scanned.longest_statement;
+    if let Some(packet) = dumper.about.server.max_allowed_packet.filter(|packet| longest >= *packet) {
+        warnings.push(Warning {
+            kind: WarningKind::LargeStatement,
+            message: format!(
+                "a statement has {longest} bytes, and the server's max_allowed_packet is {packet}: a restore needs more, \
+                 which `mysql-backup restore` sets"
+            ),
+            objects: Vec::new(),
+        });
+    }
+    let Good { request, dumped, coordinates, inventory, failed } = good;
+    let Dumper { about, client, .. } = dumper;
+    Ok(Made {
+        about,
+        client,
+        request,
+        dumped,
+        coordinates,
+        accounts,
+        broken_views: inventory.broken_views,
+        failed,
+        warnings,
+    })
 }
 
-/// Reads the password for each run, so that a new one needs no restart.
-fn log_in(job: &Job) -> Result<Login, RunError> {
-    let password = job.password_file.as_deref().map(|path| Secret::read("--mysql.password-file", path)).transpose()?;
-    Ok(Login { address: job.address.clone(), user: job.user.clone(), password })
-}
-
-/// Runs on its own thread. A panic there continues here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Cancelled: only when the runtime shuts down, and then this is not polled.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
-/// What the dump lacks, or has too much, by the server's lists before and after it. Objects may come and go meanwhile:
-/// what is in both lists must be in the dump, and what is in the dump must be in one of them.
-fn difference(before: &Databases, dumped: &Databases, after: &Databases) -> Option<String> {
-    let none = Contents::default();
-    let databases: BTreeSet<&String> = before.keys().chain(dumped.keys()).collect();
-    for database in databases {
-        let (before, after) = (before.get(database).unwrap_or(&none), after.get(database).unwrap_or(&none));
-        let Some(dumped) = dumped.get(database) else { return Some(format!("database `{database}` is not in it")) };
-        for (kind, before, dumped, after) in [
-            ("table", &before.tables, &dumped.tables, &after.tables),
-            ("view", &before.views, &dumped.views, &after.views),
-        ] {
-            if let Some(name) = before.intersection(after).find(|&name| !dumped.contains(name)) {
-                return Some(format!("{kind} `{database}`.`{name}` is not in it"));
-            }
-            if let Some(name) = dumped.iter().find(|&name| !before.contains(name) && !after.contains(name)) {
-                return Some(format!("it has a {kind} `{database}`.`{name}` that the server doesn't list"));
-            }
-        }
-        for (kind, before, dumped, after) in [
-            ("triggers", before.triggers, dumped.triggers, after.triggers),
-            ("routines", before.routines, dumped.routines, after.routines),
-            ("events", before.events, dumped.events, after.events),
-        ] {
-            if !(before.min(after)..=before.max(after)).contains(&dumped) {
-                return Some(format!("it has {dumped} {kind} of database `{database}`, the server has {after}"));
-            }
-        }
-    }
-    None
-}
-
-fn commit(
-    job: &Job,
-    store: &Store,
-    run: &RunName,
-    started_at: Timestamp,
-    (server, client, dumped): (Server, Client, Dumped),
-) -> Result<Manifest, RunError> {
-    let databases = dumped
+fn describe(job: &Job, run: &RunName, record: Record, made: Made) -> Manifest {
+    let Made { about, client, request, dumped, coordinates, accounts, mut broken_views, failed, warnings } = made;
+    let mut rows = dumped.scanned.rows;
+    let tables: usize = dumped.scanned.databases.values().map(|objects| objects.tables.len()).sum();
+    let is_failed = |name: &String| failed.iter().any(|database| database.name == *name);
+    let databases: Vec<Database> = dumped
+        .scanned
         .databases
         .into_iter()
-        .map(|(name, contents)| Database {
-            name,
-            tables: contents.tables.len() as u64,
-            views: contents.views.len() as u64,
-            triggers: contents.triggers,
-            routines: contents.routines,
-            events: contents.events,
-            libraries: 0,
-            rows: None,
-            contents: None,
-            omitted: Vec::new(),
+        .filter(|(name, _)| !is_failed(name))
+        .map(|(name, objects)| {
+            let Objects { tables: names, views, triggers, routines, events, libraries } = objects;
+            let contents = rows.remove(&name).unwrap_or_default();
+            let mut omitted = broken_views.remove(&name).unwrap_or_default();
+            omitted.truncate(MAX_LISTED);
+            Database {
+                tables: names.len() as u64,
+                views: views.len() as u64,
+                triggers,
+                routines: routines.len() as u64,
+                events: events.len() as u64,
+                libraries: libraries.len() as u64,
+                rows: Some(contents.iter().map(|table| table.rows).sum()),
+                contents: (tables <= MAX_LISTED_TABLES).then_some(contents),
+                omitted,
+                name,
+            }
         })
         .collect();
-    let outcome = Outcome::Ok(Success {
+    let lacks = !failed.is_empty() || databases.iter().any(|database| !database.omitted.is_empty());
+    let mut flags = request.flags(&client);
+    flags.truncate(MAX_LISTED);
+    let saved = Success {
         recovery_point: dumped.recovery_point,
-        coordinates: None,
+        coordinates,
         file: StoredFile {
             name: run.backup_file(),
             stored_bytes: dumped.stored_bytes,
             uncompressed_bytes: dumped.uncompressed_bytes,
-            longest_statement_bytes: 0,
+            longest_statement_bytes: dumped.scanned.longest_statement,
             sha256: dumped.sha256,
             compression: Compression::Zstd,
         },
-        server,
-        tool: client.tool(),
+        server: about.server,
+        tool: client.tool(flags),
         databases,
-        failed_databases: Vec::new(),
-        accounts: None,
-        definers: Vec::new(),
-        warnings: Vec::new(),
-    });
-    let manifest = manifest(job, started_at, outcome);
-    store.commit(run, &manifest)?;
-    Ok(manifest)
+        failed_databases: failed,
+        accounts,
+        definers: dumped.scanned.definers.into_iter().take(10 * MAX_LISTED).collect(),
+        warnings,
+    };
+    let outcome = if lacks { Outcome::Partial(saved) } else { Outcome::Ok(saved) };
+    let mut manifest = manifest(job, record.sequence, record.started_at, outcome);
+    // A manifest that is too long must not cost a backup: the list of tables goes first.
+    if matches!(manifest.to_json(), Err(ParseError::TooLarge))
+        && let Outcome::Ok(saved) | Outcome::Partial(saved) = &mut manifest.outcome
+    {
+        saved.databases.iter_mut().for_each(|database| database.contents = None);
+    }
+    manifest
 }
 
-fn failed(job: &Job, started_at: Timestamp, error: &RunError) -> Manifest {
-    manifest(job, started_at, Outcome::Failed(Failure { reason: error.reason(), message: error.to_string() }))
+fn failed(job: &Job, sequence: u64, started_at: Timestamp, error: &RunError) -> Manifest {
+    let failure = Failure { reason: error.reason(), message: error.to_string() };
+    manifest(job, sequence, started_at, Outcome::Failed(failure))
 }
 
-fn manifest(job: &Job, started_at: Timestamp, outcome: Outcome) -> Manifest {
+fn manifest(job: &Job, sequence: u64, started_at: Timestamp, outcome: Outcome) -> Manifest {
     Manifest {
         schema_version: SCHEMA_VERSION,
         backup: job.name.to_string(),
-        sequence: 0,
+        sequence,
         started_at,
         // Never before the start, even when the clock was set back: readers rely on it.
         finished_at: Timestamp::now().max(match &outcome {
@@ -308,65 +355,36 @@ fn manifest(job: &Job, started_at: Timestamp, outcome: Outcome) -> Manifest {
     }
 }
 
-fn log_success(manifest: &Manifest) {
-    let Some(success) = manifest.success() else { return };
+fn log_saved(manifest: &Manifest) {
+    let Some(saved) = manifest.saved() else { return };
+    for warning in &saved.warnings {
+        tracing::warn!(
+            backup = manifest.backup,
+            kind = warning.kind.as_str(),
+            meaning = warning.message,
+            objects = warning.objects.len(),
+            "warning of the backup"
+        );
+    }
+    for (database, view) in
+        saved.databases.iter().flat_map(|database| database.omitted.iter().map(|o| (&database.name, o)))
+    {
+        tracing::error!(backup = manifest.backup, database, kind = %view.kind, name = view.name, reason = view.message, "object left out of the backup");
+    }
     tracing::info!(
         backup = manifest.backup,
-        file = success.file.name,
-        stored_bytes = success.file.stored_bytes,
-        uncompressed_bytes = success.file.uncompressed_bytes,
-        databases = success.databases.len(),
-        tables = success.databases.iter().map(|database| database.tables).sum::<u64>(),
+        file = saved.file.name,
+        stored_bytes = saved.file.stored_bytes,
+        uncompressed_bytes = saved.file.uncompressed_bytes,
+        databases = saved.databases.len(),
+        failed_databases = saved.failed_databases.len(),
+        tables = saved.databases.iter().map(|database| database.tables).sum::<u64>(),
         duration_seconds = seconds_of(manifest),
+        partial = manifest.success().is_none(),
         "backup complete"
     );
 }
 
 fn seconds_of(manifest: &Manifest) -> f64 {
     manifest.finished_at.duration_since(manifest.started_at).as_secs_f64()
-}
-
-async fn report(job: &Job, manifest: &Manifest) {
-    let Some(gateway) = &job.pushgateway else { return };
-    if let Err(error) = push(gateway, &job.pushgateway_tls, manifest).await {
-        tracing::warn!(gateway = service_kit::http::without_login(gateway), %error, "push failed");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(tables: &[&str], triggers: u64) -> Databases {
-        let tables = tables.iter().map(|&name| name.to_owned()).collect();
-        Databases::from([("app".to_owned(), Contents { tables, triggers, ..Contents::default() })])
-    }
-
-    #[test]
-    fn a_complete_dump_differs_in_nothing() {
-        let all = with(&["a", "b"], 1);
-        assert_eq!(difference(&all, &all, &all), None);
-    }
-
-    #[test]
-    fn what_came_or_went_meanwhile_may_be_in_it_or_not() {
-        let (old, new) = (with(&["a", "gone"], 1), with(&["a", "new"], 2));
-        for dumped in [with(&["a"], 1), with(&["a", "gone"], 2), with(&["a", "new"], 1), with(&["a", "gone", "new"], 1)]
-        {
-            assert_eq!(difference(&old, &dumped, &new), None);
-        }
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let all = with(&["a", "b"], 2);
-        for (dumped, what) in [
-            (with(&["a"], 2), "table `app`.`b` is not in it"),
-            (with(&["a", "b", "c"], 2), "it has a table `app`.`c` that the server doesn't list"),
-            (with(&["a", "b"], 1), "it has 1 triggers of database `app`, the server has 2"),
-            (Databases::new(), "database `app` is not in it"),
-        ] {
-            assert_eq!(difference(&all, &dumped, &all).as_deref(), Some(what));
-        }
-    }
 }

@@ -1,172 +1,205 @@
-//! Scans a dump while it is written, and lists its contents.
+//! Scans a dump while it is written or read, and lists its contents.
 //!
 //! A dump's end alone proves little: both clients also write the footer when they fail, and omit without an error what
 //! the user may not see. So the scanner lists what the dump holds, for comparison with the server.
-//!
-//! It relies on the format that `mysqldump` and `mariadb-dump` share. Statements start a line. Row data can't look like
-//! one, because newlines in strings are escaped. Bodies of triggers, routines and events can; each is between
-//! `DELIMITER ;;` and `DELIMITER ;`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
 
-use memchr::memchr;
+use service_kit::hex;
+use sha2::{Digest, Sha256};
 
-/// No line that matters is longer up to the end of the name in it: 64 characters of 4 bytes, were they all doubled
-/// backticks.
-const LINE_MAX: usize = 1024;
+use crate::{
+    kind::{Kind, definer},
+    manifest::{Coordinates, MAX_HASHED_BYTES, TableContents},
+    statements::{Item, Splitter, Statement},
+};
+
+/// More than the longest INSERT with default settings, so that its bytes can be hashed.
+const STATEMENT_KEPT: usize = 2 << 20;
 const FOOTER: &[u8] = b"-- Dump completed";
+/// Before each statement of an account; a comment for everything but `mysql-backup restore`.
+pub(crate) const ACCOUNT_PREFIX: &str = "-- mysql-backup account: ";
 
-/// What a dump, or a server, holds of one database.
+/// The objects of one database, in a dump or on a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Contents {
+pub(crate) struct Objects {
     /// Sequences are among them: the server and the dump list both alike.
     pub(crate) tables: BTreeSet<String>,
     pub(crate) views: BTreeSet<String>,
+    /// MariaDB writes their names as the user once did, so they are only counted.
     pub(crate) triggers: u64,
-    pub(crate) routines: u64,
-    pub(crate) events: u64,
+    /// With their kind: `function f`.
+    pub(crate) routines: BTreeSet<String>,
+    pub(crate) events: BTreeSet<String>,
+    pub(crate) libraries: BTreeSet<String>,
 }
 
-pub(crate) type Databases = BTreeMap<String, Contents>;
+pub(crate) type Databases = BTreeMap<String, Objects>;
 
-/// Which bodies follow, by the comment before them.
-#[derive(Clone, Copy)]
-enum Bodies {
-    Triggers,
-    Events,
-    Routines,
+/// The rows of one table.
+#[derive(Debug, Clone, Default)]
+struct Rows {
+    rows: u64,
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl Rows {
+    fn add(&mut self, statement: &Statement<'_>) {
+        self.rows += statement.rows;
+        self.bytes += statement.len;
+        if statement.is_whole() && self.bytes <= MAX_HASHED_BYTES {
+            self.hash.update(statement.text);
+            self.hash.update(b";");
+        }
+    }
+
+    fn contents(self, table: String) -> TableContents {
+        let hashed = (1..=MAX_HASHED_BYTES).contains(&self.bytes);
+        let sha256 = hashed.then(|| hex::lower(self.hash.finalize()));
+        TableContents { table, rows: self.rows, sha256 }
+    }
+}
+
+/// What a dump holds.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    pub(crate) databases: Databases,
+    /// The rows of each database's tables; a sequence has none.
+    pub(crate) rows: BTreeMap<String, Vec<TableContents>>,
+    pub(crate) longest_statement: u64,
+    pub(crate) definers: BTreeSet<String>,
+    /// As MariaDB's client writes them.
+    pub(crate) coordinates: Option<Coordinates>,
+    /// Whether the footer is the end of it.
+    pub(crate) is_complete: bool,
 }
 
 pub(crate) struct Scanner {
-    /// The start of a line whose end was not in the chunk.
-    line: Vec<u8>,
+    splitter: Splitter,
+    found: Found,
+}
+
+#[derive(Default)]
+struct Found {
     database: Option<String>,
-    bodies: Bodies,
-    in_body: bool,
-    footer: bool,
-    found: Databases,
+    rows: BTreeMap<String, BTreeMap<String, Rows>>,
+    scanned: Scanned,
 }
 
 impl Scanner {
     pub(crate) fn new() -> Self {
-        Self {
-            line: Vec::with_capacity(LINE_MAX),
-            database: None,
-            bodies: Bodies::Triggers,
-            in_body: false,
-            footer: false,
-            found: Databases::new(),
-        }
+        Self { splitter: Splitter::new(STATEMENT_KEPT), found: Found::default() }
     }
 
-    pub(crate) fn feed(&mut self, mut chunk: &[u8]) {
-        while let Some(end) = memchr(b'\n', chunk) {
-            if self.line.is_empty() {
-                self.end_of_line(&chunk[..end.min(LINE_MAX)]);
-            } else {
-                self.keep(&chunk[..end]);
-                let line = std::mem::take(&mut self.line);
-                self.end_of_line(&line);
-                self.line = line;
-                self.line.clear();
+    pub(crate) fn feed(&mut self, chunk: &[u8]) {
+        let found = &mut self.found;
+        let Ok(()) = self.splitter.feed::<Infallible>(chunk, |item| {
+            found.item(&item);
+            Ok(())
+        });
+    }
+
+    /// The database that is being written; the snapshot is older than the first one.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.found.database.as_deref()
+    }
+
+    pub(crate) fn finish(self) -> Scanned {
+        let mut found = self.found;
+        let Ok(whole) = self.splitter.finish::<Infallible>(|item| {
+            found.item(&item);
+            Ok(())
+        });
+        found.scanned.is_complete &= whole;
+        for (database, tables) in found.rows {
+            let contents = tables.into_iter().map(|(table, rows)| rows.contents(table)).collect();
+            found.scanned.rows.insert(database, contents);
+        }
+        found.scanned
+    }
+}
+
+impl Found {
+    fn item(&mut self, item: &Item<'_>) {
+        match item {
+            Item::Comment(text) => {
+                self.scanned.is_complete = text.starts_with(FOOTER);
+                self.coordinates(text);
             }
-            chunk = &chunk[end + 1..];
-        }
-        self.keep(chunk);
-    }
-
-    /// What was found, and whether the footer was the last line.
-    pub(crate) fn finish(mut self) -> (Databases, bool) {
-        if !self.line.is_empty() {
-            let line = std::mem::take(&mut self.line);
-            self.end_of_line(&line);
-        }
-        (self.found, self.footer)
-    }
-
-    fn keep(&mut self, part: &[u8]) {
-        let room = LINE_MAX - self.line.len();
-        self.line.extend_from_slice(&part[..part.len().min(room)]);
-    }
-
-    fn end_of_line(&mut self, line: &[u8]) {
-        if let Some(delimiter) = line.strip_prefix(b"DELIMITER ") {
-            let opens = delimiter != b";";
-            if opens && !self.in_body {
-                let bodies = self.bodies;
-                if let Some(contents) = self.contents() {
-                    match bodies {
-                        Bodies::Triggers => contents.triggers += 1,
-                        Bodies::Events => contents.events += 1,
-                        Bodies::Routines => contents.routines += 1,
-                    }
-                }
+            Item::Statement(statement) => {
+                self.scanned.is_complete = false;
+                self.scanned.longest_statement = self.scanned.longest_statement.max(statement.len);
+                self.statement(statement);
             }
-            self.in_body = opens;
         }
-        self.footer = !self.in_body && (line.starts_with(FOOTER) || (self.footer && line.is_empty()));
-        if self.in_body {
+    }
+
+    fn statement(&mut self, statement: &Statement<'_>) {
+        let kind = Kind::of(statement);
+        if let Kind::View(_) | Kind::Trigger | Kind::Routine(_) | Kind::Event(_) = kind
+            && let Some((account, _)) = definer(statement.text)
+        {
+            self.scanned.definers.insert(account);
+        }
+        if let Kind::Use(name) = kind {
+            self.scanned.databases.entry(name.clone()).or_default();
+            self.database = Some(name);
             return;
         }
-        match line.first() {
-            Some(b'C') => {
-                let table = line.strip_prefix(b"CREATE TABLE ").or_else(|| line.strip_prefix(b"CREATE SEQUENCE "));
-                if let Some(name) = table.and_then(quoted_name)
-                    && let Some(contents) = self.contents()
-                {
-                    contents.tables.insert(name);
+        let Some(database) = &self.database else { return };
+        let Some(objects) = self.scanned.databases.get_mut(database) else { return };
+        match kind {
+            Kind::CreateTable(name) => {
+                self.rows.entry(database.clone()).or_default().entry(name.clone()).or_default();
+                objects.tables.insert(name);
+            }
+            Kind::Insert(name) => {
+                if let Some(rows) = self.rows.get_mut(database).and_then(|tables| tables.get_mut(&name)) {
+                    rows.add(statement);
                 }
             }
-            Some(b'U') => {
-                if let Some(name) = line.strip_prefix(b"USE ").and_then(quoted_name) {
-                    self.found.entry(name.clone()).or_default();
-                    self.database = Some(name);
-                    self.bodies = Bodies::Triggers;
-                }
-            }
-            Some(b'-') => {
-                if line.starts_with(b"-- Dumping events for database ") {
-                    self.bodies = Bodies::Events;
-                } else if line.starts_with(b"-- Dumping routines for database ") {
-                    self.bodies = Bodies::Routines;
-                }
-            }
-            Some(b'/') => {
-                if let Some(name) = line.strip_prefix(b"/*!50001 VIEW ").and_then(quoted_name)
-                    && let Some(contents) = self.contents()
-                {
-                    contents.views.insert(name);
-                }
-            }
+            Kind::CreateSequence(name) => drop(objects.tables.insert(name)),
+            Kind::View(name) => drop(objects.views.insert(name)),
+            Kind::Trigger => objects.triggers += 1,
+            Kind::Routine(name) => drop(objects.routines.insert(name)),
+            Kind::Event(name) => drop(objects.events.insert(name)),
+            Kind::Library(name) => drop(objects.libraries.insert(name)),
             _ => {}
         }
     }
 
-    fn contents(&mut self) -> Option<&mut Contents> {
-        self.found.get_mut(self.database.as_ref()?)
-    }
-}
-
-/// The name in backticks (doubled inside) at the start.
-fn quoted_name(text: &[u8]) -> Option<String> {
-    let mut name = Vec::new();
-    let mut bytes = text.strip_prefix(b"`")?.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte == b'`' && bytes.next_if_eq(&b'`').is_none() {
-            return Some(String::from_utf8_lossy(&name).into_owned());
+    /// `-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000001', MASTER_LOG_POS=6910;` and, at the end,
+    /// `-- SET GLOBAL gtid_slave_pos='0-1-32';`.
+    fn coordinates(&mut self, comment: &[u8]) {
+        let text = String::from_utf8_lossy(comment);
+        let between = |before: &str, after: char| {
+            text.split_once(before).and_then(|(_, rest)| rest.split_once(after)).map(|(value, _)| value.to_owned())
+        };
+        if text.starts_with("-- CHANGE MASTER TO MASTER_LOG_FILE=") {
+            let coordinates = self.scanned.coordinates.get_or_insert_default();
+            coordinates.exact = true;
+            coordinates.binlog_file = between("MASTER_LOG_FILE='", '\'');
+            coordinates.binlog_position = between("MASTER_LOG_POS=", ';').and_then(|position| position.parse().ok());
+        } else if text.starts_with("-- SET GLOBAL gtid_slave_pos=")
+            && let Some(coordinates) = &mut self.scanned.coordinates
+        {
+            coordinates.gtid = between("gtid_slave_pos='", '\'').filter(|gtid| !gtid.is_empty());
         }
-        name.push(byte);
     }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DUMP: &[u8] = include_bytes!("../fixtures/dump.sql");
+    const MARIADB: &[u8] = include_bytes!("../fixtures/mariadb.sql");
+    const MYSQL: &[u8] = include_bytes!("../fixtures/mysql.sql");
 
-    fn scan(dump: &[u8], chunk: usize) -> (Databases, bool) {
+    fn scan(dump: &[u8], chunk: usize) -> Scanned {
         let mut scanner = Scanner::new();
         for part in dump.chunks(chunk) {
             scanner.feed(part);
@@ -174,52 +207,82 @@ mod tests {
         scanner.finish()
     }
 
-    fn expected() -> Databases {
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        let app = Contents {
-            tables: names(&["a", "sq", "we`ird (x"]),
-            views: names(&["v"]),
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn expected(tables: &[&str], routines: &[&str], libraries: &[&str]) -> Databases {
+        let common = ["account", "fl", "gen", "inv", "lots", "od`d (name"];
+        let fx = Objects {
+            tables: names(&[&common, tables].concat()),
+            views: names(&["v", "vv"]),
             triggers: 2,
-            routines: 2,
-            events: 1,
+            routines: names(&[&["function twice", "procedure settle"], routines].concat()),
+            events: names(&["hourly", "nightly"]),
+            libraries: names(libraries),
         };
-        Databases::from([("app".to_owned(), app), ("empty".to_owned(), Contents::default())])
+        let odd = Objects { tables: names(&["t 1"]), ..Objects::default() };
+        Databases::from([
+            ("fx".to_owned(), fx),
+            ("empty".to_owned(), Objects::default()),
+            ("odd-db name.1".to_owned(), odd),
+        ])
     }
 
     #[test]
     fn everything_is_found_wherever_the_chunks_end() {
-        for chunk in (1..80).chain([1023, 1024, 1025, 4096, DUMP.len()]) {
-            assert_eq!(scan(DUMP, chunk), (expected(), true), "chunks of {chunk}");
+        let mariadb = expected(&["consent", "ticket", "ticket_no"], &["package pk", "package body pk"], &[]);
+        let mysql = expected(&["js"], &[], &["lib1"]);
+        for (dump, expected) in [(MARIADB, mariadb), (MYSQL, mysql)] {
+            for chunk in (1..20).chain([1023, 1024, 4096, dump.len()]) {
+                let found = scan(dump, chunk);
+                assert_eq!((&found.databases, found.is_complete), (&expected, true), "chunks of {chunk}");
+                let rows = |table: &str| found.rows["fx"].iter().find(|rows| rows.table == table).unwrap().rows;
+                assert_eq!([rows("account"), rows("lots"), rows("gen"), rows("od`d (name")], [2, 3, 2, 0]);
+                assert_eq!(found.definers, names(&["root@localhost"]));
+                assert!(found.longest_statement > 200);
+            }
         }
+        let coordinates = Coordinates {
+            exact: true,
+            binlog_file: Some("binlog.000001".to_owned()),
+            binlog_position: Some(6910),
+            gtid: Some("0-1-32".to_owned()),
+        };
+        assert_eq!(scan(MARIADB, 4096).coordinates, Some(coordinates));
+        assert_eq!(scan(MYSQL, 4096).coordinates, None);
+    }
+
+    #[test]
+    fn checksums_change_with_a_row_and_with_nothing_else() {
+        let contents = |dump: &str| scan(dump.as_bytes(), 7).rows["a"].clone();
+        let dump = "USE `a`;\nCREATE TABLE `t` (\n);\nINSERT INTO `t` VALUES (1),(2);\n";
+        let other = dump.replace("(2)", "(3)");
+        assert_ne!(contents(dump)[0].sha256, contents(&other)[0].sha256);
+        assert_eq!(contents(dump), contents(&dump.replace("(\n)", "(x)")));
+        let large = format!("USE `a`;\nCREATE TABLE `t` (\n);\nINSERT INTO `t` VALUES ('{}');", "x".repeat(1 << 20));
+        assert_eq!(contents(&large), [TableContents { table: "t".to_owned(), rows: 1, sha256: None }]);
     }
 
     #[test]
     fn every_cut_is_noticed() {
-        let footer = DUMP.windows(FOOTER.len()).rposition(|window| window == FOOTER).unwrap();
-        for end in 0..footer + FOOTER.len() {
-            assert!(!scan(&DUMP[..end], 4096).1, "cut at {end}");
+        for dump in [MARIADB, MYSQL] {
+            let footer = dump.windows(FOOTER.len()).rposition(|window| window == FOOTER).unwrap();
+            for end in (0..footer).step_by(13).chain(footer..footer + FOOTER.len()) {
+                assert!(!scan(&dump[..end], 4096).is_complete, "cut at {end}");
+            }
         }
     }
 
     #[test]
-    fn a_footer_before_the_end_is_none() {
-        let two = [DUMP, b"-- and more\n"].concat();
-        assert!(!scan(&two, 4096).1);
-        assert!(scan(&[DUMP, b"\n"].concat(), 4096).1);
+    fn a_footer_before_the_end_is_not_one() {
+        for after in ["-- and more\n", "SELECT 1;\n", "SELECT 1"] {
+            assert!(!scan(&[MARIADB, after.as_bytes()].concat(), 4096).is_complete, "{after}");
+        }
+        assert!(scan(&[MARIADB, b"\n"].concat(), 4096).is_complete);
         assert!(
-            scan(b"-- Dump completed", 3).1,
+            scan(b"-- Dump completed", 3).is_complete,
             "without a date and without a newline, as --skip-dump-date may leave it"
         );
-    }
-
-    #[test]
-    fn a_line_of_any_length_takes_no_memory() {
-        let mut scanner = Scanner::new();
-        for _ in 0..1000 {
-            scanner.feed(&[b'x'; 4096]);
-        }
-        assert_eq!(scanner.line.len(), LINE_MAX);
-        scanner.feed(b"\n-- Dump completed\n");
-        assert!(scanner.finish().1);
     }
 }

@@ -1,5 +1,5 @@
 //! Runs the job again and again. Slots are a fixed period apart; a run that takes longer than the period skips the
-//! slots it missed, so there are never two at once.
+//! slots it missed, so there are never two at once. A failed run is repeated within its slot.
 
 use std::time::Duration;
 
@@ -7,15 +7,24 @@ use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::{
+    blocking::storage,
     error::RunError,
     run::{Job, ShutdownSignal, run, stopped},
     store::last_success,
 };
 
+/// Between the first failure and its repetition; doubled after each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(15);
+
 /// Returns after a stop signal; a current run ends as interrupted.
 pub async fn every(job: &Job, period: Duration, stop: &mut ShutdownSignal) {
     // From the files and not from memory: a restart neither skips a slot nor adds a run.
-    let delay = until_first(last_success(&job.directory, &job.name), period, Timestamp::now());
+    let (directory, name) = (job.directory.clone(), job.name.clone());
+    let last = tokio::select! {
+        last = storage("list the backups", job.timeout, move || Ok(last_success(&directory, &name))) => last,
+        () = stopped(stop) => return,
+    };
+    let delay = until_first(last.unwrap_or_default(), period, Timestamp::now());
     tracing::info!(
         backup = %job.name,
         period_seconds = period.as_secs_f64(),
@@ -25,15 +34,13 @@ pub async fn every(job: &Job, period: Duration, stop: &mut ShutdownSignal) {
     let mut slots = interval_at(Instant::now() + delay, period);
     slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tokio::select! {
+        let slot = tokio::select! {
             biased;
             () = stopped(stop) => return,
-            _ = slots.tick() => {}
-        }
+            slot = slots.tick() => slot,
+        };
         let start = Instant::now();
-        if let Err(error @ RunError::AlreadyRunning { .. }) = run(job, stop).await {
-            tracing::warn!(backup = %job.name, %error, "slot skipped");
-        }
+        run_slot(job, period, slot + period, stop).await;
         if start.elapsed() > period {
             tracing::warn!(
                 backup = %job.name,
@@ -42,6 +49,31 @@ pub async fn every(job: &Job, period: Duration, stop: &mut ShutdownSignal) {
                 "run took longer than the period; slots skipped"
             );
         }
+    }
+}
+
+/// Runs until there is a backup, with growing pauses, up to the next slot.
+async fn run_slot(job: &Job, period: Duration, next: Instant, stop: &mut ShutdownSignal) {
+    let mut pause = FIRST_RETRY.min(period / 8);
+    loop {
+        match run(job, stop).await {
+            // What a partial run lacks, it would lack again.
+            Ok(manifest) if manifest.saved().is_some() => return,
+            Err(error @ RunError::AlreadyRunning { .. }) => {
+                tracing::warn!(backup = %job.name, %error, "slot skipped");
+                return;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        if *stop.borrow() || Instant::now() + pause >= next {
+            return;
+        }
+        tracing::info!(backup = %job.name, seconds = pause.as_secs_f64(), "retrying within the slot");
+        tokio::select! {
+            () = stopped(stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause *= 2;
     }
 }
 

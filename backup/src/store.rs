@@ -11,24 +11,28 @@
 //! files. Pruning goes the same way back.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
-    num::NonZeroU32,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
+use rustix::fs::OFlags;
+
 use crate::{
+    catalog::{self, Entry, State},
     error::RunError,
-    manifest::{Manifest, Outcome},
+    manifest::Manifest,
     name::{BackupName, FileKind, RunName},
+    proof::Proof,
+    retention::Retention,
 };
 
 /// More than two days of a job that fails every 15 minutes; a manifest of a failed run has some 300 bytes.
 const FAILED_MANIFESTS_KEPT: usize = 200;
 
-/// One backup's files in a directory, locked against other processes while this lives.
+/// One backup's files in a directory, locked against other processes while this lives. Its methods block.
 pub(crate) struct Store {
     directory: PathBuf,
     backup: BackupName,
@@ -36,11 +40,12 @@ pub(crate) struct Store {
     _lock: File,
 }
 
-#[derive(Default)]
-struct Run {
-    backup: bool,
-    manifest: bool,
-    unfinished: Vec<String>,
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) removed: Vec<String>,
+    /// Leftovers that can't be removed. They cost space and nothing else.
+    pub(crate) stuck: Vec<RunError>,
 }
 
 impl Store {
@@ -48,9 +53,23 @@ impl Store {
     /// missing mount.
     pub(crate) fn open(directory: &Path, backup: &BackupName) -> Result<Self, RunError> {
         let path = directory.join(format!(".{backup}.lock"));
-        let storage = |source| RunError::Storage { action: "open the lock", path: path.clone(), source };
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(storage)?;
+        let storage = |source: io::Error| {
+            let action = if source.kind() == io::ErrorKind::PermissionDenied {
+                "open the lock, which another user may have created (run as that user, or remove the file),"
+            } else {
+                "open the lock"
+            };
+            RunError::Storage { action, path: path.clone(), source }
+        };
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            // A link would make a file elsewhere; a pipe would block.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(&path)
+            .map_err(storage)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { directory: directory.to_owned(), backup: backup.clone(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(RunError::AlreadyRunning { path }),
@@ -62,33 +81,49 @@ impl Store {
         self.directory.join(run.partial_file())
     }
 
-    /// Removes what killed runs left, and returns the names.
-    pub(crate) fn sweep(&self) -> Result<Vec<String>, RunError> {
-        let mut removed = Vec::new();
-        for (run, files) in self.runs()? {
-            if files.unfinished.is_empty() {
+    fn entries(&self) -> Result<Vec<Entry>, RunError> {
+        catalog::read(&self.directory, &self.backup).map_err(|source| RunError::Storage {
+            action: "list",
+            path: self.directory.clone(),
+            source,
+        })
+    }
+
+    /// Removes what killed runs left.
+    pub(crate) fn sweep(&self) -> Result<Swept, RunError> {
+        let mut swept = Swept::default();
+        for entry in self.entries()? {
+            if entry.unfinished.is_empty() {
                 continue;
             }
-            if files.backup && !files.manifest {
-                self.remove(&run.backup_file())?;
-                removed.push(run.backup_file());
-            }
-            for name in files.unfinished {
-                self.remove(&name)?;
-                removed.push(name);
+            let orphan = entry.has_backup && matches!(entry.state, State::WithoutManifest);
+            let names = orphan.then(|| entry.run.backup_file()).into_iter().chain(entry.unfinished);
+            for name in names {
+                match self.remove(&name) {
+                    Ok(()) => swept.removed.push(name),
+                    Err(error) => swept.stuck.push(error),
+                }
             }
         }
-        Ok(removed)
+        Ok(swept)
+    }
+
+    /// The sequence of the next run.
+    pub(crate) fn next_sequence(&self) -> Result<u64, RunError> {
+        let entries = self.entries()?;
+        Ok(entries.iter().filter_map(Entry::manifest).map(|manifest| manifest.sequence).max().unwrap_or(0) + 1)
     }
 
     /// Whether a run of this name has been before: a second one in the same second, or after the clock was set back.
     pub(crate) fn is_taken(&self, run: &RunName) -> bool {
-        [run.backup_file(), run.manifest_file()].iter().any(|name| self.directory.join(name).exists())
+        [run.backup_file(), run.manifest_file(), run.partial_file()]
+            .iter()
+            .any(|name| self.directory.join(name).symlink_metadata().is_ok())
     }
 
     /// Makes the partial file a backup, and the manifest its proof. On an error neither is left.
     pub(crate) fn commit(&self, run: &RunName, manifest: &Manifest) -> Result<(), RunError> {
-        let result = self.write_temporary_manifest(run, manifest).and_then(|()| {
+        let result = self.write(&run.manifest_temporary_file(), &manifest.to_json()?).and_then(|()| {
             self.rename(&run.partial_file(), &run.backup_file())?;
             self.sync_directory()?;
             self.rename(&run.manifest_temporary_file(), &run.manifest_file())?;
@@ -105,7 +140,7 @@ impl Store {
 
     /// Records a run that made no backup.
     pub(crate) fn record_failure(&self, run: &RunName, manifest: &Manifest) -> Result<(), RunError> {
-        self.write_temporary_manifest(run, manifest)?;
+        self.write(&run.manifest_temporary_file(), &manifest.to_json()?)?;
         self.rename(&run.manifest_temporary_file(), &run.manifest_file())?;
         self.sync_directory()
     }
@@ -118,95 +153,68 @@ impl Store {
         }
     }
 
-    /// Removes all but the newest `keep` complete backups (after a failed run: none, `keep` is `None`) and the newest
-    /// 200 manifests of failed runs, never those of `current`. Returns how many backups went. One whose file is gone or
-    /// of another size is not complete, even with an `ok` manifest, and does not count as one that is kept. A manifest
-    /// that can't be read is kept with its backup, for a person to inspect.
-    pub(crate) fn prune(&self, keep: Option<NonZeroU32>, current: &RunName) -> Result<usize, RunError> {
-        let keep = keep.and_then(|keep| usize::try_from(keep.get()).ok()).unwrap_or(usize::MAX);
-        let (mut complete, mut failed, mut pruned) = (0, 0, 0);
-        for (run, files) in self.runs()?.into_iter().rev() {
-            if !files.manifest {
-                continue;
+    /// Removes what the retention does not keep, and all but the newest 200 manifests of failed runs; never what
+    /// belongs to `current`, nor the newest backup that a restore has proven. Returns the names of the runs.
+    ///
+    /// Complete and partial backups are counted apart, so that partial ones push no complete one out. One whose file is
+    /// gone or of another size counts as neither. A manifest that can't be read is kept with its backup, for a person
+    /// to inspect.
+    pub(crate) fn prune(
+        &self,
+        retention: Retention,
+        current: Option<&RunName>,
+        dry_run: bool,
+    ) -> Result<Vec<RunName>, RunError> {
+        let entries = self.entries()?;
+        let proven = entries.iter().find(|entry| entry.is_complete() && entry.is_proven()).map(|entry| &entry.run);
+        let mut doomed = Vec::new();
+        for is_complete in [true, false] {
+            let class: Vec<&Entry> = entries
+                .iter()
+                .filter(|entry| entry.restorable().is_some() && entry.is_complete() == is_complete)
+                .collect();
+            let starts: Vec<Timestamp> =
+                class.iter().filter_map(|entry| entry.manifest()).map(|manifest| manifest.started_at).collect();
+            let keeps = retention.keeps(&starts, Timestamp::now());
+            let (kept, surplus): (Vec<_>, Vec<_>) = class.into_iter().zip(keeps).partition(|(_, keep)| *keep);
+            if is_complete && let Some((oldest, _)) = kept.last().filter(|_| !surplus.is_empty()) {
+                // Without its file, and older than all that are kept: nothing to inspect.
+                let gone = |entry: &&Entry| matches!(entry.state, State::Missing(_)) && entry.order() < oldest.order();
+                doomed.extend(entries.iter().filter(gone));
             }
-            let manifest = match Manifest::read(&self.directory.join(run.manifest_file())) {
-                Ok(manifest) => manifest,
-                Err(error) => {
-                    tracing::warn!(%error, "left alone while pruning");
-                    continue;
-                }
-            };
-            match manifest.outcome {
-                Outcome::Ok(success) | Outcome::Partial(success) => {
-                    let surplus = complete >= keep;
-                    let stored = fs::metadata(self.directory.join(run.backup_file())).map(|file| file.len());
-                    complete += usize::from(stored.is_ok_and(|bytes| bytes == success.file.stored_bytes));
-                    if surplus && run != *current {
-                        // Back to unfinished first: should this be killed, the next sweep ends it.
-                        self.rename(&run.manifest_file(), &run.manifest_temporary_file())?;
-                        self.sync_directory()?;
-                        if files.backup {
-                            self.remove(&run.backup_file())?;
-                        }
-                        self.remove(&run.manifest_temporary_file())?;
-                        pruned += 1;
-                    }
-                }
-                Outcome::Failed(_) => {
-                    failed += 1;
-                    if failed > FAILED_MANIFESTS_KEPT && run != *current {
-                        self.remove(&run.manifest_file())?;
-                    }
-                }
+            doomed.extend(surplus.into_iter().map(|(entry, _)| entry));
+        }
+        let failed = entries.iter().filter(|entry| matches!(entry.state, State::Failed(_)));
+        doomed.extend(failed.skip(FAILED_MANIFESTS_KEPT));
+        doomed.retain(|entry| Some(&entry.run) != current && Some(&entry.run) != proven);
+        if !dry_run {
+            for entry in &doomed {
+                self.remove_run(entry)?;
             }
         }
-        Ok(pruned)
+        Ok(doomed.into_iter().map(|entry| entry.run.clone()).collect())
     }
 
-    /// This backup's runs by their start. As many as `prune` leaves, so few.
-    fn runs(&self) -> Result<BTreeMap<RunName, Run>, RunError> {
-        let storage = |source| RunError::Storage { action: "list", path: self.directory.clone(), source };
-        let mut runs: BTreeMap<RunName, Run> = BTreeMap::new();
-        for entry in fs::read_dir(&self.directory).map_err(storage)? {
-            let name = entry.map_err(storage)?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let Some((run, kind)) = RunName::parse(name).filter(|(run, _)| *run.backup() == self.backup) else {
-                continue;
-            };
-            let files = runs.entry(run).or_default();
-            match kind {
-                FileKind::Backup => files.backup = true,
-                FileKind::Manifest => files.manifest = true,
-                FileKind::Proof => {}
-                FileKind::Unfinished => files.unfinished.push(name.to_owned()),
-            }
+    /// Back to unfinished first: should this be killed, the next sweep ends it.
+    fn remove_run(&self, entry: &Entry) -> Result<(), RunError> {
+        let run = &entry.run;
+        self.rename(&run.manifest_file(), &run.manifest_temporary_file())?;
+        self.sync_directory()?;
+        if entry.has_backup {
+            self.remove(&run.backup_file())?;
         }
-        Ok(runs)
+        if entry.proof.is_some() {
+            self.remove(&run.proof_file())?;
+        }
+        self.remove(&run.manifest_temporary_file())
     }
 
-    fn write_temporary_manifest(&self, run: &RunName, manifest: &Manifest) -> Result<(), RunError> {
-        let json = manifest.to_json()?;
-        let path = self.directory.join(run.manifest_temporary_file());
-        let write = || {
-            // Readable for the exporter, which need not be the job's user: a manifest holds names of tables, and no
-            // data.
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path)?;
-            file.write_all(&json)?;
-            file.sync_all()
-        };
-        write().map_err(|source| {
-            let _ = fs::remove_file(&path);
-            RunError::Storage { action: "write", path: path.clone(), source }
-        })
+    fn write(&self, name: &str, json: &[u8]) -> Result<(), RunError> {
+        write(&self.directory, name, json)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), RunError> {
-        let to = self.directory.join(to);
-        fs::rename(self.directory.join(from), &to).map_err(|source| RunError::Storage {
-            action: "rename a file to",
-            path: to,
-            source,
-        })
+        rename(&self.directory, from, to)
     }
 
     fn remove(&self, name: &str) -> Result<(), RunError> {
@@ -215,29 +223,68 @@ impl Store {
     }
 
     fn sync_directory(&self) -> Result<(), RunError> {
-        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(|source| RunError::Storage {
-            action: "sync",
-            path: self.directory.clone(),
-            source,
-        })
+        sync(&self.directory)
     }
 }
 
-/// The start of the newest run of this name that has a manifest, successful or not.
-pub(crate) fn last_run(directory: &Path, backup: &BackupName) -> Option<jiff::Timestamp> {
-    runs(directory, backup)?.filter_map(|run| run.started_at()).max()
+/// Stores the proof of a backup. It needs no lock: a run in between may only sweep the temporary file away.
+pub(crate) fn write_proof(directory: &Path, run: &RunName, proof: &Proof) -> Result<(), RunError> {
+    let json = proof.to_json()?;
+    let temporary = run.proof_temporary_file();
+    // What a killed process left.
+    let _ = fs::remove_file(directory.join(&temporary));
+    write(directory, &temporary, &json)?;
+    rename(directory, &temporary, &run.proof_file())?;
+    sync(directory)
 }
 
-fn runs(directory: &Path, backup: &BackupName) -> Option<impl Iterator<Item = RunName>> {
+fn write(directory: &Path, name: &str, json: &[u8]) -> Result<(), RunError> {
+    let path = directory.join(name);
+    let write = || {
+        // Readable for the exporter, which need not be the job's user: it holds names of tables, and no data.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path)?;
+        file.write_all(json)?;
+        file.sync_all()
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(&path);
+        RunError::Storage { action: "write", path: path.clone(), source }
+    })
+}
+
+fn rename(directory: &Path, from: &str, to: &str) -> Result<(), RunError> {
+    let to = directory.join(to);
+    fs::rename(directory.join(from), &to).map_err(|source| RunError::Storage {
+        action: "rename a file to",
+        path: to,
+        source,
+    })
+}
+
+fn sync(directory: &Path) -> Result<(), RunError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|source| RunError::Storage {
+        action: "sync",
+        path: directory.to_owned(),
+        source,
+    })
+}
+
+/// The start of the newest run of this name that has a manifest, successful or not.
+pub(crate) fn last_run(directory: &Path, backup: &BackupName) -> Option<Timestamp> {
     let entries = fs::read_dir(directory).ok()?;
     let names = entries.filter_map(|entry| RunName::parse(entry.ok()?.file_name().to_str()?));
-    Some(names.filter(move |(run, kind)| run.backup() == backup && *kind == FileKind::Manifest).map(|(run, _)| run))
+    names
+        .filter(|(run, kind)| run.backup() == backup && *kind == FileKind::Manifest)
+        .filter_map(|(run, _)| run.started_at())
+        .max()
 }
 
 /// The start of the newest complete backup of this name, by its manifest.
-pub(crate) fn last_success(directory: &Path, backup: &BackupName) -> Option<jiff::Timestamp> {
-    runs(directory, backup)?
-        .filter_map(|run| Manifest::read(&directory.join(run.manifest_file())).ok())
+pub(crate) fn last_success(directory: &Path, backup: &BackupName) -> Option<Timestamp> {
+    let entries = catalog::read(directory, backup).ok()?;
+    entries
+        .iter()
+        .filter_map(Entry::manifest)
         .filter(|manifest| manifest.success().is_some())
         .map(|manifest| manifest.started_at)
         .max()
@@ -246,7 +293,8 @@ pub(crate) fn last_success(directory: &Path, backup: &BackupName) -> Option<jiff
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{Failure, Reason};
+    use crate::manifest::{Failure, Outcome, Reason};
+    use std::num::NonZeroU32;
 
     const OK: &[u8] = include_bytes!("../fixtures/ok.good.json");
     const DUMP: &str = "dump";
@@ -276,6 +324,12 @@ mod tests {
         let (run, mut manifest) = run(minute);
         manifest.outcome = Outcome::Failed(Failure { reason: Reason::Timeout, message: "slow".to_owned() });
         (run, manifest)
+    }
+
+    fn prune(store: &Store, last: u32, current: &RunName) -> Vec<RunName> {
+        let last = NonZeroU32::new(last).unwrap();
+        let retention = Retention { last, hourly: 0, daily: 0, weekly: 0, monthly: 0 };
+        store.prune(retention, Some(current), false).unwrap()
     }
 
     fn back_up(store: &Store, minute: i8) -> RunName {
@@ -343,7 +397,7 @@ mod tests {
         fs::write(at("medassist-eu-20261122T180900Z.sql.zst.partial".to_owned()), "").unwrap();
         fs::write(at("notes.partial".to_owned()), "").unwrap();
 
-        assert_eq!(store.sweep().unwrap().len(), 3);
+        assert_eq!(store.sweep().unwrap().removed.len(), 3);
         let mut left = vec![
             good.manifest_file(),
             good.backup_file(),
@@ -368,7 +422,7 @@ mod tests {
         fs::write(directory.path().join(unreadable.manifest_file()), "{").unwrap();
         fs::write(directory.path().join(unreadable.backup_file()), "dump").unwrap();
 
-        assert_eq!(store.prune(NonZeroU32::new(2), &run(3).0).unwrap(), 2);
+        assert_eq!(prune(&store, 2, &run(3).0).len(), 2);
         let mut left = vec![failure.manifest_file(), unreadable.manifest_file(), unreadable.backup_file()];
         left.extend([2, 3].map(|minute| run(minute).0).iter().flat_map(|run| [run.manifest_file(), run.backup_file()]));
         left.sort();
@@ -383,7 +437,7 @@ mod tests {
         fs::remove_file(directory.path().join(runs[2].backup_file())).unwrap();
         fs::write(directory.path().join(runs[3].backup_file()), "du").unwrap();
 
-        assert_eq!(store.prune(NonZeroU32::new(2), &runs[4]).unwrap(), 1);
+        assert_eq!(prune(&store, 2, &runs[4]).len(), 1);
         let there = |run: &&RunName| directory.path().join(run.manifest_file()).exists();
         assert_eq!(runs.iter().filter(there).collect::<Vec<_>>(), [&runs[1], &runs[2], &runs[3], &runs[4]]);
     }
@@ -394,7 +448,45 @@ mod tests {
         let store = store(directory.path());
         let ahead = back_up(&store, 60);
         let current = back_up(&store, 0);
-        assert_eq!(store.prune(Some(NonZeroU32::MIN), &current).unwrap(), 0);
+        assert_eq!(prune(&store, 1, &current).len(), 0);
         assert!(store.is_taken(&ahead) && store.is_taken(&current));
+    }
+
+    #[test]
+    fn the_newest_proven_backup_stays_and_goes_with_its_proof() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let runs: Vec<RunName> = (0..4).map(|minute| back_up(&store, minute)).collect();
+        let mut proof = Proof::parse(include_bytes!("../fixtures/proven.good.json")).unwrap();
+        for run in &runs[..2] {
+            proof.run = run.to_string();
+            write_proof(directory.path(), run, &proof).unwrap();
+        }
+        assert_eq!(prune(&store, 1, &runs[3]), [runs[2].clone(), runs[0].clone()]);
+        assert!(!directory.path().join(runs[0].proof_file()).exists());
+        assert!(directory.path().join(runs[1].proof_file()).exists());
+        // A newer proof takes its place.
+        write_proof(directory.path(), &runs[3], &proof).unwrap();
+        assert_eq!(prune(&store, 1, &runs[3]), [runs[1].clone()]);
+    }
+
+    #[test]
+    fn partial_backups_push_no_complete_one_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let complete = back_up(&store, 0);
+        let mut partial = Vec::new();
+        for minute in 1..4 {
+            let (run, mut manifest) = run(minute);
+            let Outcome::Ok(mut saved) = manifest.outcome else { panic!("ok") };
+            let failed = Manifest::parse(include_bytes!("../fixtures/partial.good.json")).unwrap();
+            saved.failed_databases = failed.saved().unwrap().failed_databases.clone();
+            manifest.outcome = Outcome::Partial(saved);
+            fs::write(store.partial_path(&run), DUMP).unwrap();
+            store.commit(&run, &manifest).unwrap();
+            partial.push(run);
+        }
+        assert_eq!(prune(&store, 2, &partial[2]), [partial[0].clone()]);
+        assert!(store.is_taken(&complete));
     }
 }

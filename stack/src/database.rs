@@ -111,6 +111,23 @@ impl Flavour {
     }
 }
 
+/// A PATH on which the flavour's own programs come first: its dump client, its server.
+pub fn path_of(flavour: Flavour) -> Result<std::ffi::OsString, Error> {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let suite = match flavour {
+        Flavour::MariaDb => None,
+        Flavour::MariaDb11 => Some("trixie"),
+        Flavour::MySql => Some("unstable"),
+    };
+    let mut directories = Vec::new();
+    if let Some(suite) = suite {
+        let usr = unpacked_root(suite)?.join("usr");
+        directories.extend([usr.join("bin"), usr.join("sbin")]);
+    }
+    directories.extend(std::env::split_paths(&own));
+    std::env::join_paths(directories).map_err(|error| Error::io("cannot join PATH")(std::io::Error::other(error)))
+}
+
 /// The servers refuse to run as root unless told to.
 fn as_root(launch: Launch) -> Launch {
     if rustix::process::geteuid().is_root() { launch.arg("--user=root") } else { launch }

@@ -13,7 +13,8 @@ GRANT PROCESS, REPLICATION CLIENT ON *.* TO exporter@'%';
 
 CREATE USER backup@'%' IDENTIFIED BY '$(<$secrets/mysql_backup)';
 GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON medassist.* TO backup@'%';
-GRANT SHOW_ROUTINE, RELOAD ON *.* TO backup@'%';
+GRANT SELECT ON mysql.* TO backup@'%';
+GRANT SHOW_ROUTINE, REPLICATION CLIENT ON *.* TO backup@'%';
 
 -- For the healthcheck: from inside the container only, and without any right.
 CREATE USER health@'127.0.0.1' IDENTIFIED BY '';

@@ -37,6 +37,7 @@
 //! `cargo build --workspace --bins` (or `-p mysql-exporter`).
 
 pub mod answering;
+pub mod backup;
 pub mod fake;
 pub mod forwarder;
 pub mod haproxy;

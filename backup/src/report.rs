@@ -1,45 +1,89 @@
-//! Pushes the result of a run to a Pushgateway. A failed push doesn't change the result: the manifest is written
-//! before.
+//! Tells others about a run: a Pushgateway, and URLs such as the ping of a health check. A failed report doesn't change
+//! the result: the manifest is written before.
 //!
-//! A POST replaces the series of the names in it and leaves the others. A failed run doesn't send the size and the time
-//! of success, so the group keeps those of the last good run.
+//! A POST to the Pushgateway replaces the series of the names in it and leaves the others. A failed run doesn't send
+//! the size and the time of success, so the group keeps those of the last good run.
 
 use std::{fmt::Write, time::Duration};
 
-use service_kit::error_chain::with_sources;
-use service_kit::http;
-use service_kit::tls::{ClientTls, TlsError};
+use reqwest::Url;
+use service_kit::{
+    error_chain::with_sources,
+    http,
+    tls::{ClientTls, TlsError},
+};
 
 use crate::manifest::{Manifest, Outcome};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// What is read of an answer. It is only for the log.
+const ANSWER_MAX: usize = 4096;
+
+/// Where to report to.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    pub pushgateway: Option<Url>,
+    pub pushgateway_tls: ClientTls,
+    /// Requested with GET after a complete backup.
+    pub on_success: Option<Url>,
+    /// Requested with GET after a failed or partial run.
+    pub on_failure: Option<Url>,
+}
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PushError {
-    #[error("cannot push to the gateway: {}", with_sources(.0))]
+enum ReportError {
+    #[error("no answer: {}", with_sources(.0))]
     Http(#[from] reqwest::Error),
-    #[error("cannot push to the gateway: {0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the gateway returned {status}: {body}")]
+    #[error("the answer is {status}: {body}")]
     Refused { status: reqwest::StatusCode, body: String },
 }
 
-pub(crate) async fn push(gateway: &reqwest::Url, tls: &ClientTls, manifest: &Manifest) -> Result<(), PushError> {
+pub(crate) async fn report(targets: &Targets, manifest: &Manifest) {
+    if let Some(gateway) = &targets.pushgateway
+        && let Err(error) = push(gateway, &targets.pushgateway_tls, manifest).await
+    {
+        tracing::warn!(gateway = http::without_login(gateway), %error, "push failed");
+    }
+    let hook = if manifest.success().is_some() { &targets.on_success } else { &targets.on_failure };
+    if let Some(url) = hook
+        && let Err(error) = request(url, &ClientTls::system(), |client| client.get(url.clone())).await
+    {
+        // The path is often the secret of such a URL.
+        tracing::warn!(host = url.host_str(), %error, "hook failed");
+    }
+}
+
+async fn push(gateway: &Url, tls: &ClientTls, manifest: &Manifest) -> Result<(), ReportError> {
     let url = format!("{}/metrics/job/mysql_backup", gateway.as_str().trim_end_matches('/'));
-    let client = http::client(gateway, tls)?.timeout(TIMEOUT);
-    let response = client
-        .build()?
-        .post(url)
-        .header("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        .body(text(manifest))
-        .send()
-        .await?;
+    request(gateway, tls, |client| {
+        let post = client.post(&url).header("content-type", "text/plain; version=0.0.4; charset=utf-8");
+        post.body(text(manifest))
+    })
+    .await
+}
+
+async fn request(
+    url: &Url,
+    tls: &ClientTls,
+    build: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
+) -> Result<(), ReportError> {
+    let client = http::client(url, tls)?.timeout(TIMEOUT).build()?;
+    let mut response = build(&client).send().await.map_err(reqwest::Error::without_url)?;
     let status = response.status();
     if status.is_success() {
         return Ok(());
     }
-    let body = response.text().await.unwrap_or_default().chars().take(200).collect();
-    Err(PushError::Refused { status, body })
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_MAX - body.len())]);
+        if body.len() == ANSWER_MAX {
+            break;
+        }
+    }
+    let body = String::from_utf8_lossy(&body).chars().take(200).collect();
+    Err(ReportError::Refused { status, body })
 }
 
 fn text(manifest: &Manifest) -> String {

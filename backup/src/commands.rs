@@ -1,0 +1,234 @@
+//! The commands, from their flags to what they print and their exit status.
+
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+
+use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
+
+use crate::{
+    blocking::blocking,
+    catalog::{self, Entry, State},
+    cli::{ListArgs, PruneArgs, RestoreArgs, RunArgs, ScheduleArgs, VerifyArgs},
+    error::RunError,
+    manifest::Outcome,
+    restore::{self, RestoreError},
+    run::{self, ShutdownSignal},
+    schedule,
+    store::Store,
+    verify,
+};
+
+/// A partial backup, or data that differ from the manifest.
+const DIFFERENT: u8 = 3;
+/// Nothing was changed.
+const REFUSED: u8 = 4;
+
+pub async fn run(args: RunArgs, mut stop: ShutdownSignal) -> ExitCode {
+    match run::run(&args.job(), &mut stop).await {
+        Ok(manifest) => match manifest.outcome {
+            Outcome::Ok(_) => ExitCode::SUCCESS,
+            Outcome::Partial(_) => ExitCode::from(DIFFERENT),
+            Outcome::Failed(_) => ExitCode::FAILURE,
+        },
+        Err(error @ RunError::AlreadyRunning { .. }) => {
+            tracing::error!(%error, "backup not started");
+            ExitCode::FAILURE
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+pub async fn schedule(args: ScheduleArgs, mut stop: ShutdownSignal) -> ExitCode {
+    let Some(period) = args.every else {
+        tracing::error!("--schedule.every is not set");
+        return ExitCode::from(2);
+    };
+    schedule::every(&args.run.job(), period, &mut stop).await;
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+pub async fn list(args: ListArgs) -> ExitCode {
+    let place = args.place;
+    let directory = place.directory.clone();
+    match blocking(move || catalog::read(&directory, &place.name)).await {
+        Ok(entries) if args.json => print(&entries.iter().map(json).collect::<String>()),
+        Ok(entries) => print(&table(&entries)),
+        Err(error) => fail(&format!("cannot list {}: {error}", place.directory.display())),
+    }
+}
+
+pub async fn prune(args: PruneArgs) -> ExitCode {
+    let (retention, place, dry_run) = (args.keep.retention(), args.place, args.dry_run);
+    let pruned = blocking(move || Store::open(&place.directory, &place.name)?.prune(retention, None, dry_run)).await;
+    match pruned {
+        Ok(runs) => {
+            let verb = if args.dry_run { "would remove" } else { "removed" };
+            print(&runs.iter().map(|run| format!("{verb} {run}\n")).collect::<String>())
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+pub async fn restore(args: RestoreArgs, mut stop: ShutdownSignal) -> ExitCode {
+    let request = restore::Request {
+        directory: args.place.directory,
+        backup: args.place.name,
+        at: args.choice.at,
+        run: args.choice.run,
+        target: args.target.account(args.address),
+        databases: args.databases,
+        rename: args.rename,
+        tables: args.tables,
+        overwrite: args.overwrite,
+        allow_replica: args.allow_replica,
+        binlog: args.binlog,
+        accounts: args.accounts,
+    };
+    let restored = match restore::restore(request, &mut stop).await {
+        Ok(restored) => restored,
+        Err(error @ (RestoreError::Refused(_) | RestoreError::Choose(_))) => {
+            let _ = fail(&format!("refused, nothing is changed: {error}"));
+            return ExitCode::from(REFUSED);
+        }
+        Err(error) => return fail(&format!("failed: {error}")),
+    };
+    let mut text = String::new();
+    for note in &restored.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    for difference in &restored.differences {
+        let _ = writeln!(text, "difference: {difference}");
+    }
+    let _ = writeln!(
+        text,
+        "restored {} in {:.1} s: databases {}; {} tables, {} rows\nrecovery point: {}",
+        restored.run,
+        restored.duration.as_secs_f64(),
+        restored.databases.join(", "),
+        restored.tables,
+        restored.rows,
+        time(restored.recovery_point)
+    );
+    let status = print(&text);
+    if restored.differences.is_empty() { status } else { ExitCode::from(DIFFERENT) }
+}
+
+pub async fn verify(args: VerifyArgs, mut stop: ShutdownSignal) -> ExitCode {
+    let target = args.target;
+    let restore = args.restore.then(|| verify::RestoreRequest {
+        target: args.address.map(|address| target.account(address)),
+        canary: args.canary,
+        canary_max_age: args.canary_max_age,
+        timeout: args.timeout,
+    });
+    let request = verify::Request {
+        directory: args.place.directory,
+        backup: args.place.name,
+        at: args.choice.at,
+        run: args.choice.run,
+        restore,
+    };
+    let verified = match verify::verify(request, &mut stop).await {
+        Ok(verified) => verified,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let mut text = String::new();
+    for difference in &verified.differences {
+        let _ = writeln!(text, "difference: {difference}");
+    }
+    let what = match (&verified.proof, verified.differences.is_empty()) {
+        (None, true) => "the file is what its manifest says".to_owned(),
+        (Some(proof), true) => format!(
+            "proven by a restore in {:.1} s: {} tables, {} rows, {} tables compared by checksum",
+            proof.restore_seconds.unwrap_or_default(),
+            proof.tables,
+            proof.rows,
+            proof.tables_compared
+        ),
+        (_, false) => "not proven".to_owned(),
+    };
+    let _ = writeln!(text, "{}: {what}\nrecovery point: {}", verified.run, time(verified.recovery_point));
+    let status = print(&text);
+    if verified.differences.is_empty() { status } else { ExitCode::from(DIFFERENT) }
+}
+
+fn state(entry: &Entry) -> &'static str {
+    match entry.state {
+        State::Complete(_) => "complete",
+        State::Partial(_) => "partial",
+        State::Missing(_) => "missing",
+        State::Failed(_) => "failed",
+        State::Unreadable(_) => "unreadable",
+        State::WithoutManifest => "unfinished",
+    }
+}
+
+/// Why a run is not complete.
+fn why(entry: &Entry) -> String {
+    match &entry.state {
+        State::Unreadable(error) => error.clone(),
+        state => match entry.manifest().filter(|_| !matches!(state, State::Complete(_))).map(|m| &m.outcome) {
+            Some(Outcome::Failed(failure)) => format!("{}: {}", failure.reason.as_str(), failure.message),
+            Some(Outcome::Partial(saved)) => {
+                let databases = saved.failed_databases.iter().map(|database| database.name.clone());
+                let objects = saved
+                    .databases
+                    .iter()
+                    .flat_map(|database| database.omitted.iter().map(|o| format!("{}.{}", database.name, o.name)));
+                format!("without {}", databases.chain(objects).collect::<Vec<_>>().join(", "))
+            }
+            _ => String::new(),
+        },
+    }
+}
+
+fn table(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let width = entries.iter().map(|entry| entry.run.to_string().len()).max().unwrap_or(3);
+    let row = |text: &mut String, run: &str, state: &str, point: &str, bytes: &str, proven: &str, why: &str| {
+        let line = format!("{run:width$}  {state:10}  {point:20}  {bytes:>13}  {proven:20}  {why}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    };
+    row(&mut text, "RUN", "STATE", "RECOVERY POINT", "BYTES", "PROVEN", "");
+    for entry in entries {
+        let saved = entry.manifest().and_then(|manifest| manifest.saved());
+        let point = saved.map_or_else(|| "-".to_owned(), |saved| time(saved.recovery_point));
+        let bytes = saved.map_or_else(|| "-".to_owned(), |saved| saved.file.stored_bytes.to_string());
+        let proof = entry.proof.as_ref().filter(|proof| proof.is_proven());
+        let proven = proof.map_or_else(|| "-".to_owned(), |proof| time(proof.finished_at));
+        let why: String = why(entry).chars().take(120).collect();
+        row(&mut text, &entry.run.to_string(), state(entry), &point, &bytes, &proven, &why);
+    }
+    text
+}
+
+fn json(entry: &Entry) -> String {
+    let saved = entry.manifest().and_then(|manifest| manifest.saved());
+    let object = serde_json::json!({
+        "run": entry.run.to_string(),
+        "state": state(entry),
+        "recovery_point": saved.map(|saved| saved.recovery_point),
+        "stored_bytes": saved.map(|saved| saved.file.stored_bytes),
+        "proof": entry.proof,
+        "message": why(entry),
+    });
+    format!("{object}\n")
+}
+
+/// To the second, in UTC.
+fn time(at: Timestamp) -> String {
+    strtime::format("%Y-%m-%dT%H:%M:%SZ", &at.to_zoned(TimeZone::UTC)).unwrap_or_else(|_| at.to_string())
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    // Nobody reads it: the status remains.
+    let _ = std::io::stderr().write_all(format!("mysql-backup: {text}\n").as_bytes());
+    ExitCode::FAILURE
+}

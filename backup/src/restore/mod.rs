@@ -1,0 +1,210 @@
+//! Restores a backup to a server.
+//!
+//! ```text
+//! choose   a backup
+//! stored   verify the file
+//! target   check, clear, prepare
+//! load     accounts, statements
+//! count    compare with the manifest
+//! target   reset
+//! ```
+
+mod account;
+mod count;
+mod error;
+mod filter;
+mod load;
+mod policy;
+mod target;
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::{
+    accounts::AccountStatement,
+    blocking::blocking,
+    choose::{Chosen, choose},
+    error::RunError,
+    login::{Account, Login},
+    manifest::Success,
+    name::BackupName,
+    progress::Progress,
+    run::{ShutdownSignal, stopped},
+    stored,
+};
+use filter::{Scope, quoted};
+use policy::Policy;
+use target::Target;
+
+pub use error::RestoreError;
+pub use policy::{AccountPolicy, BinlogPolicy};
+
+/// What to restore, and where to.
+pub struct Request {
+    pub directory: PathBuf,
+    pub backup: BackupName,
+    pub at: Option<Timestamp>,
+    pub run: Option<String>,
+    pub target: Account,
+    /// Empty: all.
+    pub databases: Vec<String>,
+    pub rename: Option<String>,
+    /// Empty: all.
+    pub tables: Vec<String>,
+    pub overwrite: bool,
+    pub allow_replica: bool,
+    pub binlog: BinlogPolicy,
+    pub accounts: AccountPolicy,
+}
+
+/// What a restore did.
+#[derive(Debug)]
+pub struct Restored {
+    pub run: String,
+    pub recovery_point: Timestamp,
+    pub duration: Duration,
+    pub databases: Vec<String>,
+    pub tables: u64,
+    pub rows: u64,
+    pub statements: u64,
+    /// Where the target's contents are not the manifest's.
+    pub differences: Vec<String>,
+    /// What a person should read.
+    pub notes: Vec<String>,
+}
+
+/// Chooses, verifies and loads a backup.
+pub async fn restore(request: Request, stop: &mut ShutdownSignal) -> Result<Restored, RestoreError> {
+    let started = Instant::now();
+    let request = Arc::new(request);
+    let wanted = Arc::clone(&request);
+    let chosen = blocking(move || choose(&wanted.directory, &wanted.backup, wanted.at, wanted.run.as_deref())).await?;
+    let scope = scope(&request, &chosen)?;
+    let account = request.target.clone();
+    let login = blocking(move || account.login()).await.map_err(RunError::from)?;
+    restore_chosen(&request, &chosen, scope, &login, started, stop).await
+}
+
+fn scope(request: &Request, chosen: &Chosen) -> Result<Scope, RestoreError> {
+    let saved = chosen.saved()?;
+    let refuse = |why: String| Err(RestoreError::Refused(why));
+    let there: BTreeSet<String> = saved.databases.iter().map(|database| database.name.clone()).collect();
+    if let Some(name) = request.databases.iter().find(|name| !there.contains(*name)) {
+        let list: Vec<&str> = there.iter().map(String::as_str).collect();
+        return refuse(format!("{} has no database {}; it has {}", chosen.run, quoted(name), list.join(", ")));
+    }
+    if (request.rename.is_some() || !request.tables.is_empty()) && request.databases.len() != 1 {
+        return refuse("--as and --table need exactly one --database".to_owned());
+    }
+    for table in &request.tables {
+        let contents = saved.databases.iter().filter(|database| request.databases.contains(&database.name));
+        let mut tables = contents.filter_map(|database| database.contents.as_ref());
+        // Without a list, the count at the end shows what is missing.
+        if let Some(list) = tables.next()
+            && !list.iter().any(|other| other.table == *table)
+        {
+            return refuse(format!("{} has no table {} in that database", chosen.run, quoted(table)));
+        }
+    }
+    let databases = if request.databases.is_empty() { there } else { request.databases.iter().cloned().collect() };
+    Ok(Scope { databases, tables: request.tables.iter().cloned().collect(), rename: request.rename.clone() })
+}
+
+async fn restore_chosen(
+    request: &Request,
+    chosen: &Chosen,
+    scope: Scope,
+    login: &Login,
+    started: Instant,
+    stop: &mut ShutdownSignal,
+) -> Result<Restored, RestoreError> {
+    let saved = chosen.saved()?;
+    // Before the file: a refusal should not take minutes.
+    let mut target = Target::connect(login).await?;
+    let policy = Policy { overwrite: request.overwrite, allow_replica: request.allow_replica, binlog: request.binlog };
+    target.check(saved, &scope, policy).await?;
+    tokio::select! {
+        verified = verify_file(chosen, saved) => verified?,
+        () = stopped(stop) => return Err(RestoreError::Refused("stopped by a signal".to_owned())),
+    }
+
+    let mut notes = Vec::new();
+    let loaded = tokio::select! {
+        loaded = prepare_and_load(request, chosen, saved, &scope, &mut target, &mut notes) => loaded,
+        () = stopped(stop) => Err(RestoreError::Interrupted),
+    };
+    let counted = match &loaded {
+        Ok(_) => count::compare(&mut target, saved, &scope).await,
+        Err(_) => Ok(count::Counted::default()),
+    };
+    target.reset().await;
+    let (loaded, counted) = (loaded?, counted?);
+    notes.extend(loaded.old_names.iter().map(|name| format!("the text of {name} still names the old database")));
+    notes.extend(counted.notes);
+    notes.extend(saved.failed_databases.iter().map(|database| {
+        format!("the backup is partial: it lacks the database {}: {}", quoted(&database.name), database.message)
+    }));
+    Ok(Restored {
+        run: chosen.run.to_string(),
+        recovery_point: saved.recovery_point,
+        duration: started.elapsed(),
+        databases: scope.databases.iter().map(|name| scope.target_of(name).to_owned()).collect(),
+        tables: counted.tables,
+        rows: counted.rows,
+        statements: loaded.statements,
+        differences: counted.differences,
+        notes,
+    })
+}
+
+async fn verify_file(chosen: &Chosen, saved: &Success) -> Result<(), RestoreError> {
+    let progress = Progress::start("verify", saved.file.stored_bytes);
+    let (path, copy, shown) = (chosen.path.clone(), saved.clone(), progress.clone());
+    let differences = blocking(move || stored::check(&path, &copy, |bytes| shown.set(bytes))).await;
+    progress.finish();
+    let refuse = |why: String| {
+        Err(RestoreError::Refused(format!("{} is not restored: {why}; choose another run with --run", chosen.run)))
+    };
+    match differences {
+        Ok(differences) if differences.is_empty() => Ok(()),
+        Ok(differences) => refuse(differences.join("; ")),
+        Err(error) => refuse(format!("cannot read {}: {error}", chosen.path.display())),
+    }
+}
+
+/// What it changes on the target, [`Target::reset`] undoes.
+async fn prepare_and_load(
+    request: &Request,
+    chosen: &Chosen,
+    saved: &Success,
+    scope: &Scope,
+    target: &mut Target<'_>,
+    notes: &mut Vec<String>,
+) -> Result<load::Loaded, RestoreError> {
+    if request.overwrite {
+        target.clear(scope).await?;
+    }
+    target.prepare(saved).await?;
+    let mut connection = target.loader(request.binlog).await?;
+    let mut later = Vec::new();
+    let progress = Progress::start("load", saved.file.uncompressed_bytes);
+    let shown = progress.clone();
+    let accounts = async |list: Vec<AccountStatement>| {
+        later = account::create(request.accounts, saved, scope, target, list, notes).await?;
+        Ok(())
+    };
+    let loaded = load::load(&chosen.path, scope.clone(), &mut connection, accounts, |bytes| shown.set(bytes)).await;
+    progress.finish();
+    let _ = tokio::time::timeout(Duration::from_secs(1), connection.disconnect()).await;
+    let loaded = loaded?;
+    // Grants on tables and routines, which are there now.
+    for AccountStatement { account, sql } in later {
+        if let Err(error) = target.try_run(&sql).await {
+            let error = mysql_kit::error_code::describe(&error);
+            notes.push(format!("a grant of {account} is not restored: {error}"));
+        }
+    }
+    Ok(loaded)
+}
