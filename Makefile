@@ -60,7 +60,7 @@ test: packages unpacked ## Test everything on real servers
 	cargo test --locked --workspace --doc --quiet
 	if command -v cargo-nextest >/dev/null; then cargo nextest run --locked --workspace; \
 	else cargo build --locked -p exporter-toolkit --examples && cargo test --locked --workspace --lib --bins --tests; fi
-	prometheus/check
+	PROMTOOL=$(newest)/promtool prometheus/check
 	alertmanager/tests/run
 	AMTOOL=$(newest)/amtool ALERTMANAGER=$(newest)/prometheus-alertmanager alertmanager/tests/run
 	$(target)/debug/fire --quick
