@@ -14,6 +14,8 @@ pub enum RunError {
     AccessDenied { address: String, user: String, message: String },
     #[error(transparent)]
     Password(#[from] SecretError),
+    #[error("the password file could not be read within {} s: check its file system", limit.as_secs_f64())]
+    PasswordHung { limit: Duration },
     #[error(
         "user {user:?} at {address} lacks privileges without which the dump would silently miss objects: {}; \
          backup/README.md lists the grants",
@@ -64,7 +66,7 @@ impl RunError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::ServerUnreachable { .. } => Reason::ServerUnreachable,
-            Self::AccessDenied { .. } | Self::Password(_) => Reason::AccessDenied,
+            Self::AccessDenied { .. } | Self::Password(_) | Self::PasswordHung { .. } => Reason::AccessDenied,
             Self::InsufficientPrivilege { .. } => Reason::InsufficientPrivilege,
             Self::DatabaseMissing { .. } | Self::SystemDatabase { .. } => Reason::DatabaseMissing,
             Self::NoSuitableClient { .. } | Self::ClientBroken { .. } => Reason::NoSuitableClient,

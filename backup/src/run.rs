@@ -28,6 +28,9 @@ use crate::{
 /// After a stop signal, for the end of the client and the record of the run.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// For the password's file, which may be on another file system than the backups.
+const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What to back up, and where to.
 #[derive(Clone)]
 pub struct Job {
@@ -217,7 +220,9 @@ struct Made {
 /// All that may take long; ends early when `process` is killed.
 async fn make_backup(job: &Job, store: &Arc<Store>, run: &RunName, process: &DumpProcess) -> Result<Made, RunError> {
     let account = job.account.clone();
-    let login = storage("read the password", job.timeout, move || Ok(account.login()?)).await?;
+    let login = tokio::time::timeout(PASSWORD_TIMEOUT, blocking(move || account.login()))
+        .await
+        .map_err(|_| RunError::PasswordHung { limit: PASSWORD_TIMEOUT })??;
     let mut session = Session::connect(&login).await?;
     let about = session.about().await?;
     let flavour = about.server.flavour;

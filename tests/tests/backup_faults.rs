@@ -221,6 +221,7 @@ async fn a_hung_file_system_holds_neither_timeout_nor_signal() {
     let finished = site.job("run").unwrap().arg("--backup.timeout=2s").run(DEADLINE).await.unwrap();
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains("reason=timeout"), "{}", finished.stderr);
+    assert_eq!(site.manifests()[0]["reason"], "timeout", "the directory answers: the run is recorded");
     std::fs::remove_file(site.directory().join(format!(".{NAME}.lock"))).unwrap();
     let mut job = site.job("run").unwrap().start().await.unwrap();
     eventually(DEADLINE, "the job holds its lock", async || {
