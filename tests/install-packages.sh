@@ -6,6 +6,7 @@ set -euo pipefail
 
 # command: package. A command that is there already, from wherever, is good enough.
 declare -A needed=(
+    [age]=age
     [cc]=gcc
     [curl]=curl
     [jq]=jq

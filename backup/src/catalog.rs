@@ -1,15 +1,11 @@
 //! What is in a backup directory, read without its lock.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use jiff::Timestamp;
 
 use crate::{
-    manifest::{Manifest, Outcome},
+    manifest::{Manifest, Outcome, StoredFile},
     name::{BackupName, FileKind, RunName},
     proof::Proof,
 };
@@ -19,7 +15,8 @@ use crate::{
 pub(crate) struct Entry {
     pub(crate) run: RunName,
     pub(crate) state: State,
-    pub(crate) has_backup: bool,
+    /// Files with the name of a backup of this run: one, or none.
+    pub(crate) backups: Vec<String>,
     pub(crate) unfinished: Vec<String>,
     pub(crate) proof: Option<Proof>,
 }
@@ -91,10 +88,9 @@ fn entry(directory: &Path, run: RunName, files: Vec<(FileKind, String)>) -> Entr
     let has = |kind: FileKind| files.iter().any(|(other, _)| *other == kind);
     let state = if has(FileKind::Manifest) { state(directory, &run) } else { State::WithoutManifest };
     let proof = has(FileKind::Proof).then(|| Proof::read(&directory.join(run.proof_file())).ok()).flatten();
-    let has_backup = has(FileKind::Backup);
-    let unfinished =
-        files.into_iter().filter(|(kind, _)| *kind == FileKind::Unfinished).map(|(_, name)| name).collect();
-    Entry { run, state, has_backup, unfinished, proof }
+    let named = |kind: FileKind| files.iter().filter(move |(other, _)| *other == kind).map(|(_, name)| name.clone());
+    let (backups, unfinished) = (named(FileKind::Backup).collect(), named(FileKind::Unfinished).collect());
+    Entry { run, state, backups, unfinished, proof }
 }
 
 fn state(directory: &Path, run: &RunName) -> State {
@@ -102,18 +98,14 @@ fn state(directory: &Path, run: &RunName) -> State {
         Ok(manifest) => manifest,
         Err(error) => return State::Unreadable(error.to_string()),
     };
-    let stored = fs::metadata(directory.join(run.backup_file())).ok().filter(fs::Metadata::is_file);
-    let stored = stored.map(|file| file.len());
-    let is_there = |expected: u64| stored == Some(expected);
+    let is_there = |expected: &StoredFile| {
+        let stored = fs::metadata(directory.join(&expected.name)).ok().filter(fs::Metadata::is_file);
+        stored.is_some_and(|file| file.len() == expected.stored_bytes)
+    };
     match &manifest.outcome {
-        Outcome::Ok(success) if is_there(success.file.stored_bytes) => State::Complete(manifest),
-        Outcome::Partial(saved) if is_there(saved.file.stored_bytes) => State::Partial(manifest),
+        Outcome::Ok(success) if is_there(&success.file) => State::Complete(manifest),
+        Outcome::Partial(saved) if is_there(&saved.file) => State::Partial(manifest),
         Outcome::Ok(_) | Outcome::Partial(_) => State::Missing(manifest),
         Outcome::Failed(_) => State::Failed(manifest),
     }
-}
-
-/// The path of a run's backup.
-pub(crate) fn backup_path(directory: &Path, run: &RunName) -> PathBuf {
-    directory.join(run.backup_file())
 }

@@ -71,7 +71,8 @@ pub(crate) fn choose(
     let entry = entry.ok_or_else(nothing)?;
     match entry.state {
         State::Complete(manifest) | State::Partial(manifest) => {
-            Ok(Chosen { path: catalog::backup_path(directory, &entry.run), run: entry.run, manifest })
+            let file = manifest.saved().map(|saved| &saved.file.name).ok_or_else(nothing)?;
+            Ok(Chosen { path: directory.join(file), run: entry.run, manifest })
         }
         _ => Err(nothing()),
     }

@@ -12,6 +12,7 @@ use service_kit::{
 };
 
 use crate::{
+    encryption::Recipient,
     healthcheck,
     login::{Account, Tls},
     name::BackupName,
@@ -151,6 +152,10 @@ pub struct RunArgs {
     #[arg(long = "backup.no-accounts", help_heading = "Backup")]
     pub no_accounts: bool,
 
+    /// Encrypt to these public keys (age recipients), comma-separated; the secret key of any one decrypts
+    #[arg(long = "encrypt.recipients", help_heading = "Backup", value_name = "KEYS", value_delimiter = ',')]
+    pub recipients: Vec<Recipient>,
+
     /// Timeout of one run, after which the dump is killed and the run fails
     #[arg(long = "backup.timeout", help_heading = "Backup", value_name = "DURATION", default_value = "20m", value_parser = positive_duration)]
     pub timeout: Duration,
@@ -199,6 +204,7 @@ impl RunArgs {
             databases: self.databases,
             accounts: !self.no_accounts,
             retention: self.keep.retention(),
+            recipients: self.recipients,
             timeout: self.timeout,
             report: self.report.targets(),
         }
@@ -242,6 +248,14 @@ pub struct ChoiceArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Choice")]
+pub struct DecryptArgs {
+    /// File with the secret keys (age identities), one of which decrypts the backup
+    #[arg(long = "decrypt.identity-file", value_name = "FILE")]
+    pub identity_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Target")]
 pub struct TargetArgs {
     /// User name on the target; it needs all privileges
@@ -268,6 +282,9 @@ pub struct RestoreArgs {
 
     #[command(flatten)]
     pub choice: ChoiceArgs,
+
+    #[command(flatten)]
+    pub decrypt: DecryptArgs,
 
     /// Server to restore to: host, host:port or unix:///path/to/socket
     #[arg(long = "target.address", help_heading = "Target", value_name = "ADDRESS", value_parser = address::parser(3306))]
@@ -315,6 +332,9 @@ pub struct VerifyArgs {
 
     #[command(flatten)]
     pub choice: ChoiceArgs,
+
+    #[command(flatten)]
+    pub decrypt: DecryptArgs,
 
     /// Load the backup into a throwaway server, compare the contents, and write a proof next to the manifest
     #[arg(long = "restore")]

@@ -75,6 +75,7 @@ pub async fn restore(args: RestoreArgs, mut stop: ShutdownSignal) -> ExitCode {
         backup: args.place.name,
         at: args.choice.at,
         run: args.choice.run,
+        identity_file: args.decrypt.identity_file,
         target: args.target.account(args.address),
         databases: args.databases,
         rename: args.rename,
@@ -126,6 +127,7 @@ pub async fn verify(args: VerifyArgs, mut stop: ShutdownSignal) -> ExitCode {
         backup: args.place.name,
         at: args.choice.at,
         run: args.choice.run,
+        identity_file: args.decrypt.identity_file,
         restore,
     };
     let verified = match verify::verify(request, &mut stop).await {

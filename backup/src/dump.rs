@@ -2,7 +2,7 @@
 //!
 //! The pipe is owned here rather than by a shell: `client | zstd > file` hides the client's end behind zstd's, and a
 //! compressor happily finishes a valid archive of half a dump. Memory is one chunk, one INSERT, zstd's window and the
-//! names of the objects. A stage such as encryption belongs between zstd and [`Hashing`].
+//! names of the objects.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     accounts::AccountStatement,
     client::{Client, Features},
+    encryption::{Recipient, Sealed},
     error::RunError,
     login::Login,
     process::DumpProcess,
@@ -57,6 +58,14 @@ pub(crate) struct Dumped {
     pub(crate) scanned: Scanned,
 }
 
+/// The file of a dump, and who can read it.
+#[derive(Clone, Copy)]
+pub(crate) struct Output<'a> {
+    pub(crate) path: &'a Path,
+    /// Empty: it is not encrypted.
+    pub(crate) recipients: &'a [Recipient],
+}
+
 /// Dumps into a file, which must not exist. On success it is complete by the client's word, and synced. `snapshot` is
 /// called once, after the client has taken its snapshot. Blocks.
 pub(crate) fn dump_to_file(
@@ -64,13 +73,14 @@ pub(crate) fn dump_to_file(
     login: &Login,
     request: &Request,
     accounts: &[AccountStatement],
-    path: &Path,
+    output: Output<'_>,
     process: &DumpProcess,
     snapshot: impl FnOnce(),
 ) -> Result<Dumped, RunError> {
+    let Output { path, recipients } = output;
     let storage = |action| move |source| RunError::Storage { action, path: path.to_owned(), source };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(storage("create"))?;
-    let mut sink = Sink::new(file).map_err(storage("write"))?;
+    let mut sink = Sink::new(file, recipients).map_err(storage("write"))?;
     for account in accounts {
         sink.write(account.to_line().as_bytes()).map_err(storage("write"))?;
     }
@@ -208,17 +218,17 @@ fn code_of(stderr: &str) -> Option<u16> {
     ["rror ", "rror: ", "("].into_iter().find_map(after)
 }
 
-/// Where the dump's bytes end: scanned, compressed, hashed, stored.
+/// Where the dump's bytes end: scanned, compressed, encrypted, hashed, stored.
 struct Sink {
     scanner: Scanner,
     uncompressed_bytes: u64,
-    encoder: zstd::stream::write::Encoder<'static, Hashing>,
+    encoder: zstd::stream::write::Encoder<'static, Sealed<Hashing>>,
 }
 
 impl Sink {
-    fn new(file: File) -> io::Result<Self> {
-        let mut encoder =
-            zstd::stream::write::Encoder::new(Hashing { file, hash: Sha256::new(), bytes: 0 }, ZSTD_LEVEL)?;
+    fn new(file: File, recipients: &[Recipient]) -> io::Result<Self> {
+        let sealed = Sealed::new(Hashing { file, hash: Sha256::new(), bytes: 0 }, recipients)?;
+        let mut encoder = zstd::stream::write::Encoder::new(sealed, ZSTD_LEVEL)?;
         encoder.include_checksum(true)?;
         Ok(Self { scanner: Scanner::new(), uncompressed_bytes: 0, encoder })
     }
@@ -230,7 +240,7 @@ impl Sink {
     }
 
     fn finish(self) -> io::Result<(u64, Hashing, Scanned)> {
-        let hashing = self.encoder.finish()?;
+        let hashing = self.encoder.finish()?.finish()?;
         hashing.file.sync_all()?;
         Ok((self.uncompressed_bytes, hashing, self.scanner.finish()))
     }
@@ -263,7 +273,7 @@ mod tests {
     fn what_is_stored_is_what_was_hashed_and_counted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("dump");
-        let mut sink = Sink::new(File::create_new(&path).unwrap()).unwrap();
+        let mut sink = Sink::new(File::create_new(&path).unwrap(), &[]).unwrap();
         let text = format!(
             "USE `app`;\nCREATE TABLE `t` (\n  `a` int\n) COMMENT='{}';\n-- Dump completed\n",
             "x".repeat(1 << 20)

@@ -9,7 +9,8 @@ use crate::{
     blocking::{blocking, storage},
     client::{Client, Features},
     compare::missing,
-    dump::{Dumped, Request, dump_to_file},
+    dump::{Dumped, Output, Request, dump_to_file},
+    encryption::Recipient,
     error::RunError,
     login::Login,
     manifest::{Coordinates, FailedDatabase, Reason},
@@ -32,6 +33,7 @@ pub(crate) struct Dumper<'a> {
     pub(crate) about: About,
     pub(crate) client: Client,
     pub(crate) statements: Vec<AccountStatement>,
+    pub(crate) recipients: &'a [Recipient],
 }
 
 pub(crate) struct Good {
@@ -116,13 +118,14 @@ impl Dumper<'_> {
         let dump = {
             let (client, login, request) = (self.client.clone(), self.login.clone(), request.clone());
             let (statements, process) = (self.statements.clone(), self.process.clone());
-            let path = self.store.partial_path(self.run);
+            let (path, recipients) = (self.store.partial_path(self.run), self.recipients.to_vec());
             blocking(move || {
                 let snapshot = || {
                     // The receiver is gone only if the run was stopped.
                     let _ = taken.send(());
                 };
-                dump_to_file(&client, &login, &request, &statements, &path, &process, snapshot)
+                let output = Output { path: &path, recipients: &recipients };
+                dump_to_file(&client, &login, &request, &statements, output, &process, snapshot)
             })
         };
         let (dumped, later) = tokio::join!(dump, self.coordinates_after(snapshot, earlier.is_some()));

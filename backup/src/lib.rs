@@ -10,7 +10,7 @@
 //! server   flavour, grants, inventory, accounts
 //! client   choose, flags
 //! dumper   dump, compare with the inventory before and after
-//! dump     pipe through scan, zstd, sha256
+//! dump     pipe through scan, zstd, encryption, sha256
 //! store    commit, prune
 //! report   Pushgateway, hooks
 //! ```
@@ -25,6 +25,7 @@ mod client;
 mod compare;
 mod dump;
 mod dumper;
+mod encryption;
 mod error;
 mod grants;
 mod kind;

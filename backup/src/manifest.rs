@@ -14,12 +14,13 @@
 //!   "recovery_point": "2026-11-22T18:09:00.204Z",
 //!   "coordinates": { "exact": true, "binlog_file": "binlog.000004", "binlog_position": 1234, "gtid": "0-1-32" },
 //!   "file": {
-//!     "name": "medassist-20261122T180900Z.sql.zst",
+//!     "name": "medassist-20261122T180900Z.sql.zst.age",
 //!     "stored_bytes": 43012,
 //!     "uncompressed_bytes": 4460122,
 //!     "longest_statement_bytes": 1047033,
 //!     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-//!     "compression": "zstd"
+//!     "compression": "zstd",
+//!     "encryption": { "format": "age", "recipients": ["age1…", "age1…"] }
 //!   },
 //!   "server": { "flavour": "mariadb", "version": "10.11.19-MariaDB", "max_allowed_packet": 16777216 },
 //!   "tool": { "name": "mariadb-dump", "version": "mariadb-dump  Ver 10.19 …", "flags": ["--single-transaction"] },
@@ -205,9 +206,26 @@ pub struct StoredFile {
     /// The longest statement, which max_allowed_packet must exceed at a restore. 0 in version 1: not measured.
     #[serde(default)]
     pub longest_statement_bytes: u64,
-    /// Of the stored (compressed) bytes, in lower-case hexadecimal: what `sha256sum` prints.
+    /// Of the stored (compressed, encrypted) bytes, in lower-case hexadecimal: what `sha256sum` prints.
     pub sha256: String,
     pub compression: Compression,
+    /// Absent: the file is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+}
+
+/// How the compressed dump is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    pub format: EncryptionFormat,
+    /// Public keys; the secret key of any one of them decrypts.
+    pub recipients: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncryptionFormat {
+    Age,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -432,7 +450,8 @@ impl Manifest {
                 (self.started_at..=self.finished_at).contains(recovery_point),
                 "`recovery_point` is outside the run's time",
             )?;
-            require(file.name == run.backup_file(), "`file.name` isn't that of its run")?;
+            let name = if file.encryption.is_some() { run.encrypted_file() } else { run.backup_file() };
+            require(file.name == name, "`file.name` isn't that of its run")?;
             require(file.stored_bytes > 0 && file.uncompressed_bytes > 0, "the backup is empty")?;
             require(
                 file.sha256.len() == 64 && file.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),

@@ -3,6 +3,7 @@
 //! | Name | What it is |
 //! |---|---|
 //! | `NAME-20261122T180900Z.sql.zst` | the backup; complete only if its manifest exists |
+//! | `NAME-20261122T180900Z.sql.zst.age` | the same, encrypted |
 //! | `NAME-20261122T180900Z.manifest.json` | the run's manifest, written last: the commit point |
 //! | `NAME-20261122T180900Z.proof.json` | the result of the newest `verify --restore` of this backup |
 //! | either of them + `.partial` or `.tmp` | being written, or left by a killed run; never read |
@@ -16,6 +17,8 @@ use jiff::{Timestamp, civil, tz};
 
 /// Ends a complete backup's file name.
 pub const BACKUP_SUFFIX: &str = ".sql.zst";
+/// Ends the file name of a complete backup that is encrypted.
+pub const ENCRYPTED_SUFFIX: &str = ".sql.zst.age";
 /// Ends a manifest's file name.
 pub const MANIFEST_SUFFIX: &str = ".manifest.json";
 /// Ends a proof's file name.
@@ -87,7 +90,8 @@ impl RunName {
 
     /// Splits a file's name into its run and its kind; `None` for what no run writes.
     pub fn parse(file_name: &str) -> Option<(Self, FileKind)> {
-        let (stem, kind) = if let Some(stem) = file_name.strip_suffix(BACKUP_SUFFIX) {
+        let backup = file_name.strip_suffix(BACKUP_SUFFIX).or_else(|| file_name.strip_suffix(ENCRYPTED_SUFFIX));
+        let (stem, kind) = if let Some(stem) = backup {
             (stem, FileKind::Backup)
         } else if let Some(stem) = file_name.strip_suffix(MANIFEST_SUFFIX) {
             (stem, FileKind::Manifest)
@@ -123,6 +127,10 @@ impl RunName {
 
     pub fn backup_file(&self) -> String {
         format!("{self}{BACKUP_SUFFIX}")
+    }
+
+    pub fn encrypted_file(&self) -> String {
+        format!("{self}{ENCRYPTED_SUFFIX}")
     }
 
     pub fn partial_file(&self) -> String {
@@ -167,6 +175,7 @@ mod tests {
         assert_eq!(run.started_at(), Some("2026-11-22T18:09:00Z".parse().unwrap()));
         for (name, kind) in [
             (run.backup_file(), FileKind::Backup),
+            (run.encrypted_file(), FileKind::Backup),
             (run.manifest_file(), FileKind::Manifest),
             (run.partial_file(), FileKind::Unfinished),
             (run.manifest_temporary_file(), FileKind::Unfinished),

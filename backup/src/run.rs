@@ -10,11 +10,13 @@ use crate::{
     client::Client,
     dump::{Dumped, Request},
     dumper::{Dumper, Good},
+    encryption::Recipient,
     error::RunError,
     login::Account,
     manifest::{
-        Compression, Coordinates, Database, FailedDatabase, Failure, MAX_LISTED, MAX_LISTED_TABLES, Manifest, Omitted,
-        Outcome, ParseError, SCHEMA_VERSION, StoredFile, Success, Warning, WarningKind,
+        Compression, Coordinates, Database, Encryption, EncryptionFormat, FailedDatabase, Failure, MAX_LISTED,
+        MAX_LISTED_TABLES, Manifest, Omitted, Outcome, ParseError, SCHEMA_VERSION, StoredFile, Success, Warning,
+        WarningKind,
     },
     name::{BackupName, RunName},
     process::DumpProcess,
@@ -42,6 +44,8 @@ pub struct Job {
     /// Whether users and grants belong to the backup.
     pub accounts: bool,
     pub retention: Retention,
+    /// Who can decrypt the backups; empty: they are not encrypted.
+    pub recipients: Vec<Recipient>,
     /// For everything up to the commit.
     pub timeout: Duration,
     pub report: report::Targets,
@@ -241,8 +245,8 @@ async fn make_backup(job: &Job, store: &Arc<Store>, run: &RunName, process: &Dum
         });
     }
     let (accounts, statements) = accounts.map_or((None, Vec::new()), |(count, list)| (Some(count), list));
-    let (backup, timeout) = (&job.name, job.timeout);
-    let dumper = Dumper { backup, timeout, store, run, process, login, about, client, statements };
+    let (backup, timeout, recipients) = (&job.name, job.timeout, &job.recipients);
+    let dumper = Dumper { backup, timeout, store, run, process, login, about, client, statements, recipients };
     let mut good = dumper.dump_all(databases).await?;
     warnings.append(&mut good.inventory.warnings(dumper.client.keeps_history()));
     if dumper.about.binary_log && good.coordinates.is_none() {
@@ -310,16 +314,21 @@ fn describe(job: &Job, run: &RunName, record: Record, made: Made) -> Manifest {
     let lacks = !failed.is_empty() || databases.iter().any(|database| !database.omitted.is_empty());
     let mut flags = request.flags(&client);
     flags.truncate(MAX_LISTED);
+    let encryption = (!job.recipients.is_empty()).then(|| Encryption {
+        format: EncryptionFormat::Age,
+        recipients: job.recipients.iter().map(Recipient::to_string).collect(),
+    });
     let saved = Success {
         recovery_point: dumped.recovery_point,
         coordinates,
         file: StoredFile {
-            name: run.backup_file(),
+            name: if encryption.is_some() { run.encrypted_file() } else { run.backup_file() },
             stored_bytes: dumped.stored_bytes,
             uncompressed_bytes: dumped.uncompressed_bytes,
             longest_statement_bytes: dumped.scanned.longest_statement,
             sha256: dumped.sha256,
             compression: Compression::Zstd,
+            encryption,
         },
         server: about.server,
         tool: client.tool(flags),

@@ -96,8 +96,8 @@ impl Store {
             if entry.unfinished.is_empty() {
                 continue;
             }
-            let orphan = entry.has_backup && matches!(entry.state, State::WithoutManifest);
-            let names = orphan.then(|| entry.run.backup_file()).into_iter().chain(entry.unfinished);
+            let orphans = if matches!(entry.state, State::WithoutManifest) { entry.backups } else { Vec::new() };
+            let names = orphans.into_iter().chain(entry.unfinished);
             for name in names {
                 match self.remove(&name) {
                     Ok(()) => swept.removed.push(name),
@@ -116,22 +116,23 @@ impl Store {
 
     /// Whether a run of this name has been before: a second one in the same second, or after the clock was set back.
     pub(crate) fn is_taken(&self, run: &RunName) -> bool {
-        [run.backup_file(), run.manifest_file(), run.partial_file()]
+        [run.backup_file(), run.encrypted_file(), run.manifest_file(), run.partial_file()]
             .iter()
             .any(|name| self.directory.join(name).symlink_metadata().is_ok())
     }
 
     /// Makes the partial file a backup, and the manifest its proof. On an error neither is left.
     pub(crate) fn commit(&self, run: &RunName, manifest: &Manifest) -> Result<(), RunError> {
+        let file = manifest.saved().map_or_else(|| run.backup_file(), |saved| saved.file.name.clone());
         let result = self.write(&run.manifest_temporary_file(), &manifest.to_json()?).and_then(|()| {
-            self.rename(&run.partial_file(), &run.backup_file())?;
+            self.rename(&run.partial_file(), &file)?;
             self.sync_directory()?;
             self.rename(&run.manifest_temporary_file(), &run.manifest_file())?;
             self.sync_directory()
         });
         if result.is_err() {
             // The manifest first: without it nothing is a backup.
-            for name in [run.manifest_file(), run.backup_file(), run.manifest_temporary_file(), run.partial_file()] {
+            for name in [run.manifest_file(), file, run.manifest_temporary_file(), run.partial_file()] {
                 let _ = fs::remove_file(self.directory.join(name));
             }
         }
@@ -200,8 +201,8 @@ impl Store {
         let run = &entry.run;
         self.rename(&run.manifest_file(), &run.manifest_temporary_file())?;
         self.sync_directory()?;
-        if entry.has_backup {
-            self.remove(&run.backup_file())?;
+        for name in &entry.backups {
+            self.remove(name)?;
         }
         if entry.proof.is_some() {
             self.remove(&run.proof_file())?;

@@ -10,7 +10,8 @@ use service_kit::hex;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    manifest::{Database, Success},
+    encryption::Identities,
+    manifest::{Database, StoredFile, Success},
     scan::{Objects, Scanned, Scanner},
 };
 
@@ -18,16 +19,48 @@ const CHUNK: usize = 128 * 1024;
 /// More differences say nothing new.
 const MAX_DIFFERENCES: usize = 100;
 
-/// The dump in a stored file. Stages such as decryption belong between the file and zstd.
-pub(crate) fn open(path: &Path) -> io::Result<impl Read + use<>> {
-    zstd::stream::read::Decoder::new(File::open(path)?)
+/// The dump in a stored file.
+pub(crate) fn open(path: &Path, keys: &Keys) -> io::Result<Box<dyn Read>> {
+    decoder(File::open(path)?, keys)
 }
 
-/// What is wrong with the file, by its manifest; empty if nothing is. `progress` gets the number of bytes read. Blocks.
-pub(crate) fn check(path: &Path, saved: &Success, progress: impl Fn(u64)) -> io::Result<Vec<String>> {
+fn decoder<'a>(file: impl Read + 'a, keys: &Keys) -> io::Result<Box<dyn Read + 'a>> {
+    let file = BufReader::with_capacity(CHUNK, file);
+    let compressed: Box<dyn Read + 'a> = match keys {
+        Keys::NotEncrypted => Box::new(file),
+        Keys::Identities(identities) => Box::new(identities.decrypt(file)?),
+    };
+    Ok(Box::new(zstd::stream::read::Decoder::new(compressed)?))
+}
+
+/// What it takes to read a stored file.
+#[derive(Clone)]
+pub(crate) enum Keys {
+    NotEncrypted,
+    Identities(Identities),
+}
+
+impl Keys {
+    /// Those of one backup; `None` if it is encrypted and there is no identity.
+    pub(crate) fn of(file: &StoredFile, identities: Option<&Identities>) -> Option<Self> {
+        match (&file.encryption, identities) {
+            (None, _) => Some(Self::NotEncrypted),
+            (Some(_), identities) => identities.cloned().map(Self::Identities),
+        }
+    }
+}
+
+/// What is wrong with the file, by its manifest; empty if nothing is. Without keys, of an encrypted file only size and
+/// checksum are compared. `progress` gets the number of bytes read. Blocks.
+pub(crate) fn check(
+    path: &Path,
+    saved: &Success,
+    keys: Option<&Keys>,
+    progress: impl Fn(u64),
+) -> io::Result<Vec<String>> {
     let mut file = Hashing { file: File::open(path)?, hash: Sha256::new(), bytes: 0, progress };
     let mut scanner = Scanner::new();
-    let decoded = decode(&mut file, &mut scanner);
+    let decoded = keys.map(|keys| decode(&mut file, keys, &mut scanner));
     // What follows a frame that ended early.
     io::copy(&mut file, &mut io::sink())?;
     let mut differences = Vec::new();
@@ -39,11 +72,12 @@ pub(crate) fn check(path: &Path, saved: &Success, progress: impl Fn(u64)) -> io:
         differences.push("the file's SHA-256 is not its manifest's: it was changed or damaged".to_owned());
     }
     match decoded {
-        Ok(bytes) if bytes != saved.file.uncompressed_bytes => differences
+        None => return Ok(differences),
+        Some(Ok(bytes)) if bytes != saved.file.uncompressed_bytes => differences
             .push(format!("the dump has {bytes} bytes, and its manifest says {}", saved.file.uncompressed_bytes)),
-        Ok(_) => {}
-        Err(error) => {
-            differences.push(format!("the file cannot be decompressed: {error}"));
+        Some(Ok(_)) => {}
+        Some(Err(error)) => {
+            differences.push(format!("the file cannot be read: {error}"));
             return Ok(differences);
         }
     }
@@ -56,8 +90,8 @@ pub(crate) fn check(path: &Path, saved: &Success, progress: impl Fn(u64)) -> io:
     Ok(differences)
 }
 
-fn decode(file: &mut impl Read, scanner: &mut Scanner) -> io::Result<u64> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(CHUNK, file))?;
+fn decode(file: &mut impl Read, keys: &Keys, scanner: &mut Scanner) -> io::Result<u64> {
+    let mut decoder = decoder(file, keys)?;
     let mut chunk = vec![0; CHUNK];
     let mut bytes = 0;
     loop {

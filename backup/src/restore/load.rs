@@ -14,7 +14,7 @@ use crate::{
         filter::{Filter, Scope},
     },
     statements::{Item, Splitter},
-    stored,
+    stored::{self, Keys},
 };
 
 /// The largest statement: no server takes a larger packet.
@@ -47,6 +47,7 @@ pub(crate) struct Loaded {
 /// with the bytes of the dump that were read.
 pub(crate) async fn load(
     path: &Path,
+    keys: Keys,
     scope: Scope,
     connection: &mut Conn,
     accounts: impl AsyncFnOnce(Vec<AccountStatement>) -> Result<(), RestoreError>,
@@ -54,7 +55,7 @@ pub(crate) async fn load(
 ) -> Result<Loaded, RestoreError> {
     let (sender, mut parts) = mpsc::channel(QUEUE);
     let file = path.to_owned();
-    let reading = tokio::spawn(blocking(move || read(&file, scope, &sender)));
+    let reading = tokio::spawn(blocking(move || read(&file, &keys, scope, &sender)));
     let mut accounts = Some(accounts);
     let mut loaded = Loaded::default();
     while let Some(part) = parts.recv().await {
@@ -97,8 +98,8 @@ fn describe(error: &mysql_async::Error, text: &[u8], place: &str, is_rows: bool,
 }
 
 /// Reads the whole file. Returns the objects with old names. Ends early when nobody receives any more.
-fn read(path: &Path, scope: Scope, sender: &mpsc::Sender<Part>) -> std::io::Result<Vec<String>> {
-    let mut source = stored::open(path)?;
+fn read(path: &Path, keys: &Keys, scope: Scope, sender: &mpsc::Sender<Part>) -> std::io::Result<Vec<String>> {
+    let mut source = stored::open(path, keys)?;
     let mut splitter = Splitter::new(MAX_STATEMENT);
     let mut filter = Filter::new(scope);
     let mut accounts = Some(Vec::new());

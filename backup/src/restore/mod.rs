@@ -26,13 +26,14 @@ use crate::{
     accounts::AccountStatement,
     blocking::blocking,
     choose::{Chosen, choose},
+    encryption::{IDENTITY_FLAG, Identities},
     error::RunError,
     login::{Account, Login},
     manifest::Success,
     name::BackupName,
     progress::Progress,
     run::{ShutdownSignal, stopped},
-    stored,
+    stored::{self, Keys},
 };
 use filter::{Scope, quoted};
 use policy::Policy;
@@ -47,6 +48,7 @@ pub struct Request {
     pub backup: BackupName,
     pub at: Option<Timestamp>,
     pub run: Option<String>,
+    pub identity_file: Option<PathBuf>,
     pub target: Account,
     /// Empty: all.
     pub databases: Vec<String>,
@@ -82,9 +84,10 @@ pub async fn restore(request: Request, stop: &mut ShutdownSignal) -> Result<Rest
     let wanted = Arc::clone(&request);
     let chosen = blocking(move || choose(&wanted.directory, &wanted.backup, wanted.at, wanted.run.as_deref())).await?;
     let scope = scope(&request, &chosen)?;
+    let keys = keys(&request, &chosen).await?;
     let account = request.target.clone();
     let login = blocking(move || account.login()).await.map_err(RunError::from)?;
-    restore_chosen(&request, &chosen, scope, &login, started, stop).await
+    restore_chosen(&request, &chosen, keys, scope, &login, started, stop).await
 }
 
 fn scope(request: &Request, chosen: &Chosen) -> Result<Scope, RestoreError> {
@@ -115,6 +118,7 @@ fn scope(request: &Request, chosen: &Chosen) -> Result<Scope, RestoreError> {
 async fn restore_chosen(
     request: &Request,
     chosen: &Chosen,
+    keys: Keys,
     scope: Scope,
     login: &Login,
     started: Instant,
@@ -126,13 +130,13 @@ async fn restore_chosen(
     let policy = Policy { overwrite: request.overwrite, allow_replica: request.allow_replica, binlog: request.binlog };
     target.check(saved, &scope, policy).await?;
     tokio::select! {
-        verified = verify_file(chosen, saved) => verified?,
+        verified = verify_file(chosen, saved, &keys) => verified?,
         () = stopped(stop) => return Err(RestoreError::Refused("stopped by a signal".to_owned())),
     }
 
     let mut notes = Vec::new();
     let loaded = tokio::select! {
-        loaded = prepare_and_load(request, chosen, saved, &scope, &mut target, &mut notes) => loaded,
+        loaded = prepare_and_load(request, chosen, (saved, keys), &scope, &mut target, &mut notes) => loaded,
         () = stopped(stop) => Err(RestoreError::Interrupted),
     };
     let counted = match &loaded {
@@ -159,10 +163,30 @@ async fn restore_chosen(
     })
 }
 
-async fn verify_file(chosen: &Chosen, saved: &Success) -> Result<(), RestoreError> {
+/// To read the chosen file. Without them nothing can be restored.
+async fn keys(request: &Request, chosen: &Chosen) -> Result<Keys, RestoreError> {
+    let file = &chosen.saved()?.file;
+    let identities = match request.identity_file.clone() {
+        Some(path) => {
+            let identities = blocking(move || Identities::read(&path)).await;
+            Some(identities.map_err(|error| RestoreError::Refused(error.to_string()))?)
+        }
+        None => None,
+    };
+    Keys::of(file, identities.as_ref()).ok_or_else(|| {
+        let recipients = file.encryption.iter().flat_map(|encryption| encryption.recipients.clone());
+        RestoreError::Refused(format!(
+            "{} is encrypted: set {IDENTITY_FLAG} to the secret key of one of its recipients: {}",
+            chosen.run,
+            recipients.collect::<Vec<_>>().join(", ")
+        ))
+    })
+}
+
+async fn verify_file(chosen: &Chosen, saved: &Success, keys: &Keys) -> Result<(), RestoreError> {
     let progress = Progress::start("verify", saved.file.stored_bytes);
-    let (path, copy, shown) = (chosen.path.clone(), saved.clone(), progress.clone());
-    let differences = blocking(move || stored::check(&path, &copy, |bytes| shown.set(bytes))).await;
+    let (path, copy, keys, shown) = (chosen.path.clone(), saved.clone(), keys.clone(), progress.clone());
+    let differences = blocking(move || stored::check(&path, &copy, Some(&keys), |bytes| shown.set(bytes))).await;
     progress.finish();
     let refuse = |why: String| {
         Err(RestoreError::Refused(format!("{} is not restored: {why}; choose another run with --run", chosen.run)))
@@ -178,7 +202,7 @@ async fn verify_file(chosen: &Chosen, saved: &Success) -> Result<(), RestoreErro
 async fn prepare_and_load(
     request: &Request,
     chosen: &Chosen,
-    saved: &Success,
+    (saved, keys): (&Success, Keys),
     scope: &Scope,
     target: &mut Target<'_>,
     notes: &mut Vec<String>,
@@ -195,7 +219,8 @@ async fn prepare_and_load(
         later = account::create(request.accounts, saved, scope, target, list, notes).await?;
         Ok(())
     };
-    let loaded = load::load(&chosen.path, scope.clone(), &mut connection, accounts, |bytes| shown.set(bytes)).await;
+    let loaded =
+        load::load(&chosen.path, keys, scope.clone(), &mut connection, accounts, |bytes| shown.set(bytes)).await;
     progress.finish();
     let _ = tokio::time::timeout(Duration::from_secs(1), connection.disconnect()).await;
     let loaded = loaded?;

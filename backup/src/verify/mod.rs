@@ -12,6 +12,7 @@ use crate::{
     choose::{ChooseError, Chosen, choose},
     client::{Client, Features},
     dump::{Request as DumpRequest, dump_to_nowhere},
+    encryption::{IDENTITY_FLAG, Identities, IdentityError},
     error::RunError,
     login::{Account, Login},
     manifest::Success,
@@ -22,7 +23,7 @@ use crate::{
     restore::{self, AccountPolicy, BinlogPolicy, RestoreError, Restored},
     run::ShutdownSignal,
     store::write_proof,
-    stored,
+    stored::{self, Keys},
 };
 use throwaway::{Throwaway, ThrowawayError};
 
@@ -32,6 +33,7 @@ pub struct Request {
     pub backup: BackupName,
     pub at: Option<Timestamp>,
     pub run: Option<String>,
+    pub identity_file: Option<PathBuf>,
     pub restore: Option<RestoreRequest>,
 }
 
@@ -49,6 +51,8 @@ pub struct RestoreRequest {
 pub enum VerifyError {
     #[error(transparent)]
     Choose(#[from] ChooseError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -71,16 +75,16 @@ pub struct Verified {
 }
 
 pub async fn verify(request: Request, stop: &mut ShutdownSignal) -> Result<Verified, VerifyError> {
-    let Request { directory, backup, at, run, restore } = request;
+    let Request { directory, backup, at, run, identity_file, restore } = request;
     let place = directory.clone();
     let chosen = blocking(move || choose(&place, &backup, at, run.as_deref())).await?;
     let saved = chosen.saved()?;
     let (run, recovery_point) = (chosen.run.to_string(), saved.recovery_point);
     let Some(restore) = restore else {
-        let differences = check_file(&chosen, saved).await?;
+        let differences = check_file(&chosen, saved, identity_file).await?;
         return Ok(Verified { run, recovery_point, differences, proof: None });
     };
-    let proof = prove(&chosen, saved, &directory, restore, stop).await?;
+    let proof = prove(&chosen, saved, (&directory, identity_file), restore, stop).await?;
     let (run_name, stored, place) = (chosen.run.clone(), proof.clone(), directory);
     blocking(move || write_proof(&place, &run_name, &stored)).await?;
     let mut differences = proof.differences.clone();
@@ -88,10 +92,22 @@ pub async fn verify(request: Request, stop: &mut ShutdownSignal) -> Result<Verif
     Ok(Verified { run, recovery_point, differences, proof: Some(proof) })
 }
 
-async fn check_file(chosen: &Chosen, saved: &Success) -> Result<Vec<String>, VerifyError> {
+async fn check_file(
+    chosen: &Chosen,
+    saved: &Success,
+    identity_file: Option<PathBuf>,
+) -> Result<Vec<String>, VerifyError> {
+    let identities = match identity_file {
+        Some(path) => Some(blocking(move || Identities::read(&path)).await?),
+        None => None,
+    };
+    let keys = Keys::of(&saved.file, identities.as_ref());
+    if keys.is_none() {
+        tracing::warn!(run = %chosen.run, missing = IDENTITY_FLAG, "only the checksum is verified: the file is encrypted");
+    }
     let progress = Progress::start("verify", saved.file.stored_bytes);
     let (path, copy, shown) = (chosen.path.clone(), saved.clone(), progress.clone());
-    let differences = blocking(move || stored::check(&path, &copy, |bytes| shown.set(bytes))).await;
+    let differences = blocking(move || stored::check(&path, &copy, keys.as_ref(), |bytes| shown.set(bytes))).await;
     progress.finish();
     differences.map_err(|source| VerifyError::Read { path: chosen.path.clone(), source })
 }
@@ -99,7 +115,7 @@ async fn check_file(chosen: &Chosen, saved: &Success) -> Result<Vec<String>, Ver
 async fn prove(
     chosen: &Chosen,
     saved: &Success,
-    directory: &std::path::Path,
+    (directory, identity_file): (&std::path::Path, Option<PathBuf>),
     request: RestoreRequest,
     stop: &mut ShutdownSignal,
 ) -> Result<Proof, VerifyError> {
@@ -118,6 +134,7 @@ async fn prove(
         backup: chosen.run.backup().clone(),
         at: None,
         run: Some(chosen.run.to_string()),
+        identity_file,
         target: account.clone(),
         databases: Vec::new(),
         rename: None,

@@ -82,6 +82,7 @@ impl Saved {
             databases: DatabaseNames::new(success.databases.iter().map(|database| &*database.name), others),
             details: Details {
                 longest_statement_bytes: success.file.longest_statement_bytes,
+                encrypted: success.file.encryption.is_some(),
                 warnings: warnings.into_iter().map(|(kind, count)| (kind.as_str(), count)).collect(),
             },
             partial: None,
@@ -216,7 +217,7 @@ impl Reader {
     ) -> Result<Option<LastRun>, ScanError> {
         let Saved { backup, databases, details, partial } = saved;
         let finished_at = backup.finished_at;
-        let problem = validate(scan, run, backup)?;
+        let problem = validate(scan, run, saved)?;
         // Pruning takes the manifest first.
         if problem.is_some() && scan.metadata(&run.manifest_file())?.is_none() {
             return Ok(None);
@@ -243,8 +244,9 @@ impl Reader {
 }
 
 /// Why a file is not complete although its manifest is `ok`. Its checksum is not verified: that would read every byte.
-fn validate(scan: &ScanInProgress<'_>, run: &RunName, backup: &Backup) -> Result<Option<String>, ScanError> {
-    let file = run.backup_file();
+fn validate(scan: &ScanInProgress<'_>, run: &RunName, saved: &Saved) -> Result<Option<String>, ScanError> {
+    let Saved { backup, details, .. } = saved;
+    let file = if details.encrypted { run.encrypted_file() } else { run.backup_file() };
     Ok(match scan.metadata(&file)? {
         None => Some(format!("the manifest says that it is good, but {file} is gone")),
         Some(metadata) if !metadata.is_file() => Some(format!("{file} is not a regular file")),

@@ -100,6 +100,7 @@ pub(crate) enum LastRun {
 pub(crate) struct Details {
     /// What `max_allowed_packet` must exceed at a restore; 0 if it was not measured.
     pub longest_statement_bytes: u64,
+    pub encrypted: bool,
     /// Number of warnings by their kind.
     pub warnings: Box<[(&'static str, u64)]>,
 }

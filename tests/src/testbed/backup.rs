@@ -111,7 +111,7 @@ impl Site {
     /// The newest backup's file.
     pub fn backup(&self) -> PathBuf {
         let files = self.files();
-        let newest = files.iter().rfind(|name| name.ends_with(".sql.zst"));
+        let newest = files.iter().rfind(|name| name.ends_with(".sql.zst") || name.ends_with(".sql.zst.age"));
         self.directory().join(newest.map_or("none", String::as_str))
     }
 }

@@ -77,6 +77,12 @@ const RUNS: Desc = Desc::gauge(
     &["backup", "result"],
 )
 .field("outcome");
+const ENCRYPTED: Desc = Desc::gauge(
+    "backup_last_encrypted",
+    "Whether the newest complete backup is encrypted. Absent without manifests.",
+    &["backup"],
+)
+.field("encryption");
 const LONGEST_STATEMENT: Desc = Desc::gauge(
     "backup_last_longest_statement_bytes",
     "Size of the longest statement in the newest complete backup, which max_allowed_packet must exceed at a restore.",
@@ -147,6 +153,7 @@ impl Collector<Session> for Backups {
             COMPLETE_FILES,
             FILES,
             RUNS,
+            ENCRYPTED,
             LONGEST_STATEMENT,
             WARNINGS,
             SUCCESS_RATIO,
@@ -221,6 +228,7 @@ fn write(job: &Job, scan: &Scan, out: &mut Families) {
         out.push(&LONGEST_GAP, &[backup], complete.history.longest_gap.as_secs_f64());
     }
     if let Some(details) = &scan.details {
+        out.push(&ENCRYPTED, &[backup], f64::from(details.encrypted));
         if details.longest_statement_bytes > 0 {
             out.push(&LONGEST_STATEMENT, &[backup], details.longest_statement_bytes as f64);
         }
