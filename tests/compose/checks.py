@@ -419,7 +419,7 @@ def data_stays(core, receipt):
 def dashboards_find_data():
     print("dashboards:")
     # Rules of a minute's interval read each other, so the budgets appear up to two minutes after Prometheus' start.
-    budget = "slo:period_error_budget_remaining:ratio"
+    budget = 'slo:period_error_budget_remaining:ratio{sloth_id="api-availability"}'
     check(until(240, lambda: query(budget)), f"Prometheus has recorded the error budgets ({budget})")
     done = run(str(REPOSITORY / "grafana/check"), "--live", PROMETHEUS, fails=True)
     summary = next((line for line in done.stdout.splitlines() if "queries sent" in line), "")
