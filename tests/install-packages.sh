@@ -23,6 +23,7 @@ declare -A needed=(
     [nginx]=nginx-light
     [node]=nodejs
     [npm]=npm
+    [pip3]=python3-pip
     [openssl]=openssl
     [promtool]=prometheus
     [prometheus-alertmanager]=prometheus-alertmanager

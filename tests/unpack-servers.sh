@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks what the tests compare with and Debian 12 does not have, each with the libraries that it needs: MySQL 9.7, the newest mysqld_exporter,
-# Alertmanager, Prometheus 3 and HAProxy 3.2 from Debian unstable, MariaDB 11.8 from Debian 13. Nothing is installed, and nothing outside DIRECTORY changes.
+# Alertmanager, Prometheus 3 and HAProxy 3.2 from Debian unstable, MariaDB 11.8 from Debian 13, moto from PyPI. Nothing is installed, and nothing outside DIRECTORY changes.
 # usage: tests/unpack-servers.sh [DIRECTORY]      (default: target/unpacked)
 set -euo pipefail
 top=${1:-${CARGO_TARGET_DIR:-$(dirname "${BASH_SOURCE[0]}")/../target}/unpacked}
@@ -32,3 +32,11 @@ unpack unstable unstable mysql-server-core mysql-client-core prometheus promethe
 unpack trixie trixie mariadb-server
 # On its own: a new version of it does not fetch the others again.
 unpack haproxy unstable haproxy
+
+# An S3-compatible store, which Debian 12 has not.
+moto=5.1.18
+if [[ ! -d $top/moto/moto-$moto.dist-info ]]; then
+    echo "fetching moto $moto from PyPI"
+    rm -rf "$top/moto"
+    python3 -m pip install --quiet --root-user-action=ignore --target "$top/moto" "moto[s3,server]==$moto"
+fi

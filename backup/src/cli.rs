@@ -13,9 +13,10 @@ use service_kit::{
 
 use crate::{
     encryption::Recipient,
-    healthcheck,
+    healthcheck, help,
     login::{Account, Tls},
     name::BackupName,
+    offsite_flags::OffsiteArgs,
     report_flags::ReportArgs,
     restore::{AccountPolicy, BinlogPolicy},
     retention::Retention,
@@ -29,34 +30,6 @@ Backs up MySQL and MariaDB databases to files, restores them, and proves that th
 
 A backup is a compressed dump, made by the server's own client, and a manifest that is written last. A backup is complete when its manifest exists and contains \"ok\". Files that end in .partial or .tmp are not backups.";
 
-const AFTER_HELP: &str = "\
-A duration is a number with units, such as 90s, 15m, 1h30m or 1d; a number without a unit is in seconds.
-
-Every flag is also an environment variable: --backup.keep is MYSQL_BACKUP_BACKUP_KEEP.
-
-Exit status:
-  0  done: a complete backup, a restore whose counts are right, a verified file
-  1  failed; the message and the log name the reason
-  2  invalid command line
-  3  a partial backup (run), or a restored copy that differs from its manifest (restore, verify)
-  4  refused, and nothing is changed: the target has tables, is a replica, or lacks something (restore)
-
-Without a command, flags mean `run`, or `schedule` with --schedule.every.
-
-Examples:
-  # Once, now
-  mysql-backup run --mysql.user=backup --mysql.password-file=/etc/mysql-backup/password \\
-    --backup.name=medassist --backup.databases=medassist --backup.directory=/var/backups/mysql
-
-  # As a service: every 15 minutes, so that at most 15 minutes and one dump's duration are at risk
-  mysql-backup schedule --schedule.every=15m ...
-
-  # Which backups are there?
-  mysql-backup list --backup.directory=/var/backups/mysql --backup.name=medassist
-
-  # Restore the newest one
-  mysql-backup restore --backup.directory=/var/backups/mysql --backup.name=medassist --target.address=127.0.0.1:3306";
-
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Task {
@@ -67,6 +40,7 @@ pub enum Task {
     Verify(VerifyArgs),
     Restore(RestoreArgs),
     Prune(PruneArgs),
+    Fetch(FetchArgs),
 }
 
 /// Where the backups are.
@@ -131,6 +105,21 @@ pub struct KeepArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+
+    #[command(flatten)]
+    pub offsite: OffsiteArgs,
+
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub server: ServerArgs,
@@ -162,6 +151,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub keep: KeepArgs,
+
+    #[command(flatten)]
+    pub offsite: OffsiteArgs,
 
     #[command(flatten)]
     pub report: ReportArgs,
@@ -406,6 +398,7 @@ fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
         "list" => Task::List(ListArgs::from_arg_matches(matches)?),
         "verify" => Task::Verify(VerifyArgs::from_arg_matches(matches)?),
         "restore" => Task::Restore(RestoreArgs::from_arg_matches(matches)?),
+        "fetch" => Task::Fetch(FetchArgs::from_arg_matches(matches)?),
         "prune" => Task::Prune(PruneArgs::from_arg_matches(matches)?),
         _ => Task::Run(RunArgs::from_arg_matches(matches)?),
     })
@@ -416,17 +409,30 @@ fn command() -> Command {
         .version(service_kit::build::version(env!("CARGO_PKG_VERSION")))
         .about(ABOUT.lines().next())
         .long_about(ABOUT)
-        .after_help(AFTER_HELP)
+        .after_help(help::AFTER_HELP)
         .max_term_width(120)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommand(subcommand::<RunArgs>("run", "Back up once, now", RUN_HELP))
-        .subcommand(subcommand::<ScheduleArgs>("schedule", "Back up again and again, as a service", SCHEDULE_HELP))
-        .subcommand(subcommand::<ListArgs>("list", "List the backups, newest first", LIST_HELP))
-        .subcommand(subcommand::<VerifyArgs>("verify", "Verify a backup, with --restore by restoring it", VERIFY_HELP))
-        .subcommand(subcommand::<RestoreArgs>("restore", "Restore a backup to a server", RESTORE_HELP))
-        .subcommand(subcommand::<PruneArgs>("prune", "Remove the backups that the retention does not keep", PRUNE_HELP))
+        .subcommand(subcommand::<RunArgs>("run", "Back up once, now", help::RUN_HELP))
+        .subcommand(subcommand::<ScheduleArgs>(
+            "schedule",
+            "Back up again and again, as a service",
+            help::SCHEDULE_HELP,
+        ))
+        .subcommand(subcommand::<ListArgs>("list", "List the backups, newest first", help::LIST_HELP))
+        .subcommand(subcommand::<VerifyArgs>(
+            "verify",
+            "Verify a backup, with --restore by restoring it",
+            help::VERIFY_HELP,
+        ))
+        .subcommand(subcommand::<RestoreArgs>("restore", "Restore a backup to a server", help::RESTORE_HELP))
+        .subcommand(subcommand::<FetchArgs>("fetch", "Bring an off-site copy to a directory", help::FETCH_HELP))
+        .subcommand(subcommand::<PruneArgs>(
+            "prune",
+            "Remove the backups that the retention does not keep",
+            help::PRUNE_HELP,
+        ))
         .subcommand(subcommand::<ScheduleArgs>(
             healthcheck::SUBCOMMAND,
             "Check that no run of --schedule.every is overdue: exit status 0 or 1",
@@ -439,49 +445,6 @@ fn subcommand<A: Args>(name: &'static str, about: &'static str, after: &'static 
     let command = env::with_variables(A::augment_args(Command::new(PROGRAM)));
     command.name(name).about(about).after_help(after).max_term_width(120)
 }
-
-const RUN_HELP: &str = "\
-The dump is made by mariadb-dump or mysqldump, whichever fits the server, in one snapshot of all databases. It is compared with the server's list of objects, and the manifest says what it lacks. A failed run leaves a manifest with the reason, and no file that looks like a backup.
-
-A database that cannot be dumped, or a view that is broken, makes the run partial: all else is in the backup.
-
-Example:
-  mysql-backup run --mysql.address=127.0.0.1:3306 --mysql.user=backup --mysql.password-file=/etc/mysql-backup/password \\
-    --backup.name=medassist --backup.databases=medassist --backup.directory=/var/backups/mysql";
-
-const SCHEDULE_HELP: &str = "\
-The first run starts one interval after the newest complete backup. A failed run is repeated in its slot, after 15 s, 30 s, 1 min and so on. SIGTERM ends the current run as interrupted; a second one stops immediately. SIGHUP is only logged: each run reads the password file.
-
-Example:
-  mysql-backup schedule --schedule.every=15m --backup.keep=96 --backup.keep-daily=14 --backup.keep-monthly=12 ...";
-
-const LIST_HELP: &str = "\
-The state is complete, partial (it lacks databases or objects), failed, missing (the file is gone or has another size), unreadable or unfinished. PROVEN is the time of the newest successful `verify --restore` of that backup.";
-
-const VERIFY_HELP: &str = "\
-Without --restore, the file's checksum, its compression, its end and its contents are compared with the manifest. With --restore, the backup is loaded into an empty server and dumped again: objects, numbers of rows and checksums of small tables must be the manifest's. The proof next to the manifest has the measured recovery time.
-
-The throwaway server needs as much disk space as the data, in TMPDIR. It listens on a Unix socket only.
-
-Example:
-  mysql-backup verify --restore --backup.directory=/var/backups/mysql --backup.name=medassist --canary=medassist.heartbeat.at";
-
-const RESTORE_HELP: &str = "\
-The file is verified first, completely. Then the target is checked: databases that are to be restored must not exist or be empty, unless --overwrite is given, which drops them. The load stops at the first error. At the end, objects and rows are counted and compared with the manifest, and the duration and the recovery point are printed.
-
-For the time of the load, max_allowed_packet and log_bin_trust_function_creators are raised on the target if the backup needs it. A client is not needed.
-
-The load is written to the binary log (--binlog=write), so replicas of the target get it, too. --binlog=skip is for a server without replicas, and is refused if one is connected. A replica is refused as a target: restore to its primary.
-
-Examples:
-  # The newest backup, to a new server
-  mysql-backup restore --backup.directory=/var/backups/mysql --backup.name=medassist --target.address=127.0.0.1:3306
-
-  # One table as it was at noon, next to the live data
-  mysql-backup restore ... --at=2026-11-22T12:00:00Z --database=medassist --table=payment --as=medassist_noon";
-
-const PRUNE_HELP: &str = "\
-`run` and `schedule` do the same after each successful run. The newest backup that `verify --restore` has proven always stays.";
 
 /// Checked at the start: a typing error would otherwise show at the first push.
 #[cfg(test)]

@@ -7,11 +7,12 @@ use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 use crate::{
     blocking::blocking,
     catalog::{self, Entry, State},
-    cli::{ListArgs, PruneArgs, RestoreArgs, RunArgs, ScheduleArgs, VerifyArgs},
+    cli::{FetchArgs, ListArgs, PruneArgs, RestoreArgs, RunArgs, ScheduleArgs, VerifyArgs},
     error::RunError,
     manifest::Outcome,
+    offsite::{self, OffsiteError},
     restore::{self, RestoreError},
-    run::{self, ShutdownSignal},
+    run::{self, Job, ShutdownSignal, stopped},
     schedule,
     store::Store,
     verify,
@@ -23,7 +24,19 @@ const DIFFERENT: u8 = 3;
 const REFUSED: u8 = 4;
 
 pub async fn run(args: RunArgs, mut stop: ShutdownSignal) -> ExitCode {
-    match run::run(&args.job(), &mut stop).await {
+    let offsite = args.offsite.clone().offsite();
+    let job = args.job();
+    let status = run_once(&job, &mut stop).await;
+    let Some(offsite) = &offsite else { return status };
+    let copied = tokio::select! {
+        copied = offsite::copy_once(offsite, &job) => copied,
+        () = stopped(&mut stop) => false,
+    };
+    if status == ExitCode::SUCCESS && !copied { ExitCode::from(DIFFERENT) } else { status }
+}
+
+async fn run_once(job: &Job, stop: &mut ShutdownSignal) -> ExitCode {
+    match run::run(job, stop).await {
         Ok(manifest) => match manifest.outcome {
             Outcome::Ok(_) => ExitCode::SUCCESS,
             Outcome::Partial(_) => ExitCode::from(DIFFERENT),
@@ -37,12 +50,20 @@ pub async fn run(args: RunArgs, mut stop: ShutdownSignal) -> ExitCode {
     }
 }
 
-pub async fn schedule(args: ScheduleArgs, mut stop: ShutdownSignal) -> ExitCode {
+pub async fn schedule(args: ScheduleArgs, stop: ShutdownSignal) -> ExitCode {
     let Some(period) = args.every else {
         tracing::error!("--schedule.every is not set");
         return ExitCode::from(2);
     };
-    schedule::every(&args.run.job(), period, &mut stop).await;
+    let offsite = args.run.offsite.clone().offsite();
+    let job = args.run.job();
+    let copying = async {
+        if let Some(offsite) = &offsite {
+            offsite::keep_copying(offsite, &job, &mut stop.clone()).await;
+        }
+    };
+    let mut runs_stop = stop.clone();
+    tokio::join!(schedule::every(&job, period, &mut runs_stop), copying);
     tracing::info!("stopped");
     ExitCode::SUCCESS
 }
@@ -66,6 +87,31 @@ pub async fn prune(args: PruneArgs) -> ExitCode {
             print(&runs.iter().map(|run| format!("{verb} {run}\n")).collect::<String>())
         }
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+pub async fn fetch(args: FetchArgs, mut stop: ShutdownSignal) -> ExitCode {
+    let Some(offsite) = args.offsite.offsite() else { return fail("set --offsite.url") };
+    let request = offsite::Request {
+        location: offsite.location,
+        directory: args.place.directory,
+        backup: args.place.name,
+        at: args.choice.at,
+        run: args.choice.run,
+    };
+    let fetched = tokio::select! {
+        fetched = tokio::time::timeout(offsite.timeout, offsite::fetch(request)) => fetched,
+        () = stopped(&mut stop) => return fail("stopped by a signal; the next attempt continues"),
+    };
+    match fetched {
+        Ok(Ok(fetched)) => print(&format!(
+            "fetched {}: {} bytes\nrecovery point: {}\n",
+            fetched.run,
+            fetched.stored_bytes,
+            time(fetched.recovery_point)
+        )),
+        Ok(Err(error)) => fail(&error.to_string()),
+        Err(_) => fail(&OffsiteError::Timeout(offsite.timeout).to_string()),
     }
 }
 

@@ -13,6 +13,7 @@
 //! dump     pipe through scan, zstd, encryption, sha256
 //! store    commit, prune
 //! report   Pushgateway, hooks
+//! offsite  copies in another place
 //! ```
 //!
 //! `statements` and `kind` split and classify a dump, for the scan and for the restore.
@@ -28,8 +29,10 @@ mod dumper;
 mod encryption;
 mod error;
 mod grants;
+mod help;
 mod kind;
 mod login;
+mod offsite_flags;
 mod process;
 mod progress;
 mod report;
@@ -47,6 +50,7 @@ pub mod guard;
 pub mod healthcheck;
 pub mod manifest;
 pub mod name;
+pub mod offsite;
 pub mod proof;
 pub mod restore;
 pub mod run;

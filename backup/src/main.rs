@@ -48,6 +48,7 @@ fn log_args(task: &Task) -> Option<LogArgs> {
         Task::Schedule(args) | Task::Healthcheck(args) => Some(args.run.log),
         Task::Verify(args) => Some(args.log),
         Task::Restore(args) => Some(args.log),
+        Task::Fetch(args) => Some(args.log),
         Task::List(_) | Task::Prune(_) => None,
     }
 }
@@ -69,6 +70,7 @@ async fn run_until_stopped(task: Task) -> ExitCode {
             Task::List(args) => commands::list(args).await,
             Task::Verify(args) => commands::verify(args, stopped).await,
             Task::Restore(args) => commands::restore(args, stopped).await,
+            Task::Fetch(args) => commands::fetch(args, stopped).await,
             Task::Prune(args) => commands::prune(args).await,
         }
     };

@@ -24,7 +24,7 @@ use crate::{
     catalog::{self, Entry, State},
     error::RunError,
     manifest::Manifest,
-    name::{BackupName, FileKind, RunName},
+    name::{BackupName, FileKind, RunName, TEMPORARY_SUFFIX},
     proof::Proof,
     retention::Retention,
 };
@@ -226,6 +226,15 @@ impl Store {
     fn sync_directory(&self) -> Result<(), RunError> {
         sync(&self.directory)
     }
+}
+
+/// Replaces a small file next to the manifests.
+pub(crate) fn write_state(directory: &Path, name: &str, json: &[u8]) -> Result<(), RunError> {
+    let temporary = format!(".{name}{TEMPORARY_SUFFIX}");
+    // What a killed process left.
+    let _ = fs::remove_file(directory.join(&temporary));
+    write(directory, &temporary, json)?;
+    rename(directory, &temporary, name)
 }
 
 /// Stores the proof of a backup. It needs no lock: a run in between may only sweep the temporary file away.

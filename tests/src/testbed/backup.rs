@@ -58,11 +58,15 @@ impl Site {
 
     /// A command about this backup, with the flavour's programs in its PATH.
     pub fn command(&self, command: &str) -> Result<Program, Error> {
+        Ok(self.bare(command)?.arg(format!("--backup.directory={}", self.directory().display())))
+    }
+
+    /// The same, without the directory.
+    pub fn bare(&self, command: &str) -> Result<Program, Error> {
         Ok(Program::new("mysql-backup")
             .env("TMPDIR", self.home.path().join("temporary"))
             .env("PATH", database::path_of(self.db.flavour())?)
             .arg(command)
-            .arg(format!("--backup.directory={}", self.directory().display()))
             .arg(format!("--backup.name={NAME}")))
     }
 

@@ -61,9 +61,9 @@ pub use medassist_stack::{eventually, http};
 pub use page::Page;
 pub use port::Port;
 pub use process::Process;
-pub use program::{Program, RunningProgram};
+pub use program::{Finished, Program, RunningProgram};
 pub use recorder::{Delivery, Recorder};
 pub use servers::{
     Alertmanager, Database, HaProxy, HaProxyVersion, MailServer, Nginx, NodeExporter, Prometheus, Pushgateway, Redis,
-    Release,
+    Release, S3,
 };

@@ -9,6 +9,7 @@ use crate::testbed::port::Port;
 use crate::testbed::process::{Directory, Process};
 use medassist_stack::Error;
 use medassist_stack::database::{self, Flavour};
+use medassist_stack::http;
 use medassist_stack::launch::{self, Launch, Ready, target_directory};
 
 macro_rules! is_a_process {
@@ -26,7 +27,7 @@ macro_rules! is_a_process {
         }
     )*};
 }
-is_a_process!(Database, Redis, HaProxy, Nginx, Prometheus, Alertmanager, Pushgateway, NodeExporter, MailServer);
+is_a_process!(Database, Redis, HaProxy, Nginx, Prometheus, Alertmanager, Pushgateway, NodeExporter, MailServer, S3);
 
 /// A database: `root` without a password, on the unix socket and, in MariaDB, from 127.0.0.1; no other user, no
 /// database.
@@ -297,6 +298,44 @@ impl Alertmanager {
 pub struct MailServer {
     process: Process,
     port: Port,
+}
+
+/// An S3-compatible store with one bucket, `backups`. It takes every key.
+pub struct S3 {
+    process: Process,
+    port: Port,
+}
+
+impl S3 {
+    pub async fn start() -> Result<Self, Error> {
+        let (directory, port) = (Directory::new("s3")?, Port::lease()?);
+        let packages = target_directory()?.join("unpacked/moto");
+        let launch = Launch::installed(&["python3"])?.env("PYTHONPATH", packages).args([
+            "-m",
+            "moto.server",
+            "--host=127.0.0.1",
+            &format!("--port={}", port.number()),
+        ]);
+        let ready = Ready::Http(format!("http://{}/moto-api/", port.address()));
+        let process = Process::start("s3", launch, ready, directory).await?;
+        let store = Self { process, port };
+        store.make_bucket().await?;
+        Ok(store)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.port.address())
+    }
+
+    async fn make_bucket(&self) -> Result<(), Error> {
+        // The region is read from the login, and the signature from nowhere.
+        let login =
+            "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=none";
+        let failed = |error| Error::io("cannot make a bucket")(std::io::Error::other(error));
+        let client = http::client(0).map_err(failed)?;
+        let request = client.put(format!("{}/backups", self.url())).header("authorization", login);
+        request.send().await.and_then(|answer| answer.error_for_status()).map(drop).map_err(failed)
+    }
 }
 
 impl MailServer {
