@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mysql_backup::manifest::{Manifest, Outcome, ReadError, Success, WarningKind};
 use mysql_backup::name::{FileKind, RunName};
+use mysql_backup::offsite::OffsiteState;
 use tracing::warn;
 
 use crate::backup::{Backup, ProofRecord, Runs};
@@ -126,6 +127,8 @@ pub(crate) fn scan(
     })?;
     proofs::scan(scan, found.iter().rev().filter(|(_, files)| files.proof).map(|(run, _)| run), proof_cache)?;
 
+    scan.found.offsite = offsite(scan)?;
+
     let mut reader = Reader::default();
     let mut before = std::mem::take(cache);
     let mut unreadable = Vec::new();
@@ -162,6 +165,15 @@ pub(crate) fn scan(
         warn!(backup = %scan.job.name, manifests = unreadable.len(), error = %newest, "manifests can't be read");
     }
     Ok(())
+}
+
+/// `None` where nothing is copied off-site.
+fn offsite(scan: &ScanInProgress<'_>) -> Result<Option<Result<OffsiteState, String>>, ScanError> {
+    let name = OffsiteState::file(&scan.job.name);
+    if scan.metadata(&name)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(OffsiteState::read(&scan.directory().join(name)).map_err(|error| cut(&error.to_string()))))
 }
 
 /// What the manifests add up to, newest first.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use mysql_backup::offsite::OffsiteState;
 
 use crate::backup::{Backup, Proofs, Runs};
 use crate::config::Job;
@@ -43,6 +44,8 @@ pub(crate) struct Scan {
     /// The newest recovery point of each database, where there are manifests; `None` for one that has none.
     pub databases: Vec<(Box<str>, Option<Timestamp>)>,
     pub proofs: Option<Proofs>,
+    /// Where backups are copied off-site.
+    pub offsite: Option<Result<OffsiteState, String>>,
     /// Space that an unprivileged user may still fill.
     pub available_bytes: Option<u64>,
 }

@@ -1,6 +1,7 @@
 mod backup_checks;
 mod backups;
 mod databases;
+mod offsite;
 mod proofs;
 mod scans;
 mod unix_time;
@@ -15,6 +16,7 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(backups::Backups),
         Box::new(databases::Databases),
         Box::new(proofs::RestoreTests),
+        Box::new(offsite::OffsiteCopies),
         Box::new(scans::Scans),
     ]
 }

@@ -229,6 +229,7 @@ pub(crate) static CASES: &[Case] = &[
                 ("backup_proof_success{backup=\"mysql\"}", Is(0.0)),
                 ("backup_proof_last_success_timestamp_seconds{backup=\"mysql\"}", Ago(100_000.0)),
                 ("backup_proof_restore_seconds{backup=\"mysql\"}", Is(4000.0)),
+                ("backup_offsite_recovery_point_timestamp_seconds{backup=\"mysql\"}", Ago(100_000.0)),
             ],
         ),
         alerts: &[
@@ -237,6 +238,7 @@ pub(crate) static CASES: &[Case] = &[
             "MysqlRestoreTestFailed",
             "MysqlRestoreTestOld",
             "MysqlRestoreTooSlow",
+            "MysqlBackupOffsiteOld",
         ],
         ..CASE
     },
