@@ -6,6 +6,7 @@ use mysql_backup::{
     cli::{self, Task},
     commands, guard, healthcheck,
 };
+use rustix::fs::Mode;
 use service_kit::{
     logging::{self, LogArgs},
     signals::{ReloadSignals, Signals, StopSignals},
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
         return service_kit::healthcheck::conclude(result);
     }
     let _log = log_args(&task).map(|args| logging::init(args, "mysql-backup"));
+    // Whatever creates a file, such as a library that copies backups: only the owner reads it.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     // The HTTP and MySQL clients are built without a provider of their own. It fails only where one is installed
     // already.
     let _ = rustls::crypto::ring::default_provider().install_default();

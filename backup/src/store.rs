@@ -11,9 +11,9 @@
 //! files. Pruning goes the same way back.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -252,7 +252,8 @@ fn write(directory: &Path, name: &str, json: &[u8]) -> Result<(), RunError> {
     let path = directory.join(name);
     let write = || {
         // Readable for the exporter, which need not be the job's user: it holds names of tables, and no data.
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(json)?;
         file.sync_all()
     };

@@ -15,6 +15,9 @@ export const LIMITS = {
   load: { warn: 1, bad: 2, rule: 'NodeLoadHigh' },
   /** 30 min is the job's own target, backup_rpo_target_seconds; 80 % of it is where the exporter's check warns. */
   recoveryPoint: { warn: 1440, bad: 1800 },
+  restoreTest: { warn: 24 * 3600, bad: 26 * 3600, rule: 'MysqlRestoreTestOld' },
+  /** 60 min is the target, backup_rto_target_seconds. */
+  restore: { warn: 2880, bad: 3600 },
   space: { warn: 0.8, bad: 0.9, rule: 'NodeFilesystemSpaceLow' },
   containerMemory: { warn: 0.8, bad: 0.9, rule: 'ContainerMemoryHigh' },
   redisMemory: { warn: 0.8, bad: 0.9, rule: 'RedisMemoryHigh' },

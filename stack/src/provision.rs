@@ -24,7 +24,7 @@ pub fn prepare(layout: &Layout) -> Result<(), Error> {
         fs::set_permissions(&directory, Permissions::from_mode(0o700))
             .map_err(Error::file("cannot protect", &directory))?;
     }
-    for name in ["redis", "backups", "prometheus", "alertmanager"] {
+    for name in ["redis", "backups", "offsite", "prometheus", "alertmanager"] {
         let directory = layout.data(name);
         fs::create_dir_all(&directory).map_err(Error::file("cannot create", &directory))?;
     }

@@ -288,6 +288,8 @@ fn mysql_backup(service: &Service, layout: &Layout) -> Result<Launch, Error> {
         .path("--mysql.password-file", &layout.secret("mysql_backup"))
         .path("--backup.directory", &layout.data("backups"))
         .args(["--backup.name=mysql", "--backup.databases=medassist"])
+        // On the same disk, which only shows how it works.
+        .arg(format!("--offsite.url=file://{}", layout.data("offsite").display()))
         .arg(format!("--pushgateway.url=http://127.0.0.1:{}", layout.port(PUSHGATEWAY))))
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -146,6 +147,10 @@ async fn nothing_in_the_store_is_changed_or_removed() {
     assert_eq!(first.len(), 2, "{first:?}");
     assert_eq!(run(&site, &args).await.code, Some(0));
     let second = objects(&store);
+    for name in second.keys() {
+        let mode = fs::metadata(store.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others can read {name}");
+    }
     assert_eq!(second.len(), 4, "{second:?}");
     assert!(first.iter().all(|object| second.contains_key(object.0) && second[object.0] == *object.1));
     assert_eq!(site.manifests().len(), 1, "the directory keeps one");

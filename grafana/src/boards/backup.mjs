@@ -9,6 +9,8 @@ import { budgetLeft, checks, serviceAlerts, verdict } from './shared.mjs';
 const BACKUP = 'backup="mysql"';
 /** @param {string} name */
 const series = (name) => `backup_${name}{${BACKUP}}`;
+const OFFSITE = 'the job copies backups off-site, as on the local stack';
+const PROOF = '`mysql-backup verify --restore` has proven a backup';
 const GOOD = words({ 0: ['ok', 'ok'], 1: ['failed', 'bad'] });
 
 export default board({
@@ -138,6 +140,67 @@ export default board({
         unit: 's',
         queries: [{ expr: series('last_duration_seconds'), legend: 'duration' }],
         lines: [[900, 'bad']],
+      }),
+    ),
+    band(
+      'Away from here, and proven?',
+      6,
+      timeSeries({
+        width: 8,
+        title: 'Age of the off-site copies',
+        description:
+          'Age of the data that the off-site store would bring back, if this site were lost. Above twice the target: runbook MysqlBackupOffsiteOld.',
+        unit: 's',
+        queries: [
+          {
+            expr: `time() - max(${series('offsite_recovery_point_timestamp_seconds')})`,
+            legend: 'age',
+            emptyUntil: OFFSITE,
+          },
+          { expr: `2 * max(${series('rpo_target_seconds')})`, legend: 'limit' },
+        ],
+        limits: ['limit'],
+      }),
+      stat({
+        width: 4,
+        title: 'Waiting to be copied',
+        description: 'Backups that are not in the off-site store yet. More than one: the store is down or refuses them.',
+        unit: 'none',
+        query: { expr: `max(${series('offsite_pending')})`, emptyUntil: OFFSITE },
+        steps: [[2, 'warn']],
+        noData: 'no store',
+      }),
+      stat({
+        width: 4,
+        title: 'Encrypted',
+        description: 'Whether the last backup can be read without a secret key.',
+        unit: 'none',
+        base: 'none',
+        query: { expr: `min(${series('last_encrypted')})` },
+        mappings: [words({ 0: ['no', 'none'], 1: ['yes', 'ok'] })],
+      }),
+      stat({
+        width: 4,
+        title: 'Last restore test',
+        description: 'Age of the last restore test that succeeded. Over 26 h: runbook MysqlRestoreTestOld.',
+        unit: 'dtdurations',
+        decimals: 0,
+        query: {
+          expr: `time() - max(${series('proof_last_success_timestamp_seconds')})`,
+          emptyUntil: PROOF,
+        },
+        steps: steps(LIMITS.restoreTest),
+        noData: 'none yet',
+      }),
+      stat({
+        width: 4,
+        title: 'A restore takes',
+        description: 'Duration of the restore in the last test. Over the target of 60 min: runbook MysqlRestoreTooSlow.',
+        unit: 'dtdurations',
+        decimals: 0,
+        query: { expr: `max(${series('proof_restore_seconds')})`, emptyUntil: PROOF },
+        steps: steps(LIMITS.restore),
+        noData: 'none yet',
       }),
     ),
     band(
