@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use medassist_tests::testbed::{Page, Program, Redis, RunningProgram, eventually, http};
+use medassist_tests::testbed::{Behaviour, Fake, Page, Program, Redis, RunningProgram, eventually, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -282,4 +282,23 @@ async fn the_main_target_is_scraped_in_time_under_attack() {
 async fn ten_minutes_of_attack() {
     let figures = under_attack(600 * SECOND).await;
     eprintln!("{figures:#?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_into_the_memory_is_refused_in_words() {
+    let redis = Redis::start().await.unwrap();
+    // More than a probe can have of 4 MiB, and less than an answer can have.
+    let large = format!("${}\r\n{}\r\n", 3_000_000, "x".repeat(3_000_000));
+    let hostile = Fake::start(Behaviour::HalfReplyOnRequest(large.into_bytes())).await.unwrap();
+    let exporter = Program::exporter("redis-exporter")
+        .arg(format!("--redis.addr={}", redis.address()))
+        .arg("--scrape.memory-limit=4")
+        .start()
+        .await
+        .unwrap();
+    let health = http::get(&exporter.url(&format!("/health?target={}", hostile.address()))).await.unwrap();
+    assert_eq!(health.status, 503);
+    let reason = health.json()["reasons"][0].to_string();
+    assert!(reason.contains("no memory for the answer"), "{}", health.text());
+    main_page(&exporter).await;
 }

@@ -5,7 +5,6 @@ mod collectors;
 mod columns;
 mod history;
 mod info;
-mod memory;
 mod options;
 mod peer;
 mod read_error;
@@ -34,18 +33,10 @@ pub use crate::state::ServerState;
 pub use crate::target::{HaproxyTarget, Session};
 pub use crate::uri::UriError;
 
-use crate::answer::MAX_ANSWER;
-use crate::memory::Memory;
 use crate::options::{ExcludedState, Options};
 use crate::peer::PeerArgs;
 use crate::selection::Selection;
 use crate::source::Source;
-
-/// Memory for the responses of all probes that run. A real HAProxy's response has 1 to 10 MiB.
-const PROBE_MEMORY: usize = 64 * 1024 * 1024;
-
-/// The fields of a response take more memory than its text, if they are short.
-const MAIN_MEMORY: usize = 4 * MAX_ANSWER;
 
 // No Debug: the URI may hold a password.
 #[derive(clap::Args)]
@@ -107,7 +98,6 @@ impl TlsFlags for HaproxyTls {
 pub struct HaproxyExporter {
     options: Arc<Options>,
     http: Arc<HttpClient>,
-    probe_memory: Memory,
     password_file: Option<PathBuf>,
     /// Replaced by each reload. A running scrape keeps the previous one until its end.
     target: Mutex<Arc<HaproxyTarget>>,
@@ -135,7 +125,7 @@ impl Exporter for HaproxyExporter {
         args.peer.warn();
         let http = HttpOptions { tls: args.tls.tls.clone(), max_redirects: 2, unix_socket: None };
         let http = Arc::new(HttpClient::new(http));
-        let mut source = Source::parse(&args.scrape_uri, Arc::clone(&http), Memory::new(MAIN_MEMORY))
+        let mut source = Source::parse(&args.scrape_uri, Arc::clone(&http))
             .map_err(|error| format!("--haproxy.scrape-uri: {error}"))?;
         source.check_files()?;
         if let Some(file) = &args.password_file {
@@ -154,7 +144,6 @@ impl Exporter for HaproxyExporter {
         Ok(Self {
             options,
             http,
-            probe_memory: Memory::new(PROBE_MEMORY),
             password_file: args.password_file,
             target: Mutex::new(target),
             slots: Mutex::default(),
@@ -174,8 +163,8 @@ impl Exporter for HaproxyExporter {
     }
 
     fn probe(&self, request: &ProbeRequest<'_>) -> Result<HaproxyTarget, BoxError> {
-        let source = Source::parse(request.target, Arc::clone(&self.http), self.probe_memory.clone())
-            .map_err(|error| format!("target: {error}"))?;
+        let source =
+            Source::parse(request.target, Arc::clone(&self.http)).map_err(|error| format!("target: {error}"))?;
         let slot = self.slot(source.address());
         let target = HaproxyTarget::new(source, slot, Arc::clone(&self.options));
         Ok(target.with_selection(Selection::parse(request.parameters())?))

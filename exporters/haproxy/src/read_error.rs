@@ -1,5 +1,6 @@
 //! Why HAProxy's statistics could not be read, and what to do.
 
+use exporter_toolkit::memory::Exhausted;
 use std::io;
 
 use exporter_toolkit::http::{HttpError, StatusCode};
@@ -26,9 +27,9 @@ pub(crate) enum ReadError {
     #[error("the answer of {address} is over {} MiB or 200,000 rows; it is not read further", MAX_ANSWER / 1024 / 1024)]
     TooLarge { address: String },
     #[error(
-        "the answers of {address} and of the other probes that run are over {mib} MiB; probe fewer large targets at a time"
+        "no memory for the answer of {address}: {source}; probe fewer large targets at a time, or raise --scrape.memory-limit"
     )]
-    Memory { address: String, mib: usize },
+    Memory { address: String, source: Exhausted },
     #[error("what {address} answers is not HAProxy's statistics: {advice}")]
     NotStatistics { address: String, advice: &'static str },
     #[error(

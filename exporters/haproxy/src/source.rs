@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exporter_toolkit::http::{HttpClient, HttpError, StatusCode, Url};
+use exporter_toolkit::memory::{self, Exhausted, Reservation};
 use exporter_toolkit::resolve::connect_to;
 use exporter_toolkit::secret::{Secret, SecretError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -15,7 +16,6 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::{Answer, MAX_ANSWER, PageParser, RuntimeParser, Unreadable};
-use crate::memory::{Exhausted, Memory, Reserved};
 use crate::read_error::ReadError;
 use crate::uri::{Uri, UriError};
 
@@ -44,7 +44,6 @@ pub(crate) struct Source {
     /// The URI without a password.
     address: String,
     http: Arc<HttpClient>,
-    memory: Memory,
 }
 
 impl fmt::Debug for Source {
@@ -59,7 +58,7 @@ enum Ended {
     Http(HttpError),
     Unreadable(Unreadable),
     TooLarge,
-    NoMemory,
+    NoMemory(Exhausted),
 }
 
 impl From<io::Error> for Ended {
@@ -81,15 +80,15 @@ impl From<Unreadable> for Ended {
 }
 
 impl From<Exhausted> for Ended {
-    fn from(_: Exhausted) -> Self {
-        Self::NoMemory
+    fn from(error: Exhausted) -> Self {
+        Self::NoMemory(error)
     }
 }
 
 impl Source {
-    pub(crate) fn parse(uri: &str, http: Arc<HttpClient>, memory: Memory) -> Result<Self, UriError> {
+    pub(crate) fn parse(uri: &str, http: Arc<HttpClient>) -> Result<Self, UriError> {
         let (uri, address) = Uri::parse(uri)?;
-        Ok(Self { uri, address, http, memory })
+        Ok(Self { uri, address, http })
     }
 
     /// Reads the files of TLS, if this source needs them.
@@ -112,7 +111,7 @@ impl Source {
     /// Reads everything there is to know, on one new connection: a kept one may have ended, or lead to a server that a
     /// failover has replaced. With `modules`, the counters of modules are kept, too. The memory is for the length of
     /// the scrape.
-    pub(crate) async fn read(&self, modules: bool, deadline: Instant) -> Result<(Answer, Reserved), ReadError> {
+    pub(crate) async fn read(&self, modules: bool, deadline: Instant) -> Result<(Answer, Reservation), ReadError> {
         let by = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         match &self.uri {
             Uri::Unix(path) => {
@@ -157,9 +156,9 @@ impl Source {
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         modules: bool,
         by: Instant,
-    ) -> Result<(Answer, Reserved), ReadError> {
+    ) -> Result<(Answer, Reservation), ReadError> {
         let started = Instant::now();
-        let (mut parser, mut memory, mut received) = (RuntimeParser::new(modules), self.memory.reserve(), 0);
+        let (mut parser, mut memory, mut received) = (RuntimeParser::new(modules), memory::reservation(), 0);
         let exchange = async {
             stream.write_all(COMMANDS).await?;
             let mut part = vec![0; PART];
@@ -192,8 +191,8 @@ impl Source {
     }
 
     /// Over the stats page.
-    async fn fetch(&self, url: &Url, modules: bool, by: Instant) -> Result<(Answer, Reserved), ReadError> {
-        let (mut parser, mut memory, mut received) = (PageParser::new(modules), self.memory.reserve(), 0);
+    async fn fetch(&self, url: &Url, modules: bool, by: Instant) -> Result<(Answer, Reservation), ReadError> {
+        let (mut parser, mut memory, mut received) = (PageParser::new(modules), memory::reservation(), 0);
         let take = |part: &[u8]| {
             received += part.len();
             parser.feed(part)?;
@@ -213,7 +212,7 @@ impl Source {
             Ended::Unreadable(Unreadable::NotStatistics(advice)) => ReadError::NotStatistics { address, advice },
             Ended::Unreadable(Unreadable::Truncated) => ReadError::Truncated { address, received },
             Ended::Unreadable(Unreadable::TooLarge) | Ended::TooLarge => ReadError::TooLarge { address },
-            Ended::NoMemory => ReadError::Memory { address, mib: self.memory.limit() / 1024 / 1024 },
+            Ended::NoMemory(source) => ReadError::Memory { address, source },
         }
     }
 

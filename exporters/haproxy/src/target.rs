@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use exporter_toolkit::memory::Reservation;
 use exporter_toolkit::{BoxError, Desc, Target, async_trait};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::history::History;
 use crate::info::Info;
-use crate::memory::Reserved;
 use crate::options::Options;
 use crate::read_error::ReadError;
 use crate::runtime::Runtime;
@@ -105,7 +105,7 @@ pub struct Session {
     pub(crate) failures: Arc<Failures>,
     pub(crate) history: Option<Arc<History>>,
     /// Absent in unit tests.
-    pub(crate) _memory: Option<Reserved>,
+    pub(crate) _memory: Option<Reservation>,
 }
 
 impl Session {

@@ -204,7 +204,12 @@ impl Client {
                 lease.release();
                 Ok(rows)
             }
-            Ok(Ok(Err(TooLarge))) => Err(Error::TooLarge { address: self.name.clone(), statement, limit: MAX_BYTES }),
+            Ok(Ok(Err(TooLarge::Answer))) => {
+                Err(Error::TooLarge { address: self.name.clone(), statement, limit: MAX_BYTES })
+            }
+            Ok(Ok(Err(TooLarge::Memory(source)))) => {
+                Err(Error::Memory { address: self.name.clone(), statement, source })
+            }
             Ok(Err(error)) => {
                 if !error.is_fatal() {
                     lease.release();

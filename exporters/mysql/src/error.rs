@@ -1,6 +1,7 @@
 //! Errors of the exporter. Each text says what failed, on which target, and what to do. None contains a secret, or the
 //! server's message about a statement, which can quote a row.
 
+use exporter_toolkit::memory::Exhausted;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -73,6 +74,11 @@ pub(crate) enum Error {
     Statement { address: String, statement: Cow<'static, str>, code: Option<u16>, reason: String },
     #[error("the answer of {address} to {} exceeds {limit} bytes; it was discarded", short(statement))]
     TooLarge { address: String, statement: Cow<'static, str>, limit: usize },
+    #[error(
+        "no memory for the answer of {address} to {}: {source}; probe fewer targets at a time, or raise --scrape.memory-limit",
+        short(statement)
+    )]
+    Memory { address: String, statement: Cow<'static, str>, source: Exhausted },
 }
 
 impl Error {

@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
+use exporter_toolkit::memory::{self, Exhausted, Reservation};
+
 /// Maximum size of an answer. The largest expected one, information_schema.tables with 20,000 tables, has 4 MB.
 pub(crate) const MAX_BYTES: usize = 32 << 20;
 
 /// The rows of one result set. A cell needs eight bytes and its text, but no allocation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rows {
+    memory: Reservation,
     columns: Vec<String>,
     text: String,
     /// The end of each cell's text, and whether the cell is NULL; row by row.
@@ -22,12 +25,25 @@ struct Cell {
     null: bool,
 }
 
+/// Why not all rows are there.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+pub(crate) enum TooLarge {
+    /// More than [`MAX_BYTES`].
+    Answer,
+    /// More than the memory that is left for the scrape.
+    Memory(Exhausted),
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
 
 impl Rows {
     pub(crate) fn new(columns: impl IntoIterator<Item = String>) -> Self {
-        Self { columns: columns.into_iter().collect(), ..Self::default() }
+        let columns = columns.into_iter().collect();
+        Self { memory: memory::reservation(), columns, text: String::new(), cells: Vec::new(), skipped_locked: false }
     }
 
     /// Rows of names and values, as in the answers to `SHOW` statements.
@@ -51,10 +67,11 @@ impl Rows {
                 }
             }
             let used = self.text.len() + self.cells.len() * size_of::<Cell>();
-            let end = u32::try_from(self.text.len()).ok().filter(|_| used <= MAX_BYTES).ok_or(TooLarge)?;
+            let end = u32::try_from(self.text.len()).ok().filter(|_| used <= MAX_BYTES).ok_or(TooLarge::Answer)?;
             self.cells.push(Cell { end, null: cell.is_none() });
         }
-        Ok(())
+        let used = self.text.len() + self.cells.len() * size_of::<Cell>();
+        self.memory.grow_to(used).map_err(TooLarge::Memory)
     }
 
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
@@ -181,6 +198,6 @@ mod tests {
         let mut rows = Rows::new(["a".to_owned()]);
         let large = vec![b'x'; MAX_BYTES / 2];
         rows.push([Some(large.as_slice())].into_iter()).unwrap();
-        assert_eq!(rows.push([Some(large.as_slice())].into_iter()), Err(TooLarge));
+        assert_eq!(rows.push([Some(large.as_slice())].into_iter()), Err(TooLarge::Answer));
     }
 }

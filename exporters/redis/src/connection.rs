@@ -5,6 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use exporter_toolkit::memory::{self, Exhausted, Reservation};
 use exporter_toolkit::resolve::connect;
 use redis::{ErrorKind, Pipeline, RedisError, Value, parse_redis_value_async};
 use rustls::pki_types::ServerName;
@@ -50,6 +51,10 @@ pub(crate) enum Error {
         "{target}: {step}: the answer is larger than {} MiB or {MAX_ANSWER_LINES} lines: the target may not be Redis, or its INFO is abnormally large", MAX_ANSWER_BYTES >> 20
     )]
     TooLarge { target: String, step: &'static str },
+    #[error(
+        "{target}: {step}: no memory for the answer: {source}: probe fewer targets at a time, or raise --scrape.memory-limit"
+    )]
+    Memory { target: String, step: &'static str, source: Exhausted },
     #[error("{target}: {step} was refused: {reply}: {advice}")]
     Refused { target: String, step: &'static str, reply: String, advice: &'static str },
 }
@@ -97,6 +102,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// Dropping it closes the connection, and with it whatever answer has not come yet.
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
+    /// For the largest answer. Its values are used up before the connection is closed.
+    memory: Reservation,
 }
 
 impl Connection {
@@ -123,7 +130,7 @@ impl Connection {
                 Box::new(stream.map_err(failed)?)
             }
         };
-        Ok(Self { stream })
+        Ok(Self { stream, memory: memory::reservation() })
     }
 
     /// One round trip: all commands are sent at once, and error replies are among the values.
@@ -148,12 +155,15 @@ impl Connection {
         let broken = |source| Error::Broken { target: context.target(), step, source };
         self.stream.write_all(&commands.get_packed_pipeline()).await.map_err(|error| broken(error.into()))?;
         self.stream.flush().await.map_err(|error| broken(error.into()))?;
-        let mut answers = Answers::of(&mut *self.stream);
+        let mut answers = Answers::of(&mut *self.stream, &mut self.memory);
         let mut decoder = Default::default();
         let mut values = Vec::with_capacity(commands.len());
         while values.len() < commands.len() {
             match parse_redis_value_async(&mut decoder, &mut answers).await {
                 Ok(value) => values.push(value),
+                Err(_) if let Some(source) = answers.exhausted.take() => {
+                    return Err(Error::Memory { target: context.target(), step, source });
+                }
                 Err(_) if answers.too_large() => return Err(Error::TooLarge { target: context.target(), step }),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(broken(error)),
                 Err(error) => {
@@ -169,13 +179,15 @@ impl Connection {
 /// The answers to one request. A server that always has more bytes keeps neither the memory nor the thread.
 struct Answers<'a> {
     stream: Take<&'a mut dyn Stream>,
+    memory: &'a mut Reservation,
+    exhausted: Option<Exhausted>,
     lines: usize,
     bytes_in_turn: usize,
 }
 
 impl<'a> Answers<'a> {
-    fn of(stream: &'a mut dyn Stream) -> Self {
-        Self { stream: stream.take(MAX_ANSWER_BYTES), lines: 0, bytes_in_turn: 0 }
+    fn of(stream: &'a mut dyn Stream, memory: &'a mut Reservation) -> Self {
+        Self { stream: stream.take(MAX_ANSWER_BYTES), memory, exhausted: None, lines: 0, bytes_in_turn: 0 }
     }
 
     fn too_large(&self) -> bool {
@@ -186,7 +198,7 @@ impl<'a> Answers<'a> {
 impl AsyncRead for Answers<'_> {
     /// After a limit it reports the end of the stream.
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.too_large() {
+        if self.too_large() || self.exhausted.is_some() {
             return Poll::Ready(Ok(()));
         }
         if self.bytes_in_turn >= BYTES_PER_TURN {
@@ -200,6 +212,10 @@ impl AsyncRead for Answers<'_> {
         let read = out.filled().get(before..).unwrap_or_default();
         self.bytes_in_turn += read.len();
         self.lines += read.iter().filter(|byte| **byte == b'\n').count();
+        // The text is held twice while it is parsed: once as it came, once in values.
+        let bytes = usize::try_from(MAX_ANSWER_BYTES - self.stream.limit()).unwrap_or(usize::MAX);
+        let needed = 2 * bytes + self.lines * size_of::<Value>();
+        self.exhausted = self.memory.grow_to(needed).err();
         Poll::Ready(Ok(()))
     }
 }

@@ -56,7 +56,7 @@ impl Conn {
     pub(crate) async fn run(&mut self, statement: &str) -> Result<(), WireError> {
         match self.query(statement).await? {
             Ok(_) => Ok(()),
-            Err(TooLarge) => Err(WireError::Protocol("rows without end")),
+            Err(_) => Err(WireError::Protocol("rows without end")),
         }
     }
 
@@ -108,8 +108,8 @@ impl Conn {
                 return Ok(Ok(rows));
             }
             let mut cells = Cells { packet, malformed: false };
-            if rows.push(cells.by_ref()).is_err() {
-                return Ok(Err(TooLarge));
+            if let Err(error) = rows.push(cells.by_ref()) {
+                return Ok(Err(error));
             }
             if cells.malformed {
                 return Err(MALFORMED);
