@@ -34,6 +34,10 @@ pub(crate) enum TooLarge {
     Memory(Exhausted),
 }
 
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("incomplete: only the first {0} rows were read, and there may be more")]
+pub(crate) struct Cut(usize);
+
 impl Default for Rows {
     fn default() -> Self {
         Self::new([])
@@ -84,6 +88,11 @@ impl Rows {
 
     pub(crate) fn len(&self) -> usize {
         self.cells.len().checked_div(self.columns.len()).unwrap_or(0)
+    }
+
+    /// An error for an answer of as many rows as its statement allows: there may be more, which nobody would miss.
+    pub(crate) fn require_all(&self, limit: usize) -> Result<(), Cut> {
+        if self.len() < limit { Ok(()) } else { Err(Cut(limit)) }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
@@ -198,6 +207,8 @@ mod tests {
         let mut rows = Rows::new(["a".to_owned()]);
         let large = vec![b'x'; MAX_BYTES / 2];
         rows.push([Some(large.as_slice())].into_iter()).unwrap();
+        let pairs = Rows::pairs(&[("a", "1"), ("b", "2")]);
+        assert_eq!((pairs.require_all(3), pairs.require_all(2)), (Ok(()), Err(Cut(2))));
         assert_eq!(rows.push([Some(large.as_slice())].into_iter()), Err(TooLarge::Answer));
     }
 }

@@ -122,7 +122,9 @@ impl Collector<Session> for AccountStatistics {
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         if is_any_on(session, USERSTAT_VARIABLES).await? {
             let statement = format!("SELECT * FROM {} LIMIT {MAX_ROWS}", self.table);
-            self.write(&session.query(statement).await?, out);
+            let rows = session.query(statement).await?;
+            self.write(&rows, out);
+            rows.require_all(MAX_ROWS)?;
         }
         Ok(())
     }

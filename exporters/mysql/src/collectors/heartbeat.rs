@@ -71,12 +71,15 @@ impl Collector<Session> for Heartbeat {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        write(&session.query(statement(&self.options)).await?, out);
-        Ok(())
+        let rows = session.query(statement(&self.options)).await?;
+        write(&rows, out);
+        Ok(rows.require_all(MAX_ROWS)?)
     }
 }
 
-/// One row per server that ever wrote a heartbeat; a table with more than a thousand rows is another one.
+/// One row per server that ever wrote a heartbeat; a table with more rows is another one.
+const MAX_ROWS: usize = 1000;
+
 fn statement(options: &Options) -> String {
     // UNIX_TIMESTAMP reads a text as local time, which has a gap and an hour twice where the time zone has summer time.
     let [stored, now] = if options.utc {
@@ -85,7 +88,7 @@ fn statement(options: &Options) -> String {
         ["ts", "NOW(6)"].map(|time| format!("UNIX_TIMESTAMP({time})"))
     };
     format!(
-        "SELECT server_id, {stored}, {now} FROM {}.{} LIMIT 1000",
+        "SELECT server_id, {stored}, {now} FROM {}.{} LIMIT {MAX_ROWS}",
         identifier(&options.database),
         identifier(&options.table)
     )

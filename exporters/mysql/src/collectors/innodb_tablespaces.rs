@@ -62,8 +62,9 @@ impl Collector<Session> for InnodbTablespaces {
         let table =
             if session.version().is_mysql_since((8, 0, 0)) { "innodb_tablespaces" } else { "innodb_sys_tablespaces" };
         let statement = format!("SELECT * FROM information_schema.{table} LIMIT {MAX_ROWS}");
-        write(&session.query(statement).await?, out);
-        Ok(())
+        let rows = session.query(statement).await?;
+        write(&rows, out);
+        Ok(rows.require_all(MAX_ROWS)?)
     }
 }
 

@@ -4,6 +4,7 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use super::select::Select;
 use crate::session::Session;
+use crate::sql::MAX_ROWS;
 
 /// The error of an answer that omits locked tables.
 pub(super) const SKIPPED_LOCKED: &str = "tables locked by another statement are missing; SHOW PROCESSLIST lists the \
@@ -76,6 +77,6 @@ impl Collector<Session> for Table {
             false => session.query_if_table_exists(statement).await?,
         };
         self.select.write(&rows, "", out);
-        if rows.skipped_locked { Err(SKIPPED_LOCKED.into()) } else { Ok(()) }
+        if rows.skipped_locked { Err(SKIPPED_LOCKED.into()) } else { Ok(rows.require_all(MAX_ROWS)?) }
     }
 }

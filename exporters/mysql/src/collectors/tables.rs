@@ -72,7 +72,7 @@ impl Collector<Session> for Tables {
         let rows = session.query_tables(statement(&self.options.databases)).await?;
         write(&rows, out);
         match rows.iter().find(is_unread) {
-            None => Ok(()),
+            None => Ok(rows.require_all(MAX_ROWS)?),
             Some(_) if rows.skipped_locked => Err(SKIPPED_LOCKED.into()),
             Some(row) => {
                 let [schema, table] = [0, 1].map(|column| row.get(column).unwrap_or_default());

@@ -78,8 +78,10 @@ impl Collector<Session> for User {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        write(&session.query(STATEMENT).await?, self.options.privileges, out);
-        Ok(())
+        let rows = session.query(STATEMENT).await?;
+        write(&rows, self.options.privileges, out);
+        // The limit of the statement.
+        Ok(rows.require_all(10_000)?)
     }
 }
 

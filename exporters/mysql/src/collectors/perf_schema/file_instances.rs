@@ -5,6 +5,7 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::collectors::select::{Measure, Select};
 use crate::session::Session;
+use crate::sql::MAX_ROWS;
 use crate::sql::literal;
 
 const LABELS: &[&str] = &["file_name", "event_name", "mode"];
@@ -90,7 +91,7 @@ impl Collector<Session> for FileInstances {
         let statement = SELECT.statement(&condition(&self.options.file_filter));
         let rows = session.query_if_table_exists(statement).await?;
         SELECT.write(&rows, &self.options.file_prefix, out);
-        Ok(())
+        Ok(rows.require_all(MAX_ROWS)?)
     }
 }
 

@@ -5,6 +5,7 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, async_trait};
 
 use crate::collectors::select::{Measure, Select};
 use crate::session::Session;
+use crate::sql::MAX_ROWS;
 
 const LABELS: &[&str] = &["event_name"];
 
@@ -85,7 +86,7 @@ impl Collector<Session> for MemoryEvents {
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
         let rows = session.query_if_table_exists(SELECT.statement("")).await?;
         SELECT.write(&rows, &self.options.memory_prefix, out);
-        Ok(())
+        Ok(rows.require_all(MAX_ROWS)?)
     }
 }
 
