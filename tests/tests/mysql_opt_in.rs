@@ -96,6 +96,12 @@ async fn every_collector_with_its_grants() {
         let by_name = generic.iter().any(|beginning| family.starts_with(beginning)) || family.ends_with("_priv");
         assert!(listed || by_name || !family.starts_with("mysql_info_schema_"), "{family} is not in METRICS.md");
     }
+
+    // More rows than the statement allows: what was read stays, and the collector says that it is not all.
+    db.sql("USE heartbeat; INSERT INTO heartbeat SELECT '2026-11-22T19:00:00', seq FROM seq_1000_to_2500").unwrap();
+    let cut = self::page(&db, &[]).await;
+    cut.expect("mysql_exporter_collector_success", &[("collector", "collect.heartbeat")], 0.0).unwrap();
+    assert_eq!(cut.matching("mysql_heartbeat_stored_timestamp_seconds", &[]).len(), 1000);
 }
 
 #[tokio::test]
