@@ -17,6 +17,7 @@ use crate::{
     login::{Account, Tls},
     name::BackupName,
     offsite_flags::OffsiteArgs,
+    proving::Proving,
     report_flags::ReportArgs,
     restore::{AccountPolicy, BinlogPolicy},
     retention::Retention,
@@ -169,7 +170,32 @@ pub struct ScheduleArgs {
     pub every: Option<Duration>,
 
     #[command(flatten)]
+    pub proving: ProvingArgs,
+
+    #[command(flatten)]
     pub run: RunArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Restore test")]
+pub struct ProvingArgs {
+    /// Interval of restore tests into a throwaway server on this host, such as 1d [default: none]
+    #[arg(long = "verify.every", value_name = "DURATION", value_parser = positive_duration)]
+    pub verify_every: Option<Duration>,
+
+    /// Timeout of one restore test
+    #[arg(long = "verify.timeout", value_name = "DURATION", default_value = "1h", value_parser = positive_duration)]
+    pub verify_timeout: Duration,
+
+    #[command(flatten)]
+    pub decrypt: DecryptArgs,
+}
+
+impl ProvingArgs {
+    pub fn proving(self) -> Option<Proving> {
+        let identity_file = self.decrypt.identity_file;
+        Some(Proving { every: self.verify_every?, timeout: self.verify_timeout, identity_file })
+    }
 }
 
 impl ServerArgs {

@@ -11,6 +11,7 @@ use crate::{
     error::RunError,
     manifest::Outcome,
     offsite::{self, OffsiteError},
+    proving::keep_proving,
     restore::{self, RestoreError},
     run::{self, Job, ShutdownSignal, stopped},
     schedule,
@@ -55,15 +56,20 @@ pub async fn schedule(args: ScheduleArgs, stop: ShutdownSignal) -> ExitCode {
         tracing::error!("--schedule.every is not set");
         return ExitCode::from(2);
     };
-    let offsite = args.run.offsite.clone().offsite();
+    let (offsite, proving) = (args.run.offsite.clone().offsite(), args.proving.proving());
     let job = args.run.job();
     let copying = async {
         if let Some(offsite) = &offsite {
             offsite::keep_copying(offsite, &job, &mut stop.clone()).await;
         }
     };
+    let proving = async {
+        if let Some(proving) = &proving {
+            keep_proving(proving, &job, &mut stop.clone()).await;
+        }
+    };
     let mut runs_stop = stop.clone();
-    tokio::join!(schedule::every(&job, period, &mut runs_stop), copying);
+    tokio::join!(schedule::every(&job, period, &mut runs_stop), copying, proving);
     tracing::info!("stopped");
     ExitCode::SUCCESS
 }

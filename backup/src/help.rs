@@ -40,6 +40,8 @@ Example:
 pub(crate) const SCHEDULE_HELP: &str = "\
 The first run starts one interval after the newest complete backup. A failed run is repeated in its slot, after 15 s, 30 s, 1 min and so on. SIGTERM ends the current run as interrupted; a second one stops immediately. SIGHUP is only logged: each run reads the password file.
 
+With --verify.every, the newest backup is restored into a throwaway server at that interval, as `verify --restore` does. A test costs no run, and a failed one is repeated after 15 min.
+
 Example:
   mysql-backup schedule --schedule.every=15m --backup.keep=96 --backup.keep-daily=14 --backup.keep-monthly=12 ...";
 

@@ -52,6 +52,7 @@ pub mod manifest;
 pub mod name;
 pub mod offsite;
 pub mod proof;
+pub mod proving;
 pub mod restore;
 pub mod run;
 pub mod schedule;

@@ -225,3 +225,26 @@ async fn a_restore_proves_the_backup_and_finds_what_is_wrong_with_it() {
         assert!(verified.stdout.contains("`account` has 2 rows, and the manifest says 3"), "{}", verified.stdout);
     }
 }
+
+#[tokio::test]
+async fn the_schedule_proves_its_backups() {
+    let site = Site::start(Flavour::MariaDb, &[], TWO).await.unwrap();
+    let flags = ["--schedule.every=1h", "--verify.every=1d"];
+    let mut job = site.job("schedule").unwrap().args(flags).start().await.unwrap();
+    eventually(DEADLINE, "the backup is proven", async || {
+        if job.log().contains("backup proven by a restore") { Ok(()) } else { Err(job.log()) }
+    })
+    .await
+    .unwrap();
+    let proof = site.files().into_iter().find(|name| name.ends_with(".proof.json")).unwrap();
+    let proof: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(site.directory().join(proof)).unwrap()).unwrap();
+    assert_eq!(proof["result"], "proven");
+    assert_eq!(job.stop().await.unwrap().code(), Some(0), "{}", job.log());
+
+    // A day has not passed: another start makes no other test.
+    let mut job = site.job("schedule").unwrap().args(flags).start().await.unwrap();
+    job.logged("waiting for the first slot", 1).await.unwrap();
+    assert_eq!(job.stop().await.unwrap().code(), Some(0));
+    assert!(!job.log().contains("restore test"), "{}", job.log());
+}

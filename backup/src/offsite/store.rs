@@ -38,7 +38,7 @@ pub enum StoreError {
     Open { url: Url, source: Box<object_store::Error> },
 }
 
-/// An open store. It asks for no right to delete or overwrite.
+/// An open store. It needs no right to delete or overwrite.
 #[derive(Clone)]
 pub(crate) struct Remote {
     pub(crate) store: Arc<dyn ObjectStore>,
