@@ -230,6 +230,8 @@ impl Sink {
         let sealed = Sealed::new(Hashing { file, hash: Sha256::new(), bytes: 0 }, recipients)?;
         let mut encoder = zstd::stream::write::Encoder::new(sealed, ZSTD_LEVEL)?;
         encoder.include_checksum(true)?;
+        // On a thread of its own, while the next chunk is read and scanned.
+        encoder.multithread(1)?;
         Ok(Self { scanner: Scanner::new(), uncompressed_bytes: 0, encoder })
     }
 
