@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use medassist_tests::launch::{Launch, run};
-use medassist_tests::testbed::{HaProxy, Nginx, Page, Port, Program, Redis, eventually, http};
+use medassist_tests::testbed::{Forwarder, HaProxy, Nginx, Page, Port, Program, Redis, eventually, http};
 use reqwest::{Client, Identity};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -87,14 +87,7 @@ async fn exporters_accept_the_certificate_that_their_ca_file_lists() {
     )
     .await
     .unwrap();
-    let _haproxy = HaProxy::start(&format!(
-        "defaults\n    mode http\n    timeout connect 1s\n    timeout client 5s\n    timeout server 5s\n\
-         frontend stats\n    bind 127.0.0.1:{} ssl crt {}\n    stats enable\n    stats uri /\n",
-        haproxy_tls.number(),
-        own.shown("both.pem")
-    ))
-    .await
-    .unwrap();
+    let _haproxy = haproxy_with(&own, &haproxy_tls).await;
     let clients = [
         Flags {
             program: "redis-exporter",
@@ -235,4 +228,47 @@ async fn the_server_accepts_such_a_client_certificate() {
     // An operator who forgot `scheme: https` gets a sentence, as in Go.
     let plain = http::get(&format!("http://{address}/metrics")).await.unwrap();
     assert_eq!((plain.status, plain.text().as_str()), (400, "Client sent an HTTP request to an HTTPS server.\n"));
+}
+
+/// A statistics page over TLS.
+async fn haproxy_with(own: &SelfSigned, port: &Port) -> HaProxy {
+    HaProxy::start(&format!(
+        "defaults\n    mode http\n    timeout connect 1s\n    timeout client 5s\n    timeout server 5s\n\
+         frontend stats\n    bind 127.0.0.1:{} ssl crt {}\n    stats enable\n    stats uri /\n",
+        port.number(),
+        own.shown("both.pem")
+    ))
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_costs_none_of_300_scrapes() {
+    let (old, new) = (SelfSigned::new(), SelfSigned::new());
+    let (old_port, new_port) = (Port::lease().unwrap(), Port::lease().unwrap());
+    let (_old, _new) = (haproxy_with(&old, &old_port).await, haproxy_with(&new, &new_port).await);
+    let forwarder = Forwarder::start(old_port.address()).await.unwrap();
+    let trusted = old.path("trusted.pem");
+    let trust = |certificate: &SelfSigned| std::fs::copy(certificate.path("cert.pem"), &trusted).unwrap();
+    trust(&old);
+    let exporter = Program::exporter("haproxy-exporter")
+        .arg(format!("--haproxy.scrape-uri=https://{}/;csv", forwarder.address()))
+        .arg(format!("--haproxy.ssl-ca-cert={}", trusted.display()))
+        .arg("--haproxy.ssl-server-name=service.test")
+        .start()
+        .await
+        .unwrap();
+    for round in 0..300 {
+        let is_old = round / 10 % 2 == 0;
+        let (certificate, port) = if is_old { (&old, &old_port) } else { (&new, &new_port) };
+        trust(certificate);
+        forwarder.switch(port.address());
+        let page = http::get(&exporter.url("/metrics")).await.unwrap();
+        let page = Page::parse(&page.text()).unwrap();
+        page.expect("haproxy_up", &[], 1.0).unwrap_or_else(|error| panic!("scrape {round}: {error}"));
+    }
+    // The file that is trusted counts, not the one at the start.
+    trust(&old);
+    let page = Page::parse(&http::get(&exporter.url("/metrics")).await.unwrap().text()).unwrap();
+    page.expect("haproxy_up", &[], 0.0).unwrap();
 }
