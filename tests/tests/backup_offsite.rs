@@ -205,6 +205,27 @@ async fn damage_is_found_on_both_ways() {
     fs::remove_file(to.join(&object)).unwrap();
     let nothing = fetch(&site, &to, &[directory(&store)]).await;
     assert!(nothing.stderr.contains("no complete backup"), "{}", nothing.stderr);
+    // The next copy replaces it.
+    fs::remove_file(&first).unwrap();
+    assert_eq!(run(&site, &[directory(&store)]).await.code, Some(0));
+    assert_eq!(fs::read(store.join(&object)).unwrap(), good);
+
+    // An empty store has no recovery point, whatever the one before had.
+    let empty = site.home.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    for name in site.files().iter().filter(|name| name.ends_with(".sql.zst")) {
+        flip(&site.directory().join(name));
+    }
+    let none = site.command("schedule").unwrap().arg("--mysql.address=127.0.0.1:1").arg("--schedule.every=1h");
+    let mut job = none.arg(directory(&empty)).start().await.unwrap();
+    job.logged("backup not copied", 2).await.unwrap();
+    eventually(DEADLINE, "there is no recovery point", async || match state(&site) {
+        state if state["recovery_point"].is_null() && state["copied"] == 0 => Ok(()),
+        state => Err(state),
+    })
+    .await
+    .unwrap();
+    job.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ const MAX_OBJECTS: usize = 200_000;
 /// What is where after an attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
+    /// Whether the store was listed. If not, what was there before is all that is known.
+    pub(crate) listed: bool,
     pub(crate) copied: u64,
     pub(crate) pending: u64,
     pub(crate) recovery_point: Option<Timestamp>,
@@ -37,6 +39,7 @@ pub(crate) struct Progress {
 impl Progress {
     fn add(&mut self, entry: &Entry) {
         self.copied += 1;
+        self.pending -= 1;
         let saved = entry.restorable().and_then(|manifest| manifest.saved());
         self.recovery_point = self.recovery_point.max(saved.map(|saved| saved.recovery_point));
     }
@@ -62,28 +65,35 @@ pub(crate) async fn copy_all(
     let location = location.clone();
     let remote = blocking(move || Remote::open(&location)).await?;
     let there = list(&remote, backup).await?;
+    progress.listed = true;
+    let (copied, missing): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| is_there(entry, &there));
+    copied.into_iter().for_each(|entry| progress.add(entry));
     let mut damaged = None;
-    for entry in &entries {
-        if !there.contains_key(&entry.run.manifest_file()) {
-            match copy(&remote, directory, entry, &there).await {
-                Ok(()) => {}
-                // It must not hold back the others.
-                Err(error @ OffsiteError::Damaged { .. }) => {
-                    tracing::error!(run = %entry.run, %error, "backup not copied");
-                    damaged = Some(error);
-                    continue;
-                }
-                Err(error) => return Err(error),
+    for entry in missing {
+        match copy(&remote, directory, entry, &there).await {
+            Ok(()) => progress.add(entry),
+            // It must not hold back the others.
+            Err(error @ OffsiteError::Damaged { .. }) => {
+                tracing::error!(run = %entry.run, %error, "backup not copied");
+                damaged = Some(error);
             }
+            Err(error) => return Err(error),
         }
-        progress.add(entry);
-        progress.pending -= 1;
+    }
+    for entry in &entries {
         let proof = entry.run.proof_file();
         if entry.proof.is_some() && !there.contains_key(&proof) {
             put_small(&remote, directory, &proof).await?;
         }
     }
     damaged.map_or(Ok(()), Err)
+}
+
+/// Whether the store has the manifest, and the file as long as it says.
+fn is_there(entry: &Entry, there: &HashMap<String, u64>) -> bool {
+    let saved = entry.restorable().and_then(|manifest| manifest.saved());
+    there.contains_key(&entry.run.manifest_file())
+        && saved.is_some_and(|saved| there.get(&saved.file.name) == Some(&saved.file.stored_bytes))
 }
 
 /// The names of a backup's files in the store, and their sizes.

@@ -71,7 +71,7 @@ fn record(
         schema_version: SCHEMA_VERSION,
         finished_at: now,
         last_success_at,
-        recovery_point: progress.recovery_point.max(before.and_then(|before| before.recovery_point)),
+        recovery_point: if progress.listed { progress.recovery_point } else { before.and_then(|b| b.recovery_point) },
         copied: progress.copied,
         pending: progress.pending,
         error,
