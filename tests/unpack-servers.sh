@@ -15,7 +15,7 @@ unpack() {
     "$here/unpack-debs.sh" "$2" "$root" "${@:3}"
     # Their C library is newer than the system's: each is started through its own loader.
     local program
-    for program in sbin/mysqld sbin/mariadbd bin/my_print_defaults bin/resolveip bin/mysqldump bin/mariadb-dump sbin/haproxy; do
+    for program in sbin/mysqld sbin/mariadbd bin/my_print_defaults bin/resolveip bin/mysqldump bin/mariadb-dump bin/mysqlbinlog bin/mariadb-binlog sbin/haproxy; do
         [[ -f $root/usr/$program && ! -f $root/usr/$program.elf ]] || continue
         mv "$root/usr/$program" "$root/usr/$program.elf"
         cat >"$root/usr/$program" <<'WRAPPER'

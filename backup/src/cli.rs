@@ -12,6 +12,7 @@ use service_kit::{
 };
 
 use crate::{
+    binlog_flags::BinlogArgs,
     encryption::Recipient,
     healthcheck, help,
     login::{Account, Tls},
@@ -19,7 +20,7 @@ use crate::{
     offsite_flags::OffsiteArgs,
     proving::Proving,
     report_flags::ReportArgs,
-    restore::{AccountPolicy, BinlogPolicy},
+    restore::{AccountPolicy, At, BinlogPolicy},
     retention::Retention,
     run::Job,
 };
@@ -173,6 +174,9 @@ pub struct ScheduleArgs {
     pub proving: ProvingArgs,
 
     #[command(flatten)]
+    pub binlog: BinlogArgs,
+
+    #[command(flatten)]
     pub run: RunArgs,
 }
 
@@ -298,8 +302,13 @@ pub struct RestoreArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
 
-    #[command(flatten)]
-    pub choice: ChoiceArgs,
+    /// State to restore: a time, such as 2026-11-22T18:00:00Z, or latest; replays the received binary log
+    #[arg(long = "at", help_heading = "Choice", value_name = "TIME")]
+    pub at: Option<At>,
+
+    /// Begin with the backup of this run [default: with --at the newest one before that time, else the newest]
+    #[arg(long = "run", help_heading = "Choice", value_name = "RUN")]
+    pub run: Option<String>,
 
     #[command(flatten)]
     pub decrypt: DecryptArgs,

@@ -109,8 +109,7 @@ impl Client {
     /// The client with its login, which it reads from an anonymous file: no kill leaves a password on a disk, and
     /// neither argv nor the environment keeps one. The client dies with this process.
     pub(crate) fn command(&self, login: &Login) -> Result<Command, RunError> {
-        let options = option_file(login, self.version.flavour());
-        let login = anonymous_file(options.as_bytes())
+        let login = login_file(login, self.version.flavour())
             .map_err(|source| RunError::ClientBroken { tool: self.program.to_owned(), source })?;
         let mut command = guard::command(self.program);
         command
@@ -138,6 +137,11 @@ pub(crate) struct Features {
     pub(crate) binary_log: bool,
     pub(crate) versioned_tables: bool,
     pub(crate) verify_tls: bool,
+}
+
+/// The login of a flavour's client, as an option file without a name.
+pub(crate) fn login_file(login: &Login, client: Flavour) -> io::Result<File> {
+    anonymous_file(option_file(login, client).as_bytes())
 }
 
 /// A file without a name. The clients refuse one that others may write to.

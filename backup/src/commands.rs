@@ -5,6 +5,7 @@ use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 
 use crate::{
+    binlog::keep_streaming,
     blocking::blocking,
     catalog::{self, Entry, State},
     cli::{FetchArgs, ListArgs, PruneArgs, RestoreArgs, RunArgs, ScheduleArgs, VerifyArgs},
@@ -56,7 +57,15 @@ pub async fn schedule(args: ScheduleArgs, stop: ShutdownSignal) -> ExitCode {
         tracing::error!("--schedule.every is not set");
         return ExitCode::from(2);
     };
+    if args.binlog.stream && !args.run.recipients.is_empty() && !args.binlog.plain_text {
+        tracing::error!(
+            "--binlog.stream stores the binary log without encryption, unlike the backups (--encrypt.recipients): put \
+             --backup.directory on an encrypted file system and set --binlog.plain-text, or remove --binlog.stream"
+        );
+        return ExitCode::from(2);
+    }
     let (offsite, proving) = (args.run.offsite.clone().offsite(), args.proving.proving());
+    let streaming = args.binlog.streaming();
     let job = args.run.job();
     let copying = async {
         if let Some(offsite) = &offsite {
@@ -68,8 +77,13 @@ pub async fn schedule(args: ScheduleArgs, stop: ShutdownSignal) -> ExitCode {
             keep_proving(proving, &job, &mut stop.clone()).await;
         }
     };
+    let streaming = async {
+        if let Some(streaming) = &streaming {
+            keep_streaming(streaming, &job, &mut stop.clone()).await;
+        }
+    };
     let mut runs_stop = stop.clone();
-    tokio::join!(schedule::every(&job, period, &mut runs_stop), copying, proving);
+    tokio::join!(schedule::every(&job, period, &mut runs_stop), copying, proving, streaming);
     tracing::info!("stopped");
     ExitCode::SUCCESS
 }
@@ -125,8 +139,8 @@ pub async fn restore(args: RestoreArgs, mut stop: ShutdownSignal) -> ExitCode {
     let request = restore::Request {
         directory: args.place.directory,
         backup: args.place.name,
-        at: args.choice.at,
-        run: args.choice.run,
+        at: args.at,
+        run: args.run,
         identity_file: args.decrypt.identity_file,
         target: args.target.account(args.address),
         databases: args.databases,

@@ -163,7 +163,7 @@ fn stream(mut source: impl Read, write: &mut impl FnMut(&[u8]) -> io::Result<()>
 }
 
 /// The end of the text on one line; all is read, so that the writer never blocks.
-fn read_end(mut source: impl Read) -> String {
+pub(crate) fn read_end(mut source: impl Read) -> String {
     let mut end = Vec::new();
     let mut chunk = [0; 4096];
     // An error means that there is no more to read, which is all that matters here.

@@ -13,7 +13,7 @@ use crate::{
     encryption::Recipient,
     error::RunError,
     login::Login,
-    manifest::{Coordinates, FailedDatabase, Reason},
+    manifest::{BinlogPosition, Coordinates, FailedDatabase, Reason},
     name::{BackupName, RunName},
     process::DumpProcess,
     server::{About, Inventory, Session},
@@ -157,7 +157,10 @@ impl Dumper<'_> {
 fn settle(earlier: Option<Coordinates>, later: Option<&Coordinates>) -> Option<Coordinates> {
     let earlier = earlier.filter(|at| at.gtid.is_some() || at.binlog_file.is_some())?;
     let exact = later == Some(&earlier);
-    Some(Coordinates { exact, ..earlier })
+    let settled = later.filter(|_| !exact).and_then(|later| {
+        Some(BinlogPosition { binlog_file: later.binlog_file.clone()?, binlog_position: later.binlog_position? })
+    });
+    Some(Coordinates { exact, settled, ..earlier })
 }
 
 /// A message fit for a manifest, which has a bound.
@@ -177,7 +180,9 @@ mod tests {
             ..Coordinates::default()
         };
         assert!(settle(Some(at(4)), Some(&at(4))).unwrap().exact);
-        assert!(!settle(Some(at(4)), Some(&at(5))).unwrap().exact);
+        let moved = settle(Some(at(4)), Some(&at(5))).unwrap();
+        assert!(!moved.exact && moved.binlog_position == Some(4));
+        assert_eq!(moved.settled.unwrap().binlog_position, 5);
         assert!(!settle(Some(at(4)), None).unwrap().exact);
         assert_eq!(settle(Some(Coordinates::default()), Some(&Coordinates::default())), None);
     }

@@ -14,11 +14,13 @@
 //! store    commit, prune
 //! report   Pushgateway, hooks
 //! offsite  copies in another place
+//! binlog   the server's binary log
 //! ```
 //!
 //! `statements` and `kind` split and classify a dump, for the scan and for the restore.
 
 mod accounts;
+mod binlog_flags;
 mod blocking;
 mod catalog;
 mod choose;
@@ -40,10 +42,12 @@ mod report_flags;
 mod retention;
 mod scan;
 mod server;
+mod state_file;
 mod statements;
 mod store;
 mod stored;
 
+pub mod binlog;
 pub mod cli;
 pub mod commands;
 pub mod guard;
@@ -62,3 +66,4 @@ pub use error::RunError;
 pub use login::Account;
 pub use report::Targets;
 pub use retention::Retention;
+pub use state_file::{StateError, StateFile};

@@ -46,7 +46,8 @@
 //!   largest. It is absent in version 1, which counts as 0.
 //! - `coordinates` is where replication or a replay of the binary log continues, absent without a binary log. `exact`
 //!   false: transactions were committed while the snapshot was taken, and the position is from just before it, so a
-//!   replay must be idempotent.
+//!   replay must be idempotent up to `settled`, the position just after it.
+//! - `all_databases` is true if every database of the server was to be saved; absent means false.
 //! - `longest_statement_bytes` is what `max_allowed_packet` must exceed at a restore.
 //! - `rows` are counted in the dump. `sha256` of a table is that of its INSERT statements, for tables of up to
 //!   [`MAX_HASHED_BYTES`]. `contents` is absent above [`MAX_LISTED_TABLES`].
@@ -124,6 +125,9 @@ pub struct Success {
     pub file: StoredFile,
     pub server: Server,
     pub tool: Tool,
+    /// Whether every database of the server was to be saved, and not only those of a list.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub all_databases: bool,
     /// What the file holds, complete but for each one's `omitted`.
     pub databases: Vec<Database>,
     /// Databases that are not in the backup although they should be.
@@ -151,6 +155,16 @@ pub struct Coordinates {
     /// MariaDB's position or MySQL's set of executed transactions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gtid: Option<String>,
+    /// If they are not exact, the position just after the snapshot: from there on nothing is in the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<BinlogPosition>,
+}
+
+/// A position in a binary log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BinlogPosition {
+    pub binlog_file: String,
+    pub binlog_position: u64,
 }
 
 /// A database that is not in the backup.
@@ -288,6 +302,11 @@ pub struct TableContents {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,7 +31,7 @@ use crate::{
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For the password's file, which may be on another file system than the backups.
-const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to back up, and where to.
 #[derive(Clone)]
@@ -332,6 +332,7 @@ fn describe(job: &Job, run: &RunName, record: Record, made: Made) -> Manifest {
         },
         server: about.server,
         tool: client.tool(flags),
+        all_databases: job.databases.is_empty(),
         databases,
         failed_databases: failed,
         accounts,

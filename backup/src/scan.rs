@@ -248,6 +248,7 @@ mod tests {
             binlog_file: Some("binlog.000001".to_owned()),
             binlog_position: Some(6910),
             gtid: Some("0-1-32".to_owned()),
+            settled: None,
         };
         assert_eq!(scan(MARIADB, 4096).coordinates, Some(coordinates));
         assert_eq!(scan(MYSQL, 4096).coordinates, None);

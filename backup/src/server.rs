@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
         };
         let binlog_file = status.as_ref().and_then(|row| row.get(0));
         let binlog_position = status.as_ref().and_then(|row| row.get(1));
-        Ok(Coordinates { exact: false, binlog_file, binlog_position, gtid })
+        Ok(Coordinates { binlog_file, binlog_position, gtid, ..Coordinates::default() })
     }
 
     /// What there is in these databases.

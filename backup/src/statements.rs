@@ -8,11 +8,13 @@ use memchr::{memchr, memchr2, memchr3};
 
 /// What is kept of the buffer's memory after a long statement.
 const IDLE_CAPACITY: usize = 4 << 20;
+/// The bit of it in the number of a sql_mode.
+const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 
 /// A part of a dump.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Item<'a> {
-    /// A line between statements that begins with `--`, without its end.
+    /// A line between statements that begins with `--` or `#`, without its end.
     Comment(&'a [u8]),
     Statement(Statement<'a>),
 }
@@ -52,6 +54,34 @@ enum State {
     Dollar(Vec<u8>),
 }
 
+/// What ends a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delimiter {
+    Semicolon,
+    /// Around bodies in a dump: `;;`.
+    Double,
+    /// In what is printed of a binary log: `/*!*/;`.
+    Binlog,
+}
+
+impl Delimiter {
+    fn of(line: &[u8]) -> Self {
+        match line {
+            b";" => Self::Semicolon,
+            b"/*!*/;" => Self::Binlog,
+            _ => Self::Double,
+        }
+    }
+
+    fn text(self) -> &'static [u8] {
+        match self {
+            Self::Semicolon => b";",
+            Self::Double => b";;",
+            Self::Binlog => b"/*!*/;",
+        }
+    }
+}
+
 pub(crate) struct Splitter {
     keep: usize,
     text: Vec<u8>,
@@ -65,7 +95,7 @@ pub(crate) struct Splitter {
     /// The last two bytes of code, and the last that is not white space.
     last: [u8; 2],
     last_visible: u8,
-    long_delimiter: bool,
+    delimiter: Delimiter,
     backslash_escapes: bool,
     dollar_quotes: bool,
     /// The text from here on may be the tag of a dollar quote.
@@ -85,11 +115,16 @@ impl Splitter {
             in_values: false,
             last: [0; 2],
             last_visible: 0,
-            long_delimiter: false,
+            delimiter: Delimiter::Semicolon,
             backslash_escapes: true,
             dollar_quotes: false,
             dollar: None,
         }
+    }
+
+    /// For what is printed of a MySQL server's binary log; in a dump, the first line says it.
+    pub(crate) fn with_dollar_quotes(self) -> Self {
+        Self { dollar_quotes: true, ..self }
     }
 
     pub(crate) fn feed<E>(
@@ -183,7 +218,7 @@ impl Splitter {
             return Ok(());
         }
         if byte == b'\n' && self.text.starts_with(DELIMITER) {
-            self.long_delimiter = self.text[DELIMITER.len()..].trim_ascii() != b";";
+            self.delimiter = Delimiter::of(self.text[DELIMITER.len()..].trim_ascii());
             self.reset();
             return Ok(());
         }
@@ -195,6 +230,7 @@ impl Splitter {
                 self.end_comment(sink)?;
             }
             [b'-', b'-', third, ..] if third.is_ascii_whitespace() => self.state = State::Comment,
+            [b'#'] => self.state = State::Comment,
             text if DELIMITER.starts_with(text) || text.starts_with(DELIMITER) => {}
             _ => {
                 let begun = std::mem::take(&mut self.text);
@@ -265,11 +301,12 @@ impl Splitter {
                     b'\'' | b'"' | b'`' => self.state = State::Quoted(byte),
                     b'#' => self.state = State::LineComment,
                     b'*' if previous == b'/' => self.state = State::CommentStart,
-                    b'(' if self.is_insert() => {
+                    // In a binary log the rows are the application's text, not a dump client's.
+                    b'(' if self.delimiter != Delimiter::Binlog && self.is_insert() => {
                         self.in_values |= self.last_visible.eq_ignore_ascii_case(&b's');
                         self.rows += u64::from(self.in_values);
                     }
-                    b';' if !self.long_delimiter || previous == b';' => return self.end_statement(sink),
+                    b';' if self.is_at_delimiter(previous) => return self.end_statement(sink),
                     _ if byte.is_ascii_whitespace() && [before, previous] == *b"--" => {
                         self.state = if byte == b'\n' { State::Code } else { State::LineComment };
                     }
@@ -296,10 +333,23 @@ impl Splitter {
             }
             Some(_) if is_name(byte) => {}
             Some(_) => self.dollar = None,
-            None if byte == b'$' && self.long_delimiter && !is_name(previous) && previous != b'$' => {
+            None if byte == b'$'
+                && self.delimiter != Delimiter::Semicolon
+                && !is_name(previous)
+                && previous != b'$' =>
+            {
                 self.dollar = Some(self.text.len() - 1);
             }
             None => {}
+        }
+    }
+
+    /// After a semicolon.
+    fn is_at_delimiter(&self, previous: u8) -> bool {
+        match self.delimiter {
+            Delimiter::Semicolon => true,
+            Delimiter::Double => previous == b';',
+            Delimiter::Binlog => self.text.ends_with(Delimiter::Binlog.text()),
         }
     }
 
@@ -308,16 +358,18 @@ impl Splitter {
     }
 
     fn end_statement<E>(&mut self, sink: &mut impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
-        let delimiter = if self.long_delimiter { 2 } else { 1 };
-        let len = self.len - delimiter;
+        let len = self.len - self.delimiter.text().len() as u64;
         let kept = self.text.len().min(usize::try_from(len).unwrap_or(usize::MAX));
         let text = &self.text[..kept];
         // The clients learn it from the server; a dump sets the mode before each body.
         if !self.in_values && text.starts_with(b"/*!50003 SET sql_mode ") {
             let mode = String::from_utf8_lossy(text);
             self.backslash_escapes = !mode.contains("NO_BACKSLASH_ESCAPES");
+        } else if let Some(mode) = text.strip_prefix(b"SET @@session.sql_mode=") {
+            let bits = str::from_utf8(mode).ok().and_then(|mode| mode.trim().parse::<u64>().ok());
+            self.backslash_escapes = bits.unwrap_or_default() & NO_BACKSLASH_ESCAPES == 0;
         }
-        let statement = Statement { text, len, rows: self.rows, in_body: self.long_delimiter };
+        let statement = Statement { text, len, rows: self.rows, in_body: self.delimiter == Delimiter::Double };
         let result = sink(Item::Statement(statement));
         self.reset();
         result
@@ -414,6 +466,30 @@ mod tests {
                 "0 CREATE LIBRARY `l` AS $$ don't;; $$ ",
                 "0 CREATE LIBRARY `m` AS $js$ it's $$;; $js$",
                 "0 CREATE FUNCTION f() RETURN a$b$c"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_printed_binary_log_has_a_delimiter_of_its_own() {
+        let log = "DELIMITER /*!*/;\n# at 4\n#261126 17:02:26 server id 1 \tQuery; it's\nuse `a`/*!*/;\n\
+            SET @@session.sql_mode=1411383296/*!*/;\n/*!\\C utf8mb3 *//*!*/;\n\
+            insert into a.t values (1,\"it's;\"), (2,'\\'/*!*/;\n')\n/*!*/;\nBINLOG '\nAb+/\n'/*!*/;\n\
+            SET @@session.sql_mode=1048576/*!*/;\nSELECT '\\'/*!*/;\nDELIMITER ;\n# End\nROLLBACK /* added */;\n";
+        assert_eq!(
+            split(log),
+            [
+                "C # at 4",
+                "C #261126 17:02:26 server id 1 \tQuery; it's",
+                "0 use `a`",
+                "0 SET @@session.sql_mode=1411383296",
+                "0 /*!\\C utf8mb3 */",
+                "0 insert into a.t values (1,\"it's;\"), (2,'\\'/*!*/;\n')\n",
+                "0 BINLOG '\nAb+/\n'",
+                "0 SET @@session.sql_mode=1048576",
+                "0 SELECT '\\'",
+                "C # End",
+                "0 ROLLBACK /* added */",
             ]
         );
     }

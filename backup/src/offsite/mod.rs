@@ -13,15 +13,15 @@ use jiff::Timestamp;
 use crate::{
     blocking::blocking,
     error::RunError,
-    manifest::ParseError,
     name::{BackupName, RunName},
     run::{Job, ShutdownSignal, stopped},
-    store::{last_run, write_state},
+    state_file::{self, StateFile as _},
+    store::last_run,
 };
 
 pub use error::OffsiteError;
 pub use fetch::{Fetched, Request, fetch};
-pub use state::{OffsiteState, SCHEMA_VERSION, StateError};
+pub use state::{OffsiteState, SCHEMA_VERSION};
 pub use store::{Location, StoreError};
 
 /// Between two looks for new backups.
@@ -76,8 +76,7 @@ fn record(
         pending: progress.pending,
         error,
     };
-    let json = serde_json::to_vec_pretty(&state).map_err(ParseError::from)?;
-    write_state(directory, &file, &json)
+    state_file::write(directory, &file, &state)
 }
 
 /// Copies each new backup, and repeats what failed. Apart from the runs, so that a store that is down or hangs costs

@@ -14,15 +14,10 @@
 //! `recovery_point` is that of the newest backup in the store. `pending` counts backups that are not there yet, and
 //! `error` says why the last attempt failed. It holds no secret.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    manifest::{ReadError, read_bounded},
-    name::BackupName,
-};
+use crate::{name::BackupName, state_file::StateFile};
 
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -45,29 +40,18 @@ pub struct OffsiteState {
     pub error: Option<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("{0} is not the state of off-site copies: {1}")]
-    Parse(String, serde_json::Error),
-    #[error("{0} has schema version {1}, but only {SCHEMA_VERSION} is known: upgrade the reader")]
-    Version(String, u32),
+impl StateFile for OffsiteState {
+    const WHAT: &'static str = "the state of off-site copies";
+    const VERSION: u32 = SCHEMA_VERSION;
+
+    fn version(&self) -> u32 {
+        self.schema_version
+    }
 }
 
 impl OffsiteState {
     /// The file's name in the backup directory.
     pub fn file(backup: &BackupName) -> String {
         format!("{backup}.offsite.json")
-    }
-
-    pub fn read(path: &Path) -> Result<Self, StateError> {
-        let bytes = read_bounded(path)?;
-        let name = || path.display().to_string();
-        let state: Self = serde_json::from_slice(&bytes).map_err(|error| StateError::Parse(name(), error))?;
-        if state.schema_version != SCHEMA_VERSION {
-            return Err(StateError::Version(name(), state.schema_version));
-        }
-        Ok(state)
     }
 }

@@ -6,6 +6,7 @@
 //! target   check, clear, prepare
 //! load     accounts, statements
 //! count    compare with the manifest
+//! replay   the binary log, up to a time
 //! target   reset
 //! ```
 
@@ -15,6 +16,7 @@ mod error;
 mod filter;
 mod load;
 mod policy;
+mod replay;
 mod target;
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
@@ -37,16 +39,18 @@ use crate::{
 };
 use filter::{Scope, quoted};
 use policy::Policy;
+use replay::Plan;
 use target::Target;
 
 pub use error::RestoreError;
 pub use policy::{AccountPolicy, BinlogPolicy};
+pub use replay::At;
 
 /// What to restore, and where to.
 pub struct Request {
     pub directory: PathBuf,
     pub backup: BackupName,
-    pub at: Option<Timestamp>,
+    pub at: Option<At>,
     pub run: Option<String>,
     pub identity_file: Option<PathBuf>,
     pub target: Account,
@@ -82,12 +86,26 @@ pub async fn restore(request: Request, stop: &mut ShutdownSignal) -> Result<Rest
     let started = Instant::now();
     let request = Arc::new(request);
     let wanted = Arc::clone(&request);
-    let chosen = blocking(move || choose(&wanted.directory, &wanted.backup, wanted.at, wanted.run.as_deref())).await?;
+    let chosen = blocking(move || {
+        let at = match wanted.at {
+            Some(At::Time(at)) => Some(at),
+            Some(At::Latest) | None => None,
+        };
+        choose(&wanted.directory, &wanted.backup, at, wanted.run.as_deref())
+    });
+    let chosen = Arc::new(chosen.await?);
     let scope = scope(&request, &chosen)?;
+    let (wanted, from, whole) = (Arc::clone(&request), Arc::clone(&chosen), scope.clone());
+    let (plan, notes) = blocking(move || {
+        let mut notes = Vec::new();
+        replay::plan(&wanted, &from, &whole, &mut notes).map(|plan| (plan, notes))
+    })
+    .await?;
     let keys = keys(&request, &chosen).await?;
     let account = request.target.clone();
     let login = blocking(move || account.login()).await.map_err(RunError::from)?;
-    restore_chosen(&request, &chosen, keys, scope, &login, started, stop).await
+    let what = What { chosen: &chosen, keys, scope, plan, notes };
+    restore_chosen(&request, what, &login, started, stop).await
 }
 
 fn scope(request: &Request, chosen: &Chosen) -> Result<Scope, RestoreError> {
@@ -115,15 +133,24 @@ fn scope(request: &Request, chosen: &Chosen) -> Result<Scope, RestoreError> {
     Ok(Scope { databases, tables: request.tables.iter().cloned().collect(), rename: request.rename.clone() })
 }
 
-async fn restore_chosen(
-    request: &Request,
-    chosen: &Chosen,
+/// What is restored, all of it checked.
+struct What<'a> {
+    chosen: &'a Chosen,
     keys: Keys,
     scope: Scope,
+    /// `None`: the backup alone.
+    plan: Option<Plan>,
+    notes: Vec<String>,
+}
+
+async fn restore_chosen(
+    request: &Request,
+    what: What<'_>,
     login: &Login,
     started: Instant,
     stop: &mut ShutdownSignal,
 ) -> Result<Restored, RestoreError> {
+    let What { chosen, keys, scope, plan, mut notes } = what;
     let saved = chosen.saved()?;
     // Before the file: a refusal should not take minutes.
     let mut target = Target::connect(login).await?;
@@ -134,7 +161,6 @@ async fn restore_chosen(
         () = stopped(stop) => return Err(RestoreError::Refused("stopped by a signal".to_owned())),
     }
 
-    let mut notes = Vec::new();
     let loaded = tokio::select! {
         loaded = prepare_and_load(request, chosen, (saved, keys), &scope, &mut target, &mut notes) => loaded,
         () = stopped(stop) => Err(RestoreError::Interrupted),
@@ -143,8 +169,15 @@ async fn restore_chosen(
         Ok(_) => count::compare(&mut target, saved, &scope).await,
         Err(_) => Ok(count::Counted::default()),
     };
+    let replayed = match (&plan, &loaded, &counted) {
+        (Some(plan), Ok(_), Ok(_)) => tokio::select! {
+            replayed = replay(plan, request.binlog, &mut target, &mut notes) => replayed,
+            () = stopped(stop) => Err(RestoreError::Interrupted),
+        },
+        _ => Ok(()),
+    };
     target.reset().await;
-    let (loaded, counted) = (loaded?, counted?);
+    let (loaded, counted, ()) = (loaded?, counted?, replayed?);
     notes.extend(loaded.old_names.iter().map(|name| format!("the text of {name} still names the old database")));
     notes.extend(counted.notes);
     notes.extend(saved.failed_databases.iter().map(|database| {
@@ -152,7 +185,7 @@ async fn restore_chosen(
     }));
     Ok(Restored {
         run: chosen.run.to_string(),
-        recovery_point: saved.recovery_point,
+        recovery_point: plan.map_or(saved.recovery_point, |plan| plan.recovery_point),
         duration: started.elapsed(),
         databases: scope.databases.iter().map(|name| scope.target_of(name).to_owned()).collect(),
         tables: counted.tables,
@@ -161,6 +194,32 @@ async fn restore_chosen(
         differences: counted.differences,
         notes,
     })
+}
+
+/// Replays the binary log on top of the loaded backup.
+async fn replay(
+    plan: &Plan,
+    binlog: BinlogPolicy,
+    target: &mut Target<'_>,
+    notes: &mut Vec<String>,
+) -> Result<(), RestoreError> {
+    target.raise_packet(target::MAX_PACKET as u64).await?;
+    let mut connection = target.loader(binlog).await?;
+    let progress = Progress::start("replay", plan.bytes);
+    let played = replay::play(plan, &mut connection, |bytes| progress.set(bytes)).await;
+    progress.finish();
+    let _ = tokio::time::timeout(Duration::from_secs(1), connection.disconnect()).await;
+    let played = played?;
+    notes.push(format!("{} statements of the binary log are replayed", played.statements));
+    let skipped = played.skipped;
+    if !skipped.databases.is_empty() {
+        let names: Vec<String> = skipped.databases.iter().map(|name| quoted(name)).collect();
+        notes.push(format!("changes of other databases are not replayed: {}", names.join(", ")));
+    }
+    if skipped.accounts > 0 {
+        notes.push(format!("{} changes of users and grants after the backup are not replayed", skipped.accounts));
+    }
+    Ok(())
 }
 
 /// To read the chosen file. Without them nothing can be restored.

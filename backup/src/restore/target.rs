@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The largest value of max_allowed_packet, and of a packet.
-const MAX_PACKET: usize = 1 << 30;
+pub(crate) const MAX_PACKET: usize = 1 << 30;
 /// More than a statement's own bytes: the protocol adds some.
 const PACKET_ROOM: u64 = 1 << 20;
 
@@ -122,12 +122,7 @@ impl<'a> Target<'a> {
 
     /// Raises the server's limits as far as this backup needs it. [`Target::reset`] undoes it.
     pub(crate) async fn prepare(&mut self, saved: &Success) -> Result<(), RestoreError> {
-        let packet: Option<u64> = self.query_first("SELECT @@global.max_allowed_packet").await?;
-        let packet = packet.unwrap_or_default();
-        let needed = (saved.file.longest_statement_bytes + PACKET_ROOM).div_ceil(1024) * 1024;
-        if packet < needed {
-            self.change("max_allowed_packet", &packet.to_string(), &needed.min(MAX_PACKET as u64).to_string()).await?;
-        }
+        self.raise_packet(saved.file.longest_statement_bytes + PACKET_ROOM).await?;
         let has_routines = saved.databases.iter().any(|database| database.routines > 0 || database.triggers > 0);
         if self.binary_log && has_routines {
             let trusts: Option<bool> = self.query_first("SELECT @@global.log_bin_trust_function_creators").await?;
@@ -135,6 +130,17 @@ impl<'a> Target<'a> {
                 // Functions that were created on a server without a binary log may be declared as nothing.
                 self.change("log_bin_trust_function_creators", "0", "1").await?;
             }
+        }
+        Ok(())
+    }
+
+    /// For connections that are opened from now on.
+    pub(crate) async fn raise_packet(&mut self, needed: u64) -> Result<(), RestoreError> {
+        let packet: Option<u64> = self.query_first("SELECT @@global.max_allowed_packet").await?;
+        let packet = packet.unwrap_or_default();
+        let needed = needed.div_ceil(1024) * 1024;
+        if packet < needed {
+            self.change("max_allowed_packet", &packet.to_string(), &needed.min(MAX_PACKET as u64).to_string()).await?;
         }
         Ok(())
     }
@@ -154,7 +160,8 @@ impl<'a> Target<'a> {
         // The first connection may have ended during a long load.
         let result = tokio::time::timeout(Duration::from_secs(10), async {
             let mut connection = self.login.connect(MAX_PACKET, Vec::new()).await.map_err(|error| error.to_string())?;
-            for statement in &self.undo {
+            // The first value is the one from before.
+            for statement in self.undo.iter().rev() {
                 connection.query_drop(statement).await.map_err(|error| error_code::describe(&error))?;
             }
             Ok::<_, String>(())

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mysql_backup::StateFile as _;
 use mysql_backup::manifest::{Manifest, Outcome, ReadError, Success, WarningKind};
 use mysql_backup::name::{FileKind, RunName};
 use mysql_backup::offsite::OffsiteState;

@@ -22,6 +22,15 @@ const README: &str = include_str!("../../../backup/README.md");
 /// The README's grants for a flavour, on all databases.
 pub fn grants(flavour: Flavour) -> Result<String, Error> {
     let word = if flavour.is_mariadb() { "definitions of routines" } else { "SHOW_ROUTINE" };
+    block_with(word)
+}
+
+/// The README's further grants for `--binlog.stream`.
+pub fn stream_grants() -> Result<String, Error> {
+    block_with("REPLICATION SLAVE")
+}
+
+fn block_with(word: &str) -> Result<String, Error> {
     let blocks = README.split("```sql\n").skip(1).filter_map(|block| block.split("```").next());
     let block = blocks.into_iter().find(|block| block.contains(word));
     let block = block.ok_or_else(|| Error::Series(format!("the README has no block of SQL with {word:?}")))?;
