@@ -58,6 +58,7 @@
 //! version that it doesn't know and ignore fields that it doesn't know. Version 1 has no `partial`, none of the
 //! optional fields, and in `databases` the list `table_names`.
 
+mod coordinates;
 mod warning;
 
 use std::{
@@ -76,7 +77,10 @@ use crate::name::{BackupName, FileKind, RunName};
 
 pub use mysql_kit::Flavour;
 
-pub use self::warning::{Warning, WarningKind};
+pub use self::{
+    coordinates::{BinlogPosition, Coordinates},
+    warning::{Warning, WarningKind},
+};
 pub use crate::name::{BACKUP_SUFFIX, MANIFEST_SUFFIX, PARTIAL_SUFFIX, TEMPORARY_SUFFIX};
 
 /// The version that this code writes. It reads this one and all before it.
@@ -141,30 +145,6 @@ pub struct Success {
     pub definers: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
-}
-
-/// Where a replay of the binary log continues after a restore.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coordinates {
-    /// Whether they are those of the snapshot. If not, they are from just before it.
-    pub exact: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub binlog_file: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub binlog_position: Option<u64>,
-    /// MariaDB's position or MySQL's set of executed transactions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gtid: Option<String>,
-    /// If they are not exact, the position just after the snapshot: from there on nothing is in the backup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settled: Option<BinlogPosition>,
-}
-
-/// A position in a binary log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BinlogPosition {
-    pub binlog_file: String,
-    pub binlog_position: u64,
 }
 
 /// A database that is not in the backup.

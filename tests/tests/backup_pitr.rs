@@ -1,5 +1,5 @@
-//! `mysql-backup schedule --binlog.stream` and `restore --at`: any time comes back, on all three servers, or the restore
-//! is refused.
+//! `mysql-backup schedule --binlog.stream` and `restore --at`: any time comes back, on all three servers, or the
+//! restore is refused.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::fs;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use medassist_tests::database::Flavour;
 use medassist_tests::testbed::backup::{DEADLINE, NAME, Site, stream_grants};
 use medassist_tests::testbed::{Database, RunningProgram, eventually};
+use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
 
 const LOGGED: [&str; 2] = ["--log-bin=binlog", "--server-id=1"];
@@ -156,4 +157,183 @@ async fn a_deleted_row_comes_back_on_mysql() {
 #[tokio::test]
 async fn a_deleted_row_comes_back_on_mysql_with_gtid() {
     a_deleted_row_comes_back(Flavour::MySql, &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"]).await;
+}
+
+/// Restores the newest state, and compares all rows with the live server's.
+async fn comes_back(site: &Site) {
+    let target = Database::start_as(site.db.flavour(), &["--server-id=2"]).await.unwrap();
+    let restored = site.restore(target.socket(), &["--at=latest"]).await.unwrap();
+    assert_eq!(restored.code, Some(0), "{} {}", restored.stdout, restored.stderr);
+    assert_eq!(target.sql(ROWS).unwrap(), site.db.sql(ROWS).unwrap());
+}
+
+#[tokio::test]
+async fn a_server_and_a_job_that_die_leave_no_gap() {
+    for flavour in [Flavour::MariaDb, Flavour::MySql] {
+        let mut site = site(flavour, &[]).await;
+        let mut job = stream(&site, &[]).await;
+        site.db.sql("INSERT INTO a.t VALUES (10, 'before')").unwrap();
+        site.db.kill().unwrap();
+        eventually(DEADLINE, "the state says it", async || match state(&site)["error"].as_str() {
+            Some(error) => Ok(assert!(!error.is_empty())),
+            None => Err(job.log()),
+        })
+        .await
+        .unwrap();
+        site.db.restart().await.unwrap();
+        site.db.sql("INSERT INTO a.t VALUES (11, 'after'); FLUSH LOGS; INSERT INTO a.t VALUES (12, 'after')").unwrap();
+        let state = received(&site).await;
+        assert_eq!((&state["gaps"], &state["covers_newest_backup"]), (&0.into(), &true.into()), "{state}");
+
+        // The job is killed, and with it its client.
+        let client = || {
+            fs::read_dir("/proc").unwrap().flatten().any(|process| {
+                let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&line).contains(&format!("--result-file={}", site.directory().display()))
+            })
+        };
+        assert!(client());
+        job.kill().unwrap();
+        eventually(DEADLINE, "the client is gone", async || if client() { Err("it runs") } else { Ok(()) })
+            .await
+            .unwrap();
+        site.db
+            .sql("INSERT INTO a.t VALUES (13, 'unseen'); FLUSH LOGS; INSERT INTO a.t VALUES (14, 'unseen')")
+            .unwrap();
+        let mut job = stream(&site, &[]).await;
+        assert_eq!(self::state(&site)["gaps"], 0);
+        assert!(binlogs(&site).iter().all(|path| !path.to_string_lossy().ends_with(".previous")));
+        comes_back(&site).await;
+        assert_eq!(job.stop().await.unwrap().code(), Some(0), "{}", job.log());
+    }
+}
+
+#[tokio::test]
+async fn a_gap_and_a_reset_are_recorded_and_no_replay_crosses_them() {
+    for (flavour, reset) in [(Flavour::MariaDb, "RESET MASTER"), (Flavour::MySql, "RESET BINARY LOGS AND GTIDS")] {
+        let site = site(flavour, &[]).await;
+        let mut job = stream(&site, &[]).await;
+        assert_eq!(job.stop().await.unwrap().code(), Some(0));
+        // The server removes what the job has not received.
+        site.db.sql("INSERT INTO a.t VALUES (10, 'lost'); FLUSH LOGS; FLUSH LOGS; FLUSH LOGS").unwrap();
+        // Which it does not while it sends one to the client that has just gone.
+        eventually(DEADLINE, "the server removes them", async || {
+            site.db.sql("PURGE BINARY LOGS TO 'binlog.000004'").unwrap();
+            match site.db.sql("SHOW BINARY LOGS").unwrap() {
+                logs if logs.lines().count() == 1 => Ok(()),
+                logs => Err(logs),
+            }
+        })
+        .await
+        .unwrap();
+        site.db.sql("INSERT INTO a.t VALUES (11, 'there')").unwrap();
+        let mut job = stream(&site, &[]).await;
+        let state = state(&site);
+        assert_eq!((&state["gaps"], &state["covers_newest_backup"]), (&1.into(), &false.into()), "{state}");
+        assert!(job.log().contains("gap in the binary log"), "{}", job.log());
+        let target = Database::start_as(flavour, &["--server-id=2"]).await.unwrap();
+        let refused = site.restore(target.socket(), &["--at=latest"]).await.unwrap();
+        assert_eq!(refused.code, Some(4), "{} {}", refused.stdout, refused.stderr);
+        assert!(refused.stderr.contains("files of the binary log are missing after 20"), "{}", refused.stderr);
+        assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+        site.db.sql("INSERT INTO a.t VALUES (12, 'after the gap')").unwrap();
+        assert_eq!(received(&site).await["covers_newest_backup"], true);
+        comes_back(&site).await;
+
+        // The names begin again.
+        next_second(&site.db).await;
+        site.db.sql(&format!("{reset}; INSERT INTO a.t VALUES (20, 'after the reset')")).unwrap();
+        job.logged("binary log was reset", 1).await.unwrap();
+        let state = received(&site).await;
+        assert_eq!((&state["files"], &state["covers_newest_backup"]), (&1.into(), &false.into()), "{state}");
+        let refused = site.restore(target.socket(), &["--at=latest"]).await.unwrap();
+        assert_eq!(refused.code, Some(4), "{} {}", refused.stdout, refused.stderr);
+        assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+        site.db.sql("INSERT INTO a.t VALUES (21, 'and a backup')").unwrap();
+        assert_eq!(received(&site).await["covers_newest_backup"], true);
+        comes_back(&site).await;
+        assert_eq!(job.stop().await.unwrap().code(), Some(0), "{}", job.log());
+    }
+}
+
+/// MySQL cannot tell the position of a snapshot without stalling the application.
+#[tokio::test]
+async fn rows_written_during_the_snapshot_come_back_once() {
+    let site = site(Flavour::MySql, &[]).await;
+    site.db.sql("CREATE TABLE a.busy (id INT PRIMARY KEY AUTO_INCREMENT, n INT)").unwrap();
+    let mut job = stream(&site, &[]).await;
+    let writing = std::sync::atomic::AtomicBool::new(true);
+    let write = async {
+        let options =
+            mysql_async::OptsBuilder::default().user(Some("root")).socket(Some(site.db.socket().display().to_string()));
+        let mut connection = mysql_async::Conn::new(options).await.unwrap();
+        while writing.load(std::sync::atomic::Ordering::Relaxed) {
+            for statement in [
+                "INSERT INTO a.busy (n) VALUES (1), (2)",
+                "UPDATE a.busy SET n = n + 1 ORDER BY id DESC LIMIT 3",
+                "DELETE FROM a.busy ORDER BY id LIMIT 1",
+            ] {
+                connection.query_drop(statement).await.unwrap();
+            }
+        }
+        connection.disconnect().await.unwrap();
+    };
+    let back_up = async {
+        assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+        writing.store(false, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(write, back_up);
+    let manifest = site.manifests().pop().unwrap();
+    assert_eq!(manifest["coordinates"]["exact"], false, "{manifest}");
+    assert!(manifest["coordinates"]["settled"]["binlog_position"].is_u64(), "{manifest}");
+    received(&site).await;
+    let target = Database::start_as(Flavour::MySql, &["--server-id=2"]).await.unwrap();
+    let restored = site.restore(target.socket(), &["--at=latest"]).await.unwrap();
+    assert_eq!(restored.code, Some(0), "{} {}", restored.stdout, restored.stderr);
+    let sums = "SELECT COUNT(*), SUM(id), SUM(n), SUM(id * n) FROM a.busy";
+    assert_eq!(target.sql(sums).unwrap(), site.db.sql(sums).unwrap());
+    assert_eq!(job.stop().await.unwrap().code(), Some(0), "{}", job.log());
+}
+
+#[tokio::test]
+async fn what_cannot_be_received_or_replayed_is_said_without_data() {
+    let site = Site::start(Flavour::MariaDb, &LOGGED, DATA).await.unwrap();
+    let args = ["--schedule.every=1h", "--binlog.stream"];
+    let start = || site.job("schedule").unwrap().args(args);
+    let mut job = start().start().await.unwrap();
+    job.logged("binary log not received", 1).await.unwrap();
+    let state = self::state(&site);
+    assert!(state["error"].as_str().unwrap().contains("backup/README.md lists the grants"), "{state}");
+    assert_eq!(job.stop().await.unwrap().code(), Some(0));
+
+    let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let refused = start().arg(format!("--encrypt.recipients={key}")).run(DEADLINE).await.unwrap();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("without encryption"), "{}", refused.stderr);
+
+    // A table that is in no dump and no log.
+    site.db.sql(&stream_grants().unwrap()).unwrap();
+    let mut job = stream(&site, &[]).await;
+    site.db.sql("USE a; INSERT INTO a.t VALUES (4711, 'secret of a patient')").unwrap();
+    received(&site).await;
+    let target = Database::start().await.unwrap();
+    site.db
+        .sql(
+            "SET sql_log_bin = 0; CREATE TABLE a.unlogged (x INT); SET sql_log_bin = 1; \
+        USE a; INSERT INTO a.unlogged SELECT id FROM a.t WHERE x = 'secret of a patient'",
+        )
+        .unwrap();
+    received(&site).await;
+    let failed = site.restore(target.socket(), &["--at=latest", "--overwrite"]).await.unwrap();
+    assert_eq!(failed.code, Some(1), "{} {}", failed.stdout, failed.stderr);
+    assert!(failed.stderr.contains("the replay of the binary log stopped at binlog.00000"), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("patient") && !failed.stdout.contains("patient"), "{}", failed.stderr);
+    assert_eq!(target.sql("SELECT COUNT(*) FROM a.t WHERE id = 4711").unwrap().trim(), "1");
+
+    // A backup alone, and it says that it is one.
+    assert_eq!(job.stop().await.unwrap().code(), Some(0));
+    fs::remove_dir_all(site.directory().join(format!("{NAME}.binlog"))).unwrap();
+    let alone = site.restore(target.socket(), &["--at=latest", "--overwrite"]).await.unwrap();
+    assert_eq!(alone.code, Some(0), "{} {}", alone.stdout, alone.stderr);
+    assert!(alone.stdout.contains("not that of --at"), "{}", alone.stdout);
 }

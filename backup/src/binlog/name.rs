@@ -13,7 +13,7 @@ pub(crate) struct BinlogName {
 }
 
 impl BinlogName {
-    /// `None` for what is no file of a binary log, such as its index, and for what could lead out of a directory.
+    /// `None` for what is not a file of a binary log, such as its index, and for what could lead out of a directory.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (base, digits) = name.rsplit_once('.')?;
         let is_number = digits.len() >= WIDTH && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -17,9 +17,10 @@ mod filter;
 mod load;
 mod policy;
 mod replay;
+mod request;
 mod target;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -30,9 +31,8 @@ use crate::{
     choose::{Chosen, choose},
     encryption::{IDENTITY_FLAG, Identities},
     error::RunError,
-    login::{Account, Login},
+    login::Login,
     manifest::Success,
-    name::BackupName,
     progress::Progress,
     run::{ShutdownSignal, stopped},
     stored::{self, Keys},
@@ -44,26 +44,7 @@ use target::Target;
 
 pub use error::RestoreError;
 pub use policy::{AccountPolicy, BinlogPolicy};
-pub use replay::At;
-
-/// What to restore, and where to.
-pub struct Request {
-    pub directory: PathBuf,
-    pub backup: BackupName,
-    pub at: Option<At>,
-    pub run: Option<String>,
-    pub identity_file: Option<PathBuf>,
-    pub target: Account,
-    /// Empty: all.
-    pub databases: Vec<String>,
-    pub rename: Option<String>,
-    /// Empty: all.
-    pub tables: Vec<String>,
-    pub overwrite: bool,
-    pub allow_replica: bool,
-    pub binlog: BinlogPolicy,
-    pub accounts: AccountPolicy,
-}
+pub use request::{At, Request};
 
 /// What a restore did.
 #[derive(Debug)]

@@ -1,16 +1,20 @@
-//! Which part of the binary log a restore replays. What would stop it later is refused here, before anything is changed.
+//! Which part of the binary log a restore replays. What would stop it later is refused here, before anything is
+//! changed.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use jiff::{Timestamp, ToSpan as _};
 use mysql_kit::Flavour;
 
-use super::At;
 use crate::{
     binlog::{self, BinlogClient, BinlogName, BinlogState, Chain, Events, Files, Start},
     choose::Chosen,
     manifest::Coordinates,
-    restore::{Request, error::RestoreError, filter::Scope},
+    restore::{
+        error::RestoreError,
+        filter::Scope,
+        request::{At, Request},
+    },
     state_file::StateFile as _,
 };
 
@@ -132,7 +136,7 @@ fn refused(error: impl std::fmt::Display) -> RestoreError {
     RestoreError::Refused(error.to_string())
 }
 
-/// The position from which on nothing is in the backup.
+/// The first position of which nothing is in the backup.
 fn settled(coordinates: &Coordinates, start: &Start, chain: &Chain) -> Result<Start, String> {
     if coordinates.exact {
         return Ok(start.clone());
