@@ -22,6 +22,12 @@ pub(super) struct Position {
     pub(super) position: u64,
 }
 
+impl Position {
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        (&self.file, self.position) < (&other.file, other.position)
+    }
+}
+
 impl<'a> Server<'a> {
     pub(super) async fn connect(login: &'a Login) -> Result<Self, BinlogError> {
         let mut connection = login.connect(MAX_PACKET, Vec::new()).await?;

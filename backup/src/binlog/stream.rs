@@ -138,6 +138,7 @@ impl<'a> Stream<'a> {
         tracing::info!(backup = %self.job.name, from = %first, "receiving the binary log");
         let mut receiver = Receiver::start(client, &login, &self.directory, &first, self.streaming.server_id)?;
         let mut progress = (0, Instant::now());
+        let mut seen: Option<Position> = None;
         loop {
             tokio::time::sleep(POLL).await;
             receiver.require_running().await?;
@@ -151,13 +152,15 @@ impl<'a> Stream<'a> {
             };
             let (directory, resumed) = (self.directory.clone(), first.clone());
             let settled = blocking(move || Files::settle_previous(&directory, &resumed)).await?;
-            if settled == Settled::Reset {
+            let went_back = seen.as_ref().zip(position.as_ref()).is_some_and(|(seen, now)| now.is_before(seen));
+            if settled == Settled::Reset || went_back {
                 drop(receiver);
                 self.set_aside().await?;
                 return Err(BinlogError::Reset);
             }
             let (received, bytes) = self.received().await?;
-            let has_all = position.is_none_or(|position| has(received.as_ref(), &position));
+            let has_all = position.as_ref().is_none_or(|position| has(received.as_ref(), position));
+            seen = position.or(seen);
             if has_all && settled == Settled::Same {
                 self.recovery_point = Some(now);
                 progress = (bytes, Instant::now());
@@ -269,9 +272,7 @@ async fn within<T>(work: impl Future<Output = Result<T, BinlogError>>) -> Result
 }
 
 fn has(received: Option<&Position>, position: &Position) -> bool {
-    received.is_some_and(|received| {
-        received.file > position.file || (received.file == position.file && received.position >= position.position)
-    })
+    received.is_some_and(|received| !received.is_before(position))
 }
 
 /// The file from which a replay of the newest backup begins.
