@@ -40,6 +40,8 @@ Example:
 pub(crate) const SCHEDULE_HELP: &str = "\
 The first run starts one interval after the newest complete backup. A failed run is repeated in its slot, after 15 s, 30 s, 1 min and so on. SIGTERM ends the current run as interrupted; a second one stops immediately. SIGHUP is only logged: each run reads the password file.
 
+With --binlog.stream, the server's binary log is received as it is written, so that `restore --at` can end at any second. It needs REPLICATION SLAVE and REPLICATION CLIENT.
+
 With --verify.every, the newest backup is restored into a throwaway server at that interval, as `verify --restore` does. A test costs no run, and a failed one is repeated after 15 min.
 
 Example:
@@ -61,13 +63,18 @@ The file is verified first, completely. Then the target is checked: databases th
 
 For the time of the load, max_allowed_packet and log_bin_trust_function_creators are raised on the target if the backup needs it. A client is not needed.
 
+With --at, the newest backup before that time is loaded, and the received binary log is replayed up to it (schedule --binlog.stream). --at=latest restores all that was received. What is missing is refused before anything is changed.
+
 The load is written to the binary log (--binlog=write), so replicas of the target get it, too. --binlog=skip is for a server without replicas, and is refused if one is connected. A replica is refused as a target: restore to its primary.
 
 Examples:
   # The newest backup, to a new server
   mysql-backup restore --backup.directory=/var/backups/mysql --backup.name=medassist --target.address=127.0.0.1:3306
 
-  # One table as it was at noon, next to the live data
+  # As it was just before a mistake at 12:00:00, to a second server
+  mysql-backup restore --at=2026-11-22T11:59:59Z ... --target.address=127.0.0.1:3307
+
+  # One table of the last backup before noon, next to the live data; the binary log is not replayed
   mysql-backup restore ... --at=2026-11-22T12:00:00Z --database=medassist --table=payment --as=medassist_noon";
 
 pub(crate) const FETCH_HELP: &str = "\

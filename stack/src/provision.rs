@@ -120,7 +120,15 @@ pub fn database_users(layout: &Layout) -> Result<(), Error> {
     for (user, limit, grants) in [
         ("api", "", &["SELECT, INSERT, UPDATE, CREATE ON medassist.*"][..]),
         ("exporter", "WITH MAX_USER_CONNECTIONS 3", &["PROCESS, SLAVE MONITOR ON *.*"]),
-        ("backup", "", &["SELECT, SHOW VIEW, TRIGGER, EVENT ON medassist.*", "SELECT ON mysql.*"]),
+        (
+            "backup",
+            "",
+            &[
+                "SELECT, SHOW VIEW, TRIGGER, EVENT ON medassist.*",
+                "SELECT ON mysql.*",
+                "REPLICATION SLAVE, REPLICATION CLIENT ON *.*",
+            ],
+        ),
     ] {
         let password = secret(layout, &format!("mysql_{user}"))?;
         let account = format!("{user}@'127.0.0.1'");

@@ -110,7 +110,10 @@ pub static SERVICES: &[Service] = &[
         url: Url::Other("mysql"),
         store: true,
         launch: |service, layout| {
-            Flavour::MariaDb.launch(&layout.data("mysql"), &layout.run("mysql.sock"), service.port(layout))
+            let launch =
+                Flavour::MariaDb.launch(&layout.data("mysql"), &layout.run("mysql.sock"), service.port(layout))?;
+            // The backup job receives it, within seconds.
+            Ok(launch.args(["--log-bin=mysql-bin", "--server-id=1", "--binlog-expire-logs-seconds=86400"]))
         },
         ready: |_, layout| Ready::Database(layout.run("mysql.sock")),
         provision: provision::database_users,
@@ -211,7 +214,7 @@ pub static SERVICES: &[Service] = &[
         name: "mysql-backup",
         launch: |service, layout| {
             // One backup at once and then four an hour: half of the recovery point's 30 minutes.
-            Ok(mysql_backup(service, layout)?.arg("--schedule.every=15m"))
+            Ok(mysql_backup(service, layout)?.args(["--schedule.every=15m", "--binlog.stream"]))
         },
         ..Service::BASE
     },

@@ -6,7 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mysql_backup::StateFile as _;
+use mysql_backup::StateFile;
+use mysql_backup::binlog::BinlogState;
 use mysql_backup::manifest::{Manifest, Outcome, ReadError, Success, WarningKind};
 use mysql_backup::name::{FileKind, RunName};
 use mysql_backup::offsite::OffsiteState;
@@ -128,7 +129,8 @@ pub(crate) fn scan(
     })?;
     proofs::scan(scan, found.iter().rev().filter(|(_, files)| files.proof).map(|(run, _)| run), proof_cache)?;
 
-    scan.found.offsite = offsite(scan)?;
+    scan.found.offsite = state(scan, &OffsiteState::file(&job.name))?;
+    scan.found.binlog = state(scan, &BinlogState::file(&job.name))?;
 
     let mut reader = Reader::default();
     let mut before = std::mem::take(cache);
@@ -168,13 +170,12 @@ pub(crate) fn scan(
     Ok(())
 }
 
-/// `None` where nothing is copied off-site.
-fn offsite(scan: &ScanInProgress<'_>) -> Result<Option<Result<OffsiteState, String>>, ScanError> {
-    let name = OffsiteState::file(&scan.job.name);
-    if scan.metadata(&name)?.is_none() {
+/// A state file of the job; `None` if it is not there.
+fn state<T: StateFile>(scan: &ScanInProgress<'_>, name: &str) -> Result<Option<Result<T, String>>, ScanError> {
+    if scan.metadata(name)?.is_none() {
         return Ok(None);
     }
-    Ok(Some(OffsiteState::read(&scan.directory().join(name)).map_err(|error| cut(&error.to_string()))))
+    Ok(Some(T::read(&scan.directory().join(name)).map_err(|error| cut(&error.to_string()))))
 }
 
 /// What the manifests add up to, newest first.

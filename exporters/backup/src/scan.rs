@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use mysql_backup::binlog::BinlogState;
 use mysql_backup::offsite::OffsiteState;
 
 use crate::backup::{Backup, Proofs, Runs};
@@ -46,6 +47,8 @@ pub(crate) struct Scan {
     pub proofs: Option<Proofs>,
     /// Where backups are copied off-site.
     pub offsite: Option<Result<OffsiteState, String>>,
+    /// Where the binary log is received.
+    pub binlog: Option<Result<BinlogState, String>>,
     /// Space that an unprivileged user may still fill.
     pub available_bytes: Option<u64>,
 }

@@ -10,6 +10,7 @@ const BACKUP = 'backup="mysql"';
 /** @param {string} name */
 const series = (name) => `backup_${name}{${BACKUP}}`;
 const OFFSITE = 'the job copies backups off-site, as on the local stack';
+const BINLOG = 'the job receives the binary log, as on the local stack';
 const PROOF = '`mysql-backup verify --restore` has proven a backup';
 const GOOD = words({ 0: ['ok', 'ok'], 1: ['failed', 'bad'] });
 
@@ -146,7 +147,7 @@ export default board({
       'Away from here, and proven?',
       6,
       timeSeries({
-        width: 8,
+        width: 6,
         title: 'Age of the off-site copies',
         description:
           'Age of the data that the off-site store would bring back, if this site were lost. Above twice the target: runbook MysqlBackupOffsiteOld.',
@@ -162,7 +163,7 @@ export default board({
         limits: ['limit'],
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Waiting to be copied',
         description: 'Backups that are not in the off-site store yet. More than one: the store is down or refuses them.',
         unit: 'none',
@@ -171,7 +172,7 @@ export default board({
         noData: 'no store',
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'Encrypted',
         description: 'Whether the last backup can be read without a secret key.',
         unit: 'none',
@@ -180,7 +181,32 @@ export default board({
         mappings: [words({ 0: ['no', 'none'], 1: ['yes', 'ok'] })],
       }),
       stat({
-        width: 4,
+        width: 3,
+        title: 'Restorable up to',
+        description:
+          'Age of the received binary log: with --at=latest, a restore loses no more than this. Over 5 min: runbook MysqlBinlogOld.',
+        unit: 's',
+        decimals: 0,
+        query: {
+          expr: `time() - max(${series('binlog_recovery_point_timestamp_seconds')})`,
+          emptyUntil: BINLOG,
+        },
+        steps: [[300, 'bad']],
+        noData: 'no stream',
+      }),
+      stat({
+        width: 3,
+        title: 'To any time since the backup',
+        description:
+          'Whether the binary log reaches from the last backup to now without a gap. No: runbook MysqlBinlogGap.',
+        unit: 'none',
+        base: 'none',
+        query: { expr: `min(${series('binlog_covers_last_backup')})`, emptyUntil: BINLOG },
+        mappings: [words({ 0: ['no', 'bad'], 1: ['yes', 'ok'] })],
+        noData: 'no stream',
+      }),
+      stat({
+        width: 3,
         title: 'Last restore test',
         description: 'Age of the last restore test that succeeded. Over 26 h: runbook MysqlRestoreTestOld.',
         unit: 'dtdurations',
@@ -193,7 +219,7 @@ export default board({
         noData: 'none yet',
       }),
       stat({
-        width: 4,
+        width: 3,
         title: 'A restore takes',
         description: 'Duration of the restore in the last test. Over the target of 60 min: runbook MysqlRestoreTooSlow.',
         unit: 'dtdurations',

@@ -1,5 +1,6 @@
 mod backup_checks;
 mod backups;
+mod binlog;
 mod databases;
 mod offsite;
 mod proofs;
@@ -17,6 +18,7 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
         Box::new(databases::Databases),
         Box::new(proofs::RestoreTests),
         Box::new(offsite::OffsiteCopies),
+        Box::new(binlog::BinaryLog),
         Box::new(scans::Scans),
     ]
 }

@@ -230,6 +230,8 @@ pub(crate) static CASES: &[Case] = &[
                 ("backup_proof_last_success_timestamp_seconds{backup=\"mysql\"}", Ago(100_000.0)),
                 ("backup_proof_restore_seconds{backup=\"mysql\"}", Is(4000.0)),
                 ("backup_offsite_recovery_point_timestamp_seconds{backup=\"mysql\"}", Ago(100_000.0)),
+                ("backup_binlog_recovery_point_timestamp_seconds{backup=\"mysql\"}", Ago(1000.0)),
+                ("backup_binlog_covers_last_backup{backup=\"mysql\"}", Is(0.0)),
             ],
         ),
         alerts: &[
@@ -239,6 +241,8 @@ pub(crate) static CASES: &[Case] = &[
             "MysqlRestoreTestOld",
             "MysqlRestoreTooSlow",
             "MysqlBackupOffsiteOld",
+            "MysqlBinlogOld",
+            "MysqlBinlogGap",
         ],
         ..CASE
     },
