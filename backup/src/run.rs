@@ -99,6 +99,8 @@ async fn run_in_directory(job: &Job, stop: &mut ShutdownSignal, started_at: Time
     let opened = storage("open the lock", job.timeout, move || {
         let store = Store::open(&directory, &name)?;
         let swept = store.sweep()?;
+        // A full disk shows when the backup is written.
+        let _ = store.hold_reserve();
         let sequence = store.next_sequence()?;
         Ok((store, swept, sequence))
     });

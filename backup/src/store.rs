@@ -32,6 +32,9 @@ use crate::{
 /// More than two days of a job that fails every 15 minutes; a manifest of a failed run has some 300 bytes.
 const FAILED_MANIFESTS_KEPT: usize = 200;
 
+/// Kept free for the record of a run that failed because the disk is full.
+const RESERVE_BYTES: usize = 64 * 1024;
+
 /// One backup's files in a directory, locked against other processes while this lives. Its methods block.
 pub(crate) struct Store {
     directory: PathBuf,
@@ -139,11 +142,36 @@ impl Store {
         result
     }
 
-    /// Records a run that made no backup.
+    /// Records a run that made no backup, even on a full disk.
     pub(crate) fn record_failure(&self, run: &RunName, manifest: &Manifest) -> Result<(), RunError> {
-        self.write(&run.manifest_temporary_file(), &manifest.to_json()?)?;
+        let (name, json) = (run.manifest_temporary_file(), manifest.to_json()?);
+        match self.write(&name, &json) {
+            Err(RunError::Storage { source, .. })
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                // It is not there if the disk was full from the beginning.
+                let _ = self.remove(&self.reserve());
+                self.write(&name, &json)?;
+            }
+            written => written?,
+        }
         self.rename(&run.manifest_temporary_file(), &run.manifest_file())?;
         self.sync_directory()
+    }
+
+    /// Takes the space for [`Store::record_failure`], if it is not taken yet.
+    pub(crate) fn hold_reserve(&self) -> Result<(), RunError> {
+        let name = self.reserve();
+        let is_there = self.directory.join(&name).metadata().is_ok_and(|file| file.len() == RESERVE_BYTES as u64);
+        if is_there {
+            return Ok(());
+        }
+        let _ = self.remove(&name);
+        self.write(&name, &[0; RESERVE_BYTES])
+    }
+
+    fn reserve(&self) -> String {
+        format!(".{}.reserve", self.backup)
     }
 
     /// Removes the partial file, if there is one.
@@ -350,12 +378,12 @@ mod tests {
         run
     }
 
-    /// All names but the lock's.
+    /// All names but hidden ones.
     fn names(directory: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.ends_with(".lock"))
+            .filter(|name| !name.starts_with('.'))
             .collect();
         names.sort();
         names

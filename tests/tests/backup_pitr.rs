@@ -175,7 +175,7 @@ async fn a_server_and_a_job_that_die_leave_no_gap() {
         site.db.sql("INSERT INTO a.t VALUES (10, 'before')").unwrap();
         site.db.kill().unwrap();
         eventually(DEADLINE, "the state says it", async || match state(&site)["error"].as_str() {
-            Some(error) => Ok(assert!(!error.is_empty())),
+            Some(_) => Ok(()),
             None => Err(job.log()),
         })
         .await

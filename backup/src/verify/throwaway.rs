@@ -26,10 +26,30 @@ pub enum ThrowawayError {
     NotInstalled(&'static str),
     #[error("cannot {action}: {source}")]
     Io { action: &'static str, source: io::Error },
-    #[error("{program} failed: {log}")]
-    Install { program: String, log: String },
-    #[error("the throwaway server does not answer: {log}")]
-    Start { log: String },
+    #[error("{program} failed; {space}: {log}")]
+    Install { program: String, space: Space, log: String },
+    #[error("the throwaway server does not answer; {space}: {log}")]
+    Start { space: Space, log: String },
+}
+
+/// The place that the server needs, which is the most frequent cause.
+#[derive(Debug)]
+pub struct Space(Option<u64>);
+
+impl Space {
+    fn of(directory: &Path) -> Self {
+        let free = rustix::fs::statvfs(directory).ok();
+        Self(free.map(|space| space.f_bavail.saturating_mul(space.f_frsize) >> 20))
+    }
+}
+
+impl std::fmt::Display for Space {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(mib) => write!(f, "TMPDIR has {mib} MiB free, and it needs about 200 MiB and the size of the data"),
+            None => f.write_str("TMPDIR cannot be examined"),
+        }
+    }
 }
 
 /// Killed and removed when dropped.
@@ -74,7 +94,10 @@ impl Throwaway {
             }
             let ended = self.server.try_wait().map_err(io_error("wait for the throwaway server"))?;
             if ended.is_some() || Instant::now() > deadline {
-                return Err(ThrowawayError::Start { log: last_lines(&log(self.directory.path())) });
+                return Err(ThrowawayError::Start {
+                    space: Space::of(self.directory.path()),
+                    log: last_lines(&log(self.directory.path())),
+                });
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -132,7 +155,8 @@ fn install(flavour: Flavour) -> Result<(TempDir, File, PathBuf, PathBuf), Throwa
     let output = command.output().map_err(io_error("install the throwaway server"))?;
     if !output.status.success() {
         let log = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        return Err(ThrowawayError::Install { program: program.display().to_string(), log: end_of(&log) });
+        let space = Space::of(directory.path());
+        return Err(ThrowawayError::Install { program: program.display().to_string(), space, log: end_of(&log) });
     }
     Ok((directory, lock, data, program))
 }
@@ -213,6 +237,8 @@ fn last_lines(path: &Path) -> String {
 }
 
 fn end_of(log: &str) -> String {
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("[ERROR]")).collect();
+    let log = if errors.is_empty() { log.to_owned() } else { errors.join(" ") };
     let words: Vec<&str> = log.split_whitespace().collect();
     let text = words.join(" ");
     let skip = text.chars().count().saturating_sub(600);

@@ -101,12 +101,12 @@ impl Site {
         Ok(self.command("verify")?.args(args.iter().copied()).run(DEADLINE).await?)
     }
 
-    /// What the directory holds but the lock, sorted.
+    /// What the directory holds but hidden files, sorted.
     pub fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.directory()).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
             .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| !name.ends_with(".lock"))
+            .filter(|name| !name.starts_with('.'))
             .collect();
         names.sort();
         names
