@@ -17,6 +17,7 @@ use crate::{
     healthcheck, help,
     login::{Account, Tls},
     name::BackupName,
+    offsite::Offsite,
     offsite_flags::OffsiteArgs,
     proving::Proving,
     report_flags::ReportArgs,
@@ -183,7 +184,7 @@ pub struct ScheduleArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Restore test")]
 pub struct ProvingArgs {
-    /// Interval of restore tests into a throwaway server on this host, such as 1d [default: none]
+    /// Interval of restore tests into a throwaway server on this host, such as 1d; of the off-site copy, if there is one
     #[arg(long = "verify.every", value_name = "DURATION", value_parser = positive_duration)]
     pub verify_every: Option<Duration>,
 
@@ -196,9 +197,9 @@ pub struct ProvingArgs {
 }
 
 impl ProvingArgs {
-    pub fn proving(self) -> Option<Proving> {
+    pub fn proving(self, offsite: Option<Offsite>) -> Option<Proving> {
         let identity_file = self.decrypt.identity_file;
-        Some(Proving { every: self.verify_every?, timeout: self.verify_timeout, identity_file })
+        Some(Proving { every: self.verify_every?, timeout: self.verify_timeout, identity_file, offsite })
     }
 }
 

@@ -64,7 +64,13 @@ pub async fn schedule(args: ScheduleArgs, stop: ShutdownSignal) -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    let (offsite, proving) = (args.run.offsite.clone().offsite(), args.proving.proving());
+    let keyless = args.proving.verify_every.is_some() && args.proving.decrypt.identity_file.is_none();
+    if keyless && !args.run.recipients.is_empty() {
+        tracing::error!("--verify.every needs --decrypt.identity-file to restore encrypted backups");
+        return ExitCode::from(2);
+    }
+    let offsite = args.run.offsite.clone().offsite();
+    let proving = args.proving.proving(offsite.clone());
     let streaming = args.binlog.streaming();
     let job = args.run.job();
     let copying = async {

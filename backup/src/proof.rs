@@ -19,7 +19,7 @@
 //! `result` is `proven`, `different` (the restored data is not what the manifest says: `differences`) or `failed` (the
 //! restore itself failed: `message`). `restore_seconds` is the measured recovery time: verifying the file, loading it
 //! and comparing the counts. `tables_compared` counts the tables whose rows were compared by checksum, the others by
-//! number. A proof is replaced by the next one of the same backup.
+//! number. `source` is `offsite` if the off-site copy was restored. A proof is replaced by the next one of the same backup.
 
 use std::path::Path;
 
@@ -42,6 +42,9 @@ pub struct Proof {
     /// Why the restore failed; for people, without row data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Which copy of the backup was restored; absent: the one next to the proof.
+    #[serde(default, skip_serializing_if = "ProofSource::is_local")]
+    pub source: ProofSource,
     /// The backup's, which a restore would bring back.
     pub recovery_point: Timestamp,
     /// The measured recovery time; absent if the restore failed.
@@ -57,6 +60,21 @@ pub struct Proof {
     pub canary: Option<Canary>,
     /// The first 100, one sentence each.
     pub differences: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProofSource {
+    #[default]
+    Local,
+    Offsite,
+}
+
+impl ProofSource {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -239,6 +239,14 @@ async fn make_backup(job: &Job, store: &Arc<Store>, run: &RunName, process: &Dum
     session.require_grants(&about.server, &databases).await?;
     let accounts = if job.accounts { session.accounts(&about.server).await? } else { None };
     session.close().await;
+    if job.recipients.len() == 1 {
+        warnings.push(Warning {
+            kind: WarningKind::SingleRecipient,
+            message: "only one key decrypts this backup, and a lost key cannot be replaced: set a second recipient"
+                .to_owned(),
+            objects: Vec::new(),
+        });
+    }
     if job.accounts && accounts.is_none() {
         warnings.push(Warning {
             kind: WarningKind::AccountsMissing,

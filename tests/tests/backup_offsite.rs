@@ -241,3 +241,44 @@ async fn a_store_that_cannot_be_is_refused_in_words() {
     assert_eq!(refused.code, Some(3));
     assert!(started.elapsed() < Duration::from_secs(100));
 }
+
+#[tokio::test]
+async fn the_schedule_proves_the_copy_where_there_is_one() {
+    let site = Site::start(Flavour::MariaDb, &[], DATA).await.unwrap();
+    let key = site.home.path().join("key");
+    assert!(Command::new("age-keygen").arg("-o").arg(&key).output().unwrap().status.success());
+    let public = Command::new("age-keygen").arg("-y").arg(&key).output().unwrap().stdout;
+    let store = site.home.path().join("store");
+    fs::create_dir(&store).unwrap();
+    let schedule = || {
+        let flags = ["--schedule.every=1h", "--verify.every=1d"].map(str::to_owned);
+        let flags = flags.into_iter().chain([encrypt_to(&public), directory(&store)]);
+        site.job("schedule").unwrap().args(flags)
+    };
+    let refused = schedule().run(DEADLINE).await.unwrap();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("needs --decrypt.identity-file"), "{}", refused.stderr);
+
+    let identity = format!("--decrypt.identity-file={}", key.display());
+    // Its local file is damaged, which a proof of the copy cannot show.
+    assert_eq!(run(&site, &[directory(&store), encrypt_to(&public)]).await.code, Some(0));
+    fs::write(site.backup(), vec![0; fs::metadata(site.backup()).unwrap().len().try_into().unwrap()]).unwrap();
+    let mut job = schedule().arg(identity).start().await.unwrap();
+    eventually(DEADLINE, "the copy is proven", async || match job.log() {
+        log if log.contains("backup proven by a restore") => Ok(()),
+        log => Err(log),
+    })
+    .await
+    .unwrap();
+    let proof = site.files().into_iter().find(|name| name.ends_with(".proof.json")).unwrap();
+    let proof: Value = serde_json::from_slice(&fs::read(site.directory().join(proof)).unwrap()).unwrap();
+    assert_eq!((&proof["result"], &proof["source"]), (&"proven".into(), &"offsite".into()), "{proof}");
+    assert_eq!(fs::read_dir(site.home.path().join("temporary")).unwrap().count(), 0, "the copy is removed");
+    let warnings = site.manifests()[0]["warnings"].to_string();
+    assert!(warnings.contains("single_recipient"), "{warnings}");
+    assert_eq!(job.stop().await.unwrap().code(), Some(0), "{}", job.log());
+}
+
+fn encrypt_to(public: &[u8]) -> String {
+    format!("--encrypt.recipients={}", String::from_utf8_lossy(public).trim())
+}

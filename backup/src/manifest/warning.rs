@@ -31,6 +31,8 @@ pub enum WarningKind {
     AccountsMissing,
     /// The server has a binary log, but its position is not in the manifest.
     CoordinatesMissing,
+    /// Only one key decrypts the backup.
+    SingleRecipient,
     /// A directory in the data directory that is not a database.
     NotADatabase,
     /// A word of a newer writer.
@@ -49,6 +51,7 @@ impl WarningKind {
             Self::HistoryLost => "history_lost",
             Self::AccountsMissing => "accounts_missing",
             Self::CoordinatesMissing => "coordinates_missing",
+            Self::SingleRecipient => "single_recipient",
             Self::NotADatabase => "not_a_database",
             Self::Unknown => "unknown",
         }

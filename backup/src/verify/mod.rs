@@ -16,10 +16,10 @@ use crate::{
     error::RunError,
     login::{Account, Login},
     manifest::Success,
-    name::BackupName,
+    name::{BackupName, RunName},
     process::DumpProcess,
     progress::Progress,
-    proof::{Canary, Proof, ProofResult, SCHEMA_VERSION},
+    proof::{Canary, Proof, ProofResult, ProofSource, SCHEMA_VERSION},
     restore::{self, AccountPolicy, BinlogPolicy, RestoreError, Restored},
     run::ShutdownSignal,
     store::write_proof,
@@ -66,7 +66,7 @@ pub enum VerifyError {
 /// What was verified.
 #[derive(Debug)]
 pub struct Verified {
-    pub run: String,
+    pub run: RunName,
     pub recovery_point: Timestamp,
     /// Empty: all is as the manifest says.
     pub differences: Vec<String>,
@@ -79,7 +79,7 @@ pub async fn verify(request: Request, stop: &mut ShutdownSignal) -> Result<Verif
     let place = directory.clone();
     let chosen = blocking(move || choose(&place, &backup, at, run.as_deref())).await?;
     let saved = chosen.saved()?;
-    let (run, recovery_point) = (chosen.run.to_string(), saved.recovery_point);
+    let (run, recovery_point) = (chosen.run.clone(), saved.recovery_point);
     let Some(restore) = restore else {
         let differences = check_file(&chosen, saved, identity_file).await?;
         return Ok(Verified { run, recovery_point, differences, proof: None });
@@ -160,6 +160,7 @@ async fn prove(
         finished_at: Timestamp::now().max(started_at),
         result: ProofResult::Failed,
         message: None,
+        source: ProofSource::Local,
         recovery_point: saved.recovery_point,
         restore_seconds: None,
         server_version: None,

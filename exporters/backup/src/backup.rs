@@ -33,6 +33,8 @@ pub(crate) struct ProofRecord {
     pub finished_at: Timestamp,
     pub recovery_point: Timestamp,
     pub restore: Option<Duration>,
+    /// Whether the off-site copy was restored.
+    pub is_offsite: bool,
     /// Why the backup is not proven; `None` if it is.
     pub problem: Option<Box<str>>,
 }

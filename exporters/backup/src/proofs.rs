@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mysql_backup::name::RunName;
-use mysql_backup::proof::{Proof, ProofResult};
+use mysql_backup::proof::{Proof, ProofResult, ProofSource};
 
 use crate::backup::{ProofRecord, Proofs};
 use crate::scan::{FileCache, Identity, ScanError, ScanInProgress};
@@ -23,6 +23,7 @@ impl From<Proof> for ProofRecord {
             finished_at: proof.finished_at,
             recovery_point: proof.recovery_point,
             restore: proof.restore_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            is_offsite: proof.source == ProofSource::Offsite,
             problem: problem.map(|problem| problem.chars().take(300).collect()),
         }
     }
@@ -46,7 +47,13 @@ pub(crate) fn scan<'a>(
                 (Ok(proof), _) => proof.into(),
                 (Err(error), Some(finished_at)) => {
                     let problem: Box<str> = error.to_string().chars().take(300).collect();
-                    ProofRecord { finished_at, recovery_point: finished_at, restore: None, problem: Some(problem) }
+                    ProofRecord {
+                        finished_at,
+                        recovery_point: finished_at,
+                        restore: None,
+                        is_offsite: false,
+                        problem: Some(problem),
+                    }
                 }
                 (Err(_), None) => continue,
             },

@@ -40,6 +40,12 @@ const RESTORE: Desc = Desc::gauge(
     &["backup"],
 )
 .field("restore_seconds");
+const OFFSITE: Desc = Desc::gauge(
+    "backup_proof_offsite",
+    "Whether the newest test that succeeded restored the off-site copy (1) or the one in the directory (0).",
+    &["backup"],
+)
+.field("source");
 const RTO_TARGET: Desc =
     Desc::gauge("backup_rto_target_seconds", "Maximum duration of a restore (`--backup.rto`).", &["backup"]);
 
@@ -68,7 +74,7 @@ impl Collector<Session> for RestoreTests {
     }
 
     fn families(&self) -> Vec<Desc> {
-        vec![SUCCESS, FINISHED, PROVEN, RECOVERY_POINT, RESTORE, RTO_TARGET]
+        vec![SUCCESS, FINISHED, PROVEN, RECOVERY_POINT, RESTORE, OFFSITE, RTO_TARGET]
     }
 
     fn checks(&self) -> &'static [&'static CheckDef] {
@@ -85,6 +91,7 @@ impl Collector<Session> for RestoreTests {
             if let Some(proven) = &proofs.proven {
                 out.push(&PROVEN, &backup, unix_seconds(proven.finished_at));
                 out.push(&RECOVERY_POINT, &backup, unix_seconds(proven.recovery_point));
+                out.push(&OFFSITE, &backup, f64::from(proven.is_offsite));
                 if let Some(restore) = proven.restore {
                     out.push(&RESTORE, &backup, restore.as_secs_f64());
                 }
