@@ -184,7 +184,7 @@ pub struct ScheduleArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Restore test")]
 pub struct ProvingArgs {
-    /// Interval of restore tests into a throwaway server on this host, such as 1d; of the off-site copy, if there is one
+    /// Interval of restore tests into a throwaway server, such as 1d; of the off-site copy, if there is one
     #[arg(long = "verify.every", value_name = "DURATION", value_parser = positive_duration)]
     pub verify_every: Option<Duration>,
 

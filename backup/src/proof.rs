@@ -19,7 +19,8 @@
 //! `result` is `proven`, `different` (the restored data is not what the manifest says: `differences`) or `failed` (the
 //! restore itself failed: `message`). `restore_seconds` is the measured recovery time: verifying the file, loading it
 //! and comparing the counts. `tables_compared` counts the tables whose rows were compared by checksum, the others by
-//! number. `source` is `offsite` if the off-site copy was restored. A proof is replaced by the next one of the same backup.
+//! number. `source` is `offsite` if the off-site copy was restored. A proof is replaced by the next one of the same
+//! backup.
 
 use std::path::Path;
 
