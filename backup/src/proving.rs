@@ -40,8 +40,8 @@ enum ProvingError {
     Temporary(std::io::Error),
 }
 
-/// Restores the newest complete backup, or its off-site copy where there is one, into a throwaway server when the newest
-/// proof is older than the interval. A test that fails costs no backup. Returns after a stop signal.
+/// Restores the newest complete backup, or its off-site copy where there is one, into a throwaway server when the
+/// newest proof is older than the interval. A test that fails costs no backup. Returns after a stop signal.
 pub async fn keep_proving(proving: &Proving, job: &Job, stop: &mut ShutdownSignal) {
     loop {
         let pause = if is_due(proving, job).await { prove(proving, job, stop).await } else { POLL };
