@@ -380,3 +380,31 @@ fn sha256(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap();
     String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap().to_owned()
 }
+
+#[tokio::test]
+async fn what_the_clients_cannot_keep_is_warned_of() {
+    let data = "CREATE DATABASE a; CREATE TABLE a.t (c VARCHAR(9) CHARACTER SET cp1251, l VARCHAR(9) CHARACTER SET latin1, \
+                f FLOAT, d DOUBLE); CREATE TABLE a.m (id INT) ENGINE=MyISAM";
+    let site = Site::start(Flavour::MariaDb, &[], data).await.unwrap();
+    assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+    let manifest = site.manifests().remove(0);
+    let warnings = manifest["warnings"].as_array().unwrap();
+    let objects = |kind: &str| {
+        let warning = warnings.iter().find(|warning| warning["kind"] == kind);
+        warning.map(|warning| warning["objects"].clone()).unwrap_or_default()
+    };
+    assert_eq!(objects("unmapped_characters"), serde_json::json!(["a.t.c"]));
+    assert_eq!(objects("float_digits"), serde_json::json!(["a.t.f"]));
+    assert_eq!(objects("no_snapshot"), serde_json::json!(["a.m"]));
+}
+
+#[tokio::test]
+async fn a_lock_that_leads_elsewhere_is_not_followed() {
+    let site = Site::start(Flavour::MariaDb, &[], TWO).await.unwrap();
+    let elsewhere = site.home.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, site.directory().join(format!(".{NAME}.lock"))).unwrap();
+    let finished = site.run(&[]).await.unwrap();
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("open the lock"), "{}", finished.stderr);
+    assert!(!elsewhere.exists());
+}
