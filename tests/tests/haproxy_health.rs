@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use medassist_tests::testbed::haproxy::{Bed, LOST_BY_DNS, Trouble, says};
 use medassist_tests::testbed::scrape::{haproxy_exporter as exporter, health, page_of, reason};
-use medassist_tests::testbed::{RunningProgram, eventually, http};
+use medassist_tests::testbed::{HaProxyVersion, RunningProgram, eventually, http};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -33,9 +33,8 @@ fn waiting(trouble: &Trouble, path: &str, count: usize) -> JoinSet<()> {
     (0..count).map(|_| request(url.clone())).collect()
 }
 
-#[tokio::test]
-async fn the_health_status_names_the_backend_and_its_servers() {
-    let bed = Bed::start().await.unwrap();
+async fn the_health_status_names_the_backend_and_its_servers(version: HaProxyVersion) {
+    let bed = Bed::start_as(version).await.unwrap();
     let exporter = exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await;
     // be_tcp tracks api1, so that it has a usable server.
     let first = health(&exporter).await;
@@ -72,9 +71,8 @@ async fn the_health_status_names_the_backend_and_its_servers() {
     .unwrap();
 }
 
-#[tokio::test]
-async fn a_queue_and_a_server_at_its_maxconn_degrade_the_health() {
-    let trouble = Trouble::start().await;
+async fn a_queue_and_a_server_at_its_maxconn_degrade_the_health(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
     let exporter = trouble.exporter().await;
     // HAProxy counts requests for one server apart from those for any.
     for (path, queue, full) in [
@@ -104,9 +102,8 @@ async fn a_queue_and_a_server_at_its_maxconn_degrade_the_health() {
     }
 }
 
-#[tokio::test]
-async fn requests_that_are_all_refused_are_down_until_others_are_served_or_haproxy_restarts() {
-    let mut trouble = Trouble::start().await;
+async fn requests_that_are_all_refused_are_down_until_others_are_served_or_haproxy_restarts(version: HaProxyVersion) {
+    let mut trouble = Trouble::start(version).await;
     let exporter = trouble.exporter().await;
     assert_eq!(trouble.requests("/none", 20).await, [503; 20]);
     let down = health(&exporter).await;
@@ -126,9 +123,8 @@ async fn requests_that_are_all_refused_are_down_until_others_are_served_or_hapro
     says(&restarted, "healthy", "errors", "ok", "few or no errors");
 }
 
-#[tokio::test]
-async fn a_dead_server_without_a_check_is_named_with_its_errors_and_retries() {
-    let trouble = Trouble::start().await;
+async fn a_dead_server_without_a_check_is_named_with_its_errors_and_retries(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
     let exporter = trouble.exporter().await;
     assert_eq!(trouble.requests("/dead", 12).await, [503; 12]);
     let report = health(&exporter).await;
@@ -137,9 +133,8 @@ async fn a_dead_server_without_a_check_is_named_with_its_errors_and_retries() {
     says(&report, "down", "retries", "warn", retries);
 }
 
-#[tokio::test]
-async fn a_tcp_backend_that_connects_to_nobody_is_down() {
-    let trouble = Trouble::start().await;
+async fn a_tcp_backend_that_connects_to_nobody_is_down(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
     let exporter = trouble.exporter().await;
     join_all((0..12).map(async |_| {
         let mut stream = TcpStream::connect(trouble.tcp.address()).await.unwrap();
@@ -150,9 +145,8 @@ async fn a_tcp_backend_that_connects_to_nobody_is_down() {
     says(&report, "down", "requests", "fail", "be_tcp failed 12 of 12 requests (12 failed connections)");
 }
 
-#[tokio::test]
-async fn a_frontend_and_a_process_at_their_maxconn_degrade_the_health() {
-    let trouble = Trouble::start().await;
+async fn a_frontend_and_a_process_at_their_maxconn_degrade_the_health(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
     let exporter = trouble.exporter().await;
     let open = async |address: SocketAddr, count: usize| {
         join_all((0..count).map(|_| TcpStream::connect(address)))
@@ -173,9 +167,8 @@ async fn a_frontend_and_a_process_at_their_maxconn_degrade_the_health() {
     health_when(&exporter, "connections", "ok").await;
 }
 
-#[tokio::test]
-async fn servers_out_by_intent_are_healthy_until_none_is_left() {
-    let trouble = Trouble::start().await;
+async fn servers_out_by_intent_are_healthy_until_none_is_left(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
     let exporter = trouble.exporter().await;
     trouble.commands(&["set server be_good/one state maint", "set server be_good/two state drain"]);
     let report = health(&exporter).await;
@@ -190,11 +183,10 @@ async fn servers_out_by_intent_are_healthy_until_none_is_left() {
     }
 }
 
-#[tokio::test]
-async fn a_backend_whose_servers_are_all_out_for_one_reason_names_it() {
+async fn a_backend_whose_servers_are_all_out_for_one_reason_names_it(version: HaProxyVersion) {
     for (command, what) in [("state maint", "in maintenance"), ("state drain", "drained"), ("weight 0", "of weight 0")]
     {
-        let trouble = Trouble::start().await;
+        let trouble = Trouble::start(version).await;
         let exporter = trouble.exporter().await;
         let out = |server: &str| format!("set server be_good/{server} {command}");
         trouble.commands(&[&out("one"), &out("two")]);
@@ -205,9 +197,8 @@ async fn a_backend_whose_servers_are_all_out_for_one_reason_names_it() {
     }
 }
 
-#[tokio::test]
-async fn a_backend_over_its_fullconn_degrades_the_health_on_request() {
-    let trouble = Trouble::start().await;
+async fn a_backend_over_its_fullconn_degrades_the_health_on_request(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
     let uri = format!("--haproxy.scrape-uri=unix:{}", trouble.haproxy.socket().display());
     let exporter = exporter(&[&uri, "--health.fullconn-percent=100"]).await;
     let _requests = waiting(&trouble, "/full", 4);
@@ -215,9 +206,8 @@ async fn a_backend_over_its_fullconn_degrades_the_health_on_request() {
     says(&report, "degraded", "limits", "warn", "be_full has 4 of 3 sessions (fullconn)");
 }
 
-#[tokio::test]
-async fn servers_lost_by_dns_are_not_in_maintenance_by_intent() {
-    let trouble = Trouble::with(LOST_BY_DNS).await;
+async fn servers_lost_by_dns_are_not_in_maintenance_by_intent(version: HaProxyVersion) {
+    let trouble = Trouble::with(version, LOST_BY_DNS).await;
     let uri = format!("--haproxy.scrape-uri=unix:{}", trouble.haproxy.socket().display());
     let report = health(&exporter(&[&uri]).await).await;
     let text = "2 servers have no address, because the name does not resolve: be_dns/lost1, be_dns/lost2";
@@ -229,9 +219,8 @@ async fn servers_lost_by_dns_are_not_in_maintenance_by_intent() {
     says(&report, "healthy", "resolution", "ok", "all servers have an address");
 }
 
-#[tokio::test]
-async fn a_flapping_server_degrades_the_health() {
-    let trouble = Trouble::start().await;
+async fn a_flapping_server_degrades_the_health(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
     let exporter = trouble.exporter().await;
     for _ in 0..3 {
         trouble.commands(&["set server be_good/two health down", "set server be_good/two health up"]);
@@ -239,3 +228,88 @@ async fn a_flapping_server_degrades_the_health() {
     let report = health(&exporter).await;
     says(&report, "degraded", "flapping", "warn", "be_good/two went down 3 times");
 }
+
+async fn a_full_stick_table_and_a_silent_name_server_degrade_the_health(version: HaProxyVersion) {
+    let trouble = Trouble::with(version, LOST_BY_DNS).await;
+    let exporter = exporter(&[&format!("--haproxy.scrape-uri=unix:{}", trouble.haproxy.socket().display())]).await;
+    assert_eq!(reason(&health(&exporter).await, "stick_tables").0, "ok");
+    assert_eq!(trouble.requests("/", 3).await, [200; 3]);
+    for client in 1..=3 {
+        http::get_within(&format!("http://{}/", trouble.small.address()), &[("client", &client.to_string())], DEADLINE)
+            .await
+            .unwrap();
+    }
+    let full = health_when(&exporter, "stick_tables", "warn").await;
+    says(&full, "degraded", "stick_tables", "warn", "full stick tables: clients has 3 entries");
+    trouble.commands(&["clear table clients"]);
+    health_when(&exporter, "stick_tables", "ok").await;
+
+    let silent = health_when(&exporter, "name_servers", "warn").await;
+    says(&silent, "degraded", "name_servers", "warn", "nobody/nobody answered 0 of");
+}
+
+async fn a_process_that_is_busy_or_was_full_degrades_the_health(version: HaProxyVersion) {
+    let trouble = Trouble::start(version).await;
+    let uri = format!("--haproxy.scrape-uri=unix:{}", trouble.haproxy.socket().display());
+    // No process is idle all the time.
+    let busy = health(&exporter(&[&uri, "--health.idle-percent=101"]).await).await;
+    says(&busy, "degraded", "process", "warn", "% of the last second");
+
+    // HAProxy 2.6 does not count it.
+    if version == HaProxyVersion::Installed {
+        return;
+    }
+    let exporter = trouble.exporter().await;
+    let open = join_all((0..101).map(|_| TcpStream::connect(trouble.tcp.address()))).await;
+    eventually(DEADLINE, "it is full", async || match trouble.haproxy.command("show info").unwrap() {
+        info if info.contains("MaxconnReached: 0") => Err(info),
+        _ => Ok(()),
+    })
+    .await
+    .unwrap();
+    drop(open);
+    let full = eventually(DEADLINE, "it was full", async || {
+        let report = health(&exporter).await;
+        if reason(&report, "connections").1.contains("reached its") { Ok(report) } else { Err(report.to_string()) }
+    })
+    .await
+    .unwrap();
+    says(&full, "degraded", "connections", "warn", "the process reached its 100 connections (maxconn)");
+}
+
+/// Each test, on both versions.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod haproxy_2_6 {
+            use super::HaProxyVersion;
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(HaProxyVersion::Installed).await;
+            })*
+        }
+
+        mod haproxy_3_2 {
+            use super::HaProxyVersion;
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(HaProxyVersion::Lts32).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    the_health_status_names_the_backend_and_its_servers,
+    a_queue_and_a_server_at_its_maxconn_degrade_the_health,
+    requests_that_are_all_refused_are_down_until_others_are_served_or_haproxy_restarts,
+    a_dead_server_without_a_check_is_named_with_its_errors_and_retries,
+    a_tcp_backend_that_connects_to_nobody_is_down,
+    a_frontend_and_a_process_at_their_maxconn_degrade_the_health,
+    servers_out_by_intent_are_healthy_until_none_is_left,
+    a_backend_whose_servers_are_all_out_for_one_reason_names_it,
+    a_backend_over_its_fullconn_degrades_the_health_on_request,
+    servers_lost_by_dns_are_not_in_maintenance_by_intent,
+    a_flapping_server_degrades_the_health,
+    a_full_stick_table_and_a_silent_name_server_degrade_the_health,
+    a_process_that_is_busy_or_was_full_degrades_the_health,
+);

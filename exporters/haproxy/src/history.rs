@@ -92,9 +92,31 @@ impl Grows for Counters {
     }
 }
 
+/// What a name server was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Lookups {
+    pub(crate) sent: f64,
+    /// Also with errors of which HAProxy knows the meaning, such as that a name does not exist.
+    pub(crate) answered: f64,
+}
+
+impl Grows for Lookups {
+    fn is_zero(&self) -> bool {
+        self.sent == 0.0
+    }
+
+    fn since(self, before: Self) -> Self {
+        if self.sent < before.sent || self.answered < before.answered {
+            return self;
+        }
+        Self { sent: self.sent - before.sent, answered: self.answered - before.answered }
+    }
+}
+
 /// A frontend, backend or server, with its counters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Object<'a, T> {
+    /// Of no use for what there is one kind of.
     pub(crate) scope: Scope,
     pub(crate) proxy: &'a str,
     pub(crate) name: &'a str,
@@ -206,11 +228,19 @@ fn write_key<T>(key: &mut String, object: &Object<'_, T>) {
 pub(crate) struct History {
     errors: Window<Counters>,
     downs: Window<f64>,
+    lookups: Window<Lookups>,
+    /// How often the process reached its maxconn.
+    reached: Window<f64>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { errors: Window::new(ERROR_SPACING), downs: Window::new(FLAP_SPACING) }
+        Self {
+            errors: Window::new(ERROR_SPACING),
+            downs: Window::new(FLAP_SPACING),
+            lookups: Window::new(ERROR_SPACING),
+            reached: Window::new(ERROR_SPACING),
+        }
     }
 }
 
@@ -218,6 +248,18 @@ impl History {
     /// Errors since the previous scrape, but over 10 s or more.
     pub(crate) fn errors<'a>(&self, now: Instant, objects: &Objects<'a, Counters>) -> Option<Changes<'a, Counters>> {
         self.errors.changes(now, objects)
+    }
+
+    /// What each name server was asked since the previous scrape.
+    pub(crate) fn lookups<'a>(&self, now: Instant, objects: &Objects<'a, Lookups>) -> Option<Changes<'a, Lookups>> {
+        self.lookups.changes(now, objects)
+    }
+
+    /// How often the process reached its maxconn since the previous scrape.
+    pub(crate) fn reached(&self, now: Instant, total: f64) -> Option<f64> {
+        let object = Object { scope: Scope::Frontend, proxy: "", name: "", value: total };
+        let changes = self.reached.changes(now, &Objects { all: vec![object], complete: true })?;
+        Some(changes.objects.iter().map(|object| object.value).sum())
     }
 
     /// How often each server went down in the last 5 to 10 minutes.

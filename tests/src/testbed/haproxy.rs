@@ -205,11 +205,15 @@ frontend fe
 frontend small
     bind 127.0.0.1:"${SMALL}"
     maxconn 4
+    http-request track-sc0 req.hdr(client) table clients
     default_backend be_good
 frontend fe_tcp
     mode tcp
     bind 127.0.0.1:"${TCP}"
     default_backend be_tcp
+# Three clients fill it.
+backend clients
+    stick-table type string len 16 size 3 expire 1h
 backend be_good
     server one 127.0.0.1:"${UPSTREAM}"
     server two 127.0.0.1:"${UPSTREAM}" check
@@ -243,11 +247,11 @@ backend be_dns
 "#;
 
 impl Trouble {
-    pub async fn start() -> Self {
-        Self::with("").await
+    pub async fn start(version: HaProxyVersion) -> Self {
+        Self::with(version, "").await
     }
 
-    pub async fn with(more: &str) -> Self {
+    pub async fn with(version: HaProxyVersion, more: &str) -> Self {
         let [fe, small, tcp, nobody, upstream] = std::array::from_fn(|_| Port::lease().unwrap());
         let silent = Fake::start(Behaviour::Silence).await.unwrap();
         let numbers = [
@@ -260,7 +264,7 @@ impl Trouble {
         ]
         .map(|(key, number)| (key, number.to_string()));
         let env: Vec<(&str, &str)> = numbers.iter().map(|(key, number)| (*key, number.as_str())).collect();
-        let haproxy = HaProxy::start_with(&format!("{TROUBLE}{more}"), &env).await.unwrap();
+        let haproxy = HaProxy::start_as(version, &format!("{TROUBLE}{more}"), &env).await.unwrap();
         Self { haproxy, fe, small, tcp, _silent: silent, _ports: [nobody, upstream] }
     }
 

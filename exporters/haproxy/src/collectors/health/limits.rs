@@ -1,4 +1,4 @@
-//! Limits that are near, and queues: of frontends, listeners, backends, servers and the process.
+//! Limits that are near, and queues: of frontends, listeners, backends and servers.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,6 @@ use exporter_toolkit::{CheckDef, CheckStatus, Families, Finding};
 use super::reason::{count, joined, path, shortened};
 use super::statistics::{Field, Reader};
 use crate::columns::Scope;
-use crate::info::Info;
 use crate::stat::Row;
 use crate::state::ServerState;
 
@@ -29,24 +28,12 @@ pub(super) static QUEUE: CheckDef = CheckDef {
     help: "Warns when `--health.queue` requests wait in the queues of one backend and its servers.",
     essential: false,
 };
-pub(super) static CONNECTIONS: CheckDef = CheckDef {
-    name: "connections",
-    help: "Warns when the process is at `--health.limit-percent` of a limit: connections, TLS connections, or new ones per \
-           second. Over the runtime socket only.",
-    essential: false,
-};
-pub(super) static PROCESS: CheckDef = CheckDef {
-    name: "process",
-    help: "Warns when the process is stopping. Over the runtime socket only.",
-    essential: false,
-};
-
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[group(skip)]
 pub(super) struct Thresholds {
     /// Warn (checks `frontends`, `limits`, `connections`) at this percentage of a limit
     #[arg(long = "health.limit-percent", value_name = "PERCENT", default_value_t = 90.0, value_parser = positive)]
-    limit_percent: f64,
+    pub(super) limit_percent: f64,
 
     /// Warn (check `limits`) at this percentage of a backend's fullconn [default: not checked]
     #[arg(long = "health.fullconn-percent", value_name = "PERCENT", value_parser = positive)]
@@ -81,7 +68,7 @@ impl Full<'_> {
 }
 
 /// A limit of 0 means no limit.
-fn nearly(value: f64, limit: f64, percent: f64) -> bool {
+pub(super) fn nearly(value: f64, limit: f64, percent: f64) -> bool {
     limit > 0.0 && value * 100.0 >= limit * percent
 }
 
@@ -105,14 +92,10 @@ impl Limit {
     }
 }
 
-pub(super) fn report(reader: &Reader<'_>, info: Option<&Info>, thresholds: Thresholds, out: &mut Families) {
+pub(super) fn report(reader: &Reader<'_>, thresholds: Thresholds, out: &mut Families) {
     out.finding(&FRONTENDS, frontends(reader, thresholds));
     out.finding(&LIMITS, limits(reader, thresholds));
     out.finding(&QUEUE, queue(reader, thresholds));
-    if let Some(info) = info {
-        out.finding(&CONNECTIONS, connections(info, thresholds));
-        out.finding(&PROCESS, process(info));
-    }
 }
 
 fn frontends(reader: &Reader<'_>, thresholds: Thresholds) -> Option<Finding> {
@@ -237,38 +220,6 @@ fn queue(reader: &Reader<'_>, thresholds: Thresholds) -> Option<Finding> {
     })
 }
 
-fn connections(info: &Info, thresholds: Thresholds) -> Option<Finding> {
-    let of = |value, limit, what| Some((info.number(value)?, info.number(limit)?, what));
-    let used = [
-        of("CurrConns", "Maxconn", "connections (maxconn)"),
-        of("CurrSslConns", "MaxSslConns", "TLS connections (maxsslconn)"),
-        of("ConnRate", "ConnRateLimit", "new connections per second (maxconnrate)"),
-        of("SessRate", "SessRateLimit", "new sessions per second (maxsessrate)"),
-        of("SslRate", "SslRateLimit", "new TLS connections per second (maxsslrate)"),
-    ];
-    let describe = |(value, limit, what): &(f64, f64, &str)| format!("{} of {} {what}", count(*value), count(*limit));
-    let first = used[0]?;
-    let near: Vec<_> = used
-        .into_iter()
-        .flatten()
-        .filter(|(value, limit, _)| nearly(*value, *limit, thresholds.limit_percent))
-        .collect();
-    Some(match near.is_empty() {
-        true => (CheckStatus::Ok, format!("the process has {}", describe(&first))),
-        false => (CheckStatus::Warn, format!("the process has {}", joined(&near, ", ", describe))),
-    })
-}
-
-fn process(info: &Info) -> Option<Finding> {
-    Some(match info.number("Stopping")? {
-        0.0 => (CheckStatus::Ok, "the process is not stopping".to_owned()),
-        _ => {
-            let reason = "the process is stopping: it accepts no new connections and ends with its last one";
-            (CheckStatus::Warn, reason.to_owned())
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::test_kit::{check, checks_with};
@@ -312,16 +263,5 @@ mod tests {
         let reason = "b has 67 queued requests (8 of them for s), a has 5 queued requests";
         assert_eq!(check(&rows, "queue"), (CheckStatus::Warn, reason.to_owned()));
         assert_eq!(check(&csv("c,BACKEND,4,60,30,,,,UP,1,\n"), "queue").0, CheckStatus::Ok);
-    }
-
-    #[test]
-    fn the_process_has_checks_over_the_runtime_socket() {
-        assert!(!checks_with(&[HEADER], None, |_| ()).contains_key("process"));
-        let info = "Stopping: 1\nCurrConns: 95\nMaxconn: 100\nCurrSslConns: 1\nMaxSslConns: 0\nSessRate: 9\n\
-                    SessRateLimit: 10\n";
-        let stopping = checks_with(&[HEADER], Some(info), |_| ());
-        assert_eq!(stopping["process"].0, CheckStatus::Warn);
-        let reason = "the process has 95 of 100 connections (maxconn), 9 of 10 new sessions per second (maxsessrate)";
-        assert_eq!(stopping["connections"], (CheckStatus::Warn, reason.to_owned()));
     }
 }

@@ -5,6 +5,7 @@ mod errors;
 mod flapping;
 mod limits;
 mod reason;
+mod runtime;
 mod statistics;
 
 use exporter_toolkit::{BoxError, CheckDef, Families, HealthChecks, async_trait};
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 use self::backends::{BACKENDS, Backend, RESOLUTION, SERVERS, SERVING};
 use self::errors::{ERRORS, REQUESTS, RETRIES};
 use self::flapping::FLAPPING;
-use self::limits::{CONNECTIONS, FRONTENDS, LIMITS, PROCESS, QUEUE};
+use self::limits::{FRONTENDS, LIMITS, QUEUE};
+use self::runtime::{CONNECTIONS, NAME_SERVERS, PROCESS, STICK_TABLES};
 use self::statistics::{Reader, STATISTICS};
 use crate::target::Session;
 
@@ -29,6 +31,9 @@ pub(super) struct Thresholds {
     limits: limits::Thresholds,
 
     #[command(flatten)]
+    runtime: runtime::Thresholds,
+
+    #[command(flatten)]
     errors: errors::Thresholds,
 
     #[command(flatten)]
@@ -42,8 +47,9 @@ impl HealthChecks for Health {
     type Session = Session;
     type Thresholds = Thresholds;
 
-    const HELP: &'static str = "Health checks: usable servers, limits, queues, errors, retries, the process.";
-    const SOURCE: &'static str = "`show stat`, `show info`";
+    const HELP: &'static str =
+        "Health checks: usable servers, limits, queues, errors, retries, the process, stick tables, name servers.";
+    const SOURCE: &'static str = "`show stat`, `show info`, `show table`, `show resolvers`";
     const CHECKS: &'static [&'static CheckDef] = &[
         &SERVING,
         &REQUESTS,
@@ -58,6 +64,8 @@ impl HealthChecks for Health {
         &FRONTENDS,
         &CONNECTIONS,
         &PROCESS,
+        &STICK_TABLES,
+        &NAME_SERVERS,
         &STATISTICS,
     ];
 
@@ -73,7 +81,11 @@ impl HealthChecks for Health {
             let downs = history.downs(now, &reader.downs());
             out.finding(&FLAPPING, downs.map(|downs| flapping::find(&downs, thresholds.flapping)));
         }
-        limits::report(&reader, session.info(), thresholds.limits, out);
+        limits::report(&reader, thresholds.limits, out);
+        if let Some(runtime) = &session.runtime {
+            let history = session.history.as_deref();
+            runtime::report(runtime, history, thresholds.limits.limit_percent, thresholds.runtime, out);
+        }
         out.finding(&STATISTICS, Some(reader.finding()));
         Ok(())
     }
