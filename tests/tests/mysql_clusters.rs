@@ -4,7 +4,8 @@
 
 use medassist_tests::database::Flavour;
 use medassist_tests::launch::target_directory;
-use medassist_tests::testbed::mysql::{self, TIMEOUT, check_status, exporter, grants, health, reason, scrape};
+use medassist_tests::testbed::mysql::{self, README, TIMEOUT, check_status, exporter, grants, health, reason, scrape};
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{Database, Port, RunningProgram, eventually};
 
 /// Waits until a check has this status, and a reason that contains this.
@@ -15,6 +16,9 @@ async fn until(exporter: &RunningProgram, check: &str, status: &str, text: &str)
         let report = health(exporter).await.map_err(|error| error.to_string())?;
         let reason = reason(&report, check);
         if found.as_deref() == Some(status) && reason.contains(text) {
+            if status != "ok" {
+                documented(README, &report, check);
+            }
             Ok(())
         } else {
             Err(format!("{found:?}: {reason}"))

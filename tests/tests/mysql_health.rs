@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use medassist_tests::Error;
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::mysql::{self, TIMEOUT, connection, grants, scrape};
+use medassist_tests::testbed::mysql::{self, README, TIMEOUT, connection, grants, scrape};
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{Database, RunningProgram, eventually};
 use mysql_async::prelude::Queryable as _;
 
@@ -33,7 +34,12 @@ async fn check(exporter: &RunningProgram, name: &str) -> Option<(String, String)
 async fn until(exporter: &RunningProgram, name: &str, status: &str) -> String {
     let what = format!("{name} is {status}");
     eventually(TIMEOUT, &what, async || match check(exporter, name).await {
-        Some((found, reason)) if found == status => Ok(reason),
+        Some((found, reason)) if found == status => {
+            if status != "ok" {
+                documented(README, &mysql::health(exporter).await.unwrap(), name);
+            }
+            Ok(reason)
+        }
         other => {
             // InnoDB refreshes its list of transactions only if it was not read for 100 ms.
             tokio::time::sleep(Duration::from_millis(150)).await;

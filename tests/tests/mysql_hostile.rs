@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::mysql::{TIMEOUT, exporter, get_page, health, packet, reason, scrape};
+use medassist_tests::testbed::mysql::{README, TIMEOUT, exporter, get_page, health, packet, reason, scrape};
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{Behaviour, Fake, http, mysql};
 
 const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
@@ -89,6 +90,7 @@ async fn an_attack_is_reported_and_costs_nobody_else_a_scrape() {
 
         let attacked = exporter(fake.address()).start().await.unwrap();
         let get = http::get_within(&attacked.url("/health"), &[header], TIMEOUT).await.unwrap();
+        documented(README, &get.json(), "connect");
         let reason = reason(&get.json(), "connect");
         assert!(reason.contains(expected), "attack {number}: {expected}: {reason}");
     }

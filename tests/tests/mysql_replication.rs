@@ -4,7 +4,8 @@
 
 use medassist_tests::Error;
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::mysql::{self, TIMEOUT, check_status, exporter, health, reason, scrape};
+use medassist_tests::testbed::mysql::{self, README, TIMEOUT, check_status, exporter, health, reason, scrape};
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{Database, Page, RunningProgram, eventually};
 use mysql_async::prelude::Queryable as _;
 
@@ -93,7 +94,9 @@ impl Pair {
         assert_eq!(Self::lag(page), f64::INFINITY);
         assert_eq!(check_status(page, "replication").as_deref(), Some("fail"));
         page.expect("mysql_health_status", &[("status", "degraded")], 1.0).unwrap();
-        let reason = reason(&health(&self.exporter).await.unwrap(), "replication");
+        let report = health(&self.exporter).await.unwrap();
+        documented(README, &report, "replication");
+        let reason = reason(&report, "replication");
         let source = format!("replication from 127.0.0.1:{}: ", self.primary.address().port());
         assert!(reason.starts_with(&source) && reason.contains(wanted), "{reason}");
     }
@@ -117,7 +120,9 @@ async fn lags_and_catches_up(flavour: Flavour) {
     pair.expect(&page, IO, Some(1.0)).unwrap();
     pair.expect(&page, SQL, Some(1.0)).unwrap();
     assert_eq!(check_status(&page, "replication").as_deref(), Some("warn"));
-    let reason = reason(&health(&pair.exporter).await.unwrap(), "replication");
+    let report = health(&pair.exporter).await.unwrap();
+    documented(README, &report, "replication");
+    let reason = reason(&report, "replication");
     let seconds = reason.strip_suffix(" s behind").and_then(|text| text.rsplit(' ').next()?.parse::<f64>().ok());
     assert!(seconds.is_some_and(|seconds| seconds >= Pair::lag(&page)), "{reason}");
     lock.query_drop("UNLOCK TABLES").await.unwrap();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use medassist_tests::database::Flavour;
 use medassist_tests::launch::{self, Launch};
 use medassist_tests::testbed::process::Directory;
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{Database, Program, RunningProgram, mysql};
 
 /// A certificate authority, and what it issued.
@@ -99,7 +100,11 @@ async fn login(db: &Database, lines: &str, flags: &[&str]) -> Result<(), String>
     let page = mysql::scrape(&exporter).await.unwrap();
     match page.value("mysql_up", &[]).unwrap() {
         1.0 => Ok(()),
-        _ => Err(mysql::reason(&mysql::health(&exporter).await.unwrap(), "connect")),
+        _ => {
+            let report = mysql::health(&exporter).await.unwrap();
+            documented(mysql::README, &report, "connect");
+            Err(mysql::reason(&report, "connect"))
+        }
     }
 }
 
@@ -201,7 +206,9 @@ async fn renewed_files_count_without_a_restart() {
         mysql::scrape(&exporter).await.unwrap().expect("mysql_up", &[], up).unwrap();
     }
     std::fs::remove_file(&own.key).unwrap();
-    let reason = mysql::reason(&mysql::health(&exporter).await.unwrap(), "connect");
+    let report = mysql::health(&exporter).await.unwrap();
+    documented(mysql::README, &report, "connect");
+    let reason = mysql::reason(&report, "connect");
     assert!(reason.contains("cannot begin TLS with") && reason.contains("No such file"), "{reason}");
 }
 

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use medassist_tests::database::Flavour;
-use medassist_tests::testbed::mysql::{self, TIMEOUT, exporter, failed, health, reason, scrape, scrape_within, up};
+use medassist_tests::testbed::mysql::{
+    self, README, TIMEOUT, exporter, failed, health, reason, scrape, scrape_within, up,
+};
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{Database, Page, RunningProgram, eventually};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -360,7 +363,9 @@ async fn a_server_without_free_connections(flavour: Flavour) {
     let exporter = start(&db, &[]).await;
     let page = scrape(&exporter).await.unwrap();
     page.expect("mysql_up", &[], 0.0).unwrap();
-    let told = reason(&health(&exporter).await.unwrap(), "connect");
+    let report = health(&exporter).await.unwrap();
+    documented(README, &report, "connect");
+    let told = reason(&report, "connect");
     assert!(told.contains("has no connection left") && told.contains("error 1040"), "{told}");
     exporter.logged("has no connection left", 1).await.unwrap();
     drop(fillers);
@@ -379,7 +384,9 @@ async fn a_server_without_free_connections(flavour: Flavour) {
     }
 
     assert_eq!(mysql::check_status(&scrape(&exporter).await.unwrap(), "new_login").as_deref(), Some("fail"));
-    let told = reason(&health(&exporter).await.unwrap(), "new_login");
+    let report = health(&exporter).await.unwrap();
+    documented(README, &report, "new_login");
+    let told = reason(&report, "new_login");
     assert!(told.starts_with("the newest login failed: ") && told.contains("error 1040"), "{told}");
     drop(fillers);
 }

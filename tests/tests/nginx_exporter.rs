@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use medassist_tests::launch::{Launch, Ready};
 use medassist_tests::testbed::process::Directory;
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{
     Behaviour, Fake, Nginx, Page, Port, Process, Program, RunningProgram, eventually, http,
 };
@@ -21,6 +22,8 @@ const STATUS: &str = "location = /stub_status { stub_status; }";
 fn scrape_uri(nginx: &Nginx) -> String {
     format!("--nginx.scrape-uri={}", nginx.url("/stub_status"))
 }
+
+const README: &str = include_str!("../../exporters/nginx/README.md");
 
 async fn exporter(args: &[&str]) -> RunningProgram {
     Program::exporter("nginx-exporter").args(args).start().await.unwrap()
@@ -49,6 +52,7 @@ fn check(health: &Value, name: &str) -> Option<(String, String)> {
 /// Why the exporter cannot read nginx.
 fn down(health: &Value) -> String {
     assert_eq!(health["status"], "down", "{health}");
+    documented(README, health, "connect");
     check(health, "connect").unwrap().1
 }
 
@@ -212,7 +216,9 @@ async fn dropped_connections_are_a_warning_until_the_next_scrape() {
     for _ in 0..3 {
         uploads.push(upload(&nginx).await.unwrap());
     }
-    let full = check(&health(&exporter).await, "connections");
+    let full = health(&exporter).await;
+    documented(README, &full, "connections");
+    let full = check(&full, "connections");
     assert_eq!(full, Some(("warn".to_owned(), "4 active, the limit is 4".to_owned())));
     while let Some(upload) = upload(&nginx).await {
         uploads.push(upload);
@@ -222,7 +228,10 @@ async fn dropped_connections_are_a_warning_until_the_next_scrape() {
     eventually(DEADLINE, "the drop is reported", async || {
         let health = health(&exporter).await;
         match check(&health, "dropped_connections") {
-            Some((status, reason)) if status == "warn" && reason.contains("worker_connections") => Ok(()),
+            Some((status, reason)) if status == "warn" && reason.contains("worker_connections") => {
+                documented(README, &health, "dropped_connections");
+                Ok(())
+            }
             _ => Err(health.to_string()),
         }
     })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use medassist_tests::Error;
 use medassist_tests::launch::{Launch, run};
+use medassist_tests::testbed::scrape::documented;
 use medassist_tests::testbed::{Behaviour, Fake, Page, Port, Program, Redis, RunningProgram, eventually, http};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 const SECOND: Duration = Duration::from_secs(1);
+const README: &str = include_str!("../../exporters/redis/README.md");
 /// Every collector; all of them succeed on a server that grants the permissions in the README.
 const COLLECTORS: [&str; 11] = [
     "info",
@@ -62,15 +64,19 @@ fn check(health: &Value, name: &str) -> (String, String) {
 fn assert_check(health: &Value, name: &str, status: &str, reason: &str) {
     let found = check(health, name);
     assert!(found.0 == status && found.1.contains(reason), "{name} is {found:?}, not {status} with {reason:?}");
+    if status != "ok" {
+        documented(README, health, name);
+    }
 }
 
 async fn eventually_check(exporter: &RunningProgram, name: &str, status: &str, reason: &str) {
-    eventually(10 * SECOND, &format!("{name} is {status} with {reason:?}"), async || {
-        let found = check(&health(exporter).await, name);
-        if found.0 == status && found.1.contains(reason) { Ok(()) } else { Err(format!("{found:?}")) }
-    })
-    .await
-    .unwrap();
+    let what = format!("{name} is {status} with {reason:?}");
+    let report = eventually(10 * SECOND, &what, async || {
+        let report = health(exporter).await;
+        let found = check(&report, name);
+        if found.0 == status && found.1.contains(reason) { Ok(report) } else { Err(format!("{found:?}")) }
+    });
+    assert_check(&report.await.unwrap(), name, status, reason);
 }
 
 async fn connect(redis: &Redis) -> MultiplexedConnection {
@@ -520,6 +526,7 @@ async fn refuses_a_fake(behaviour: Behaviour, reason: &str) {
     let health = health_within_a_second(&exporter).await;
     let found = check(&health, "connect");
     assert!(found.0 == "fail" && found.1.contains(reason), "{behaviour:?}: {found:?}");
+    documented(README, &health, "connect");
     eventually(5 * SECOND, "no connection is left", async || match fake.open() {
         0 => Ok(()),
         open => Err(open),

@@ -96,7 +96,7 @@ impl Grows for Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Lookups {
     pub(crate) sent: f64,
-    /// Also with errors of which HAProxy knows the meaning, such as that a name does not exist.
+    /// Also with an error that is an answer, such as that a name does not exist.
     pub(crate) answered: f64,
 }
 

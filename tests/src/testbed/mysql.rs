@@ -12,7 +12,8 @@ use medassist_stack::database::Flavour;
 use medassist_stack::eventually;
 use medassist_stack::http::{self, Reply};
 
-const README: &str = include_str!("../../../exporters/mysql/README.md");
+/// With the grants and the table of faults.
+pub const README: &str = include_str!("../../../exporters/mysql/README.md");
 
 /// The user and the password of [`server`].
 pub const USER: &str = "exporter";

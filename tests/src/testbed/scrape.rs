@@ -34,6 +34,21 @@ pub fn reason(health: &Value, check: &str) -> (String, String) {
     (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned())
 }
 
+/// A finding is in the table of faults of a README: a line with the health status, the check, its status, and a text that
+/// is in the reason.
+#[track_caller]
+pub fn documented(readme: &str, report: &Value, check: &str) {
+    let (status, reason) = reason(report, check);
+    let health = report["status"].as_str().unwrap_or_default();
+    let (health, finding) = (format!("`{health}`"), format!("`{check}` {status}"));
+    let is_it = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        matches!(cells[..], [_, first, second, text] if first == health && second == finding && reason.contains(text))
+    };
+    let row = format!("| … | {health} | {finding} | part of: {reason} |");
+    assert!(readme.lines().any(is_it), "the README's table of faults has no line: {row}");
+}
+
 /// `GET /probe?target=…`
 pub async fn probe(exporter: &RunningProgram, target: &str) -> Page {
     let target: String = target
