@@ -34,8 +34,8 @@ pub fn reason(health: &Value, check: &str) -> (String, String) {
     (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned())
 }
 
-/// A finding is in the table of faults of a README: a line with the health status, the check, its status, and a text that
-/// is in the reason.
+/// A finding is in the table of faults of a README: a line with the health status, the check, its status, and a text
+/// that is in the reason.
 #[track_caller]
 pub fn documented(readme: &str, report: &Value, check: &str) {
     let (status, reason) = reason(report, check);
