@@ -4,10 +4,14 @@ use exporter_toolkit::{BoxError, Collector, Desc, Families, Kind, async_trait};
 
 use crate::rows::Rows;
 use crate::session::Session;
+use crate::sql::MAX_ROWS;
 use crate::value::family_name;
 
 const PREFIX: &str = "mysql_info_schema_rocksdb_perf_context_";
 const HELP: &str = "Statistic of this name, by table and partition.";
+/// With about 90 statistics per table; its limit is [`MAX_ROWS`].
+const STATEMENT: &str = "SELECT table_schema, table_name, IFNULL(partition_name, ''), stat_type, value \
+                         FROM information_schema.rocksdb_perf_context LIMIT 200000";
 const LABELS: &[&str] = &["schema", "table", "part"];
 
 pub(super) struct RocksdbPerfContext;
@@ -35,11 +39,9 @@ impl Collector<Session> for RocksdbPerfContext {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        // About 90 statistics per table; the sample limit of a family drops and counts the excess.
-        let statement = "SELECT table_schema, table_name, IFNULL(partition_name, ''), stat_type, value \
-                         FROM information_schema.rocksdb_perf_context LIMIT 1000000";
-        write(&session.query_if_table_exists(statement).await?, out);
-        Ok(())
+        let rows = session.query_if_table_exists(STATEMENT).await?;
+        write(&rows, out);
+        Ok(rows.require_all(MAX_ROWS)?)
     }
 }
 
@@ -56,6 +58,11 @@ fn write(rows: &Rows, out: &mut Families) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_is_noticed() {
+        assert!(STATEMENT.ends_with(&format!(" LIMIT {MAX_ROWS}")));
+    }
 
     #[test]
     fn a_statistic_is_a_family() {
