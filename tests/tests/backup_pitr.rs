@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use medassist_tests::database::Flavour;
 use medassist_tests::testbed::backup::{DEADLINE, NAME, Site, stream_grants};
-use medassist_tests::testbed::{Database, RunningProgram, eventually};
+use medassist_tests::testbed::{Database, Forwarder, RunningProgram, eventually};
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
 
@@ -23,8 +24,12 @@ async fn site(flavour: Flavour, args: &[&str]) -> Site {
 }
 
 /// A job that has made a backup, and receives.
-async fn stream(site: &Site, args: &[&str]) -> RunningProgram {
-    let job = site.job("schedule").unwrap().args(["--schedule.every=1h", "--binlog.stream"]).args(args.iter().copied());
+async fn stream(site: &Site) -> RunningProgram {
+    stream_at(site, site.db.address()).await
+}
+
+async fn stream_at(site: &Site, address: SocketAddr) -> RunningProgram {
+    let job = site.job_at("schedule", address).unwrap().args(["--schedule.every=1h", "--binlog.stream"]);
     let job = job.start().await.unwrap();
     eventually(DEADLINE, "there is a backup", async || match site.manifests().len() {
         0 => Err(job.log()),
@@ -44,7 +49,7 @@ fn state(site: &Site) -> Value {
 /// Waits until all that is committed now has been received. Returns the state.
 async fn received(site: &Site) -> Value {
     let now: jiff::Timestamp = std::time::SystemTime::now().try_into().unwrap();
-    eventually(Duration::from_secs(60), "everything is received", async || match state(site) {
+    eventually(Duration::from_secs(100), "everything is received", async || match state(site) {
         state if state["recovery_point"].as_str().is_some_and(|at| at.parse::<jiff::Timestamp>().unwrap() > now) => {
             Ok(state)
         }
@@ -84,7 +89,7 @@ const ROWS: &str = "SELECT GROUP_CONCAT(CONCAT(id, x) ORDER BY id) FROM a.t";
 
 async fn a_deleted_row_comes_back(flavour: Flavour, args: &[&str]) {
     let site = site(flavour, args).await;
-    let mut job = stream(&site, &[]).await;
+    let mut job = stream(&site).await;
     // All kinds of changes, over several files, by a client of another character set and mode.
     site.db
         .sql(
@@ -171,7 +176,7 @@ async fn comes_back(site: &Site) {
 async fn a_server_and_a_job_that_die_leave_no_gap() {
     for flavour in [Flavour::MariaDb, Flavour::MySql] {
         let mut site = site(flavour, &[]).await;
-        let mut job = stream(&site, &[]).await;
+        let mut job = stream(&site).await;
         site.db.sql("INSERT INTO a.t VALUES (10, 'before')").unwrap();
         site.db.kill().unwrap();
         eventually(DEADLINE, "the state says it", async || match state(&site)["error"].as_str() {
@@ -200,7 +205,7 @@ async fn a_server_and_a_job_that_die_leave_no_gap() {
         site.db
             .sql("INSERT INTO a.t VALUES (13, 'unseen'); FLUSH LOGS; INSERT INTO a.t VALUES (14, 'unseen')")
             .unwrap();
-        let mut job = stream(&site, &[]).await;
+        let mut job = stream(&site).await;
         assert_eq!(self::state(&site)["gaps"], 0);
         assert!(binlogs(&site).iter().all(|path| !path.to_string_lossy().ends_with(".previous")));
         comes_back(&site).await;
@@ -212,7 +217,7 @@ async fn a_server_and_a_job_that_die_leave_no_gap() {
 async fn a_gap_and_a_reset_are_recorded_and_no_replay_crosses_them() {
     for (flavour, reset) in [(Flavour::MariaDb, "RESET MASTER"), (Flavour::MySql, "RESET BINARY LOGS AND GTIDS")] {
         let site = site(flavour, &[]).await;
-        let mut job = stream(&site, &[]).await;
+        let mut job = stream(&site).await;
         assert_eq!(job.stop().await.unwrap().code(), Some(0));
         // The server removes what the job has not received.
         site.db.sql("INSERT INTO a.t VALUES (10, 'lost'); FLUSH LOGS").unwrap();
@@ -227,7 +232,7 @@ async fn a_gap_and_a_reset_are_recorded_and_no_replay_crosses_them() {
         .await
         .unwrap();
         site.db.sql("INSERT INTO a.t VALUES (11, 'there')").unwrap();
-        let mut job = stream(&site, &[]).await;
+        let mut job = stream(&site).await;
         let state = state(&site);
         assert_eq!((&state["gaps"], &state["covers_newest_backup"]), (&1.into(), &false.into()), "{state}");
         assert!(job.log().contains("gap in the binary log"), "{}", job.log());
@@ -263,12 +268,27 @@ async fn a_gap_and_a_reset_are_recorded_and_no_replay_crosses_them() {
     }
 }
 
+#[tokio::test]
+async fn a_firewall_that_drops_the_stream_holds_it_for_a_minute() {
+    let site = site(Flavour::MariaDb, &[]).await;
+    let firewall = Forwarder::start(site.db.address()).await.unwrap();
+    let mut job = stream_at(&site, firewall.address()).await;
+    // Neither the stream nor the connection for questions is told. New connections pass.
+    firewall.freeze();
+    site.db.sql("INSERT INTO a.t VALUES (10, 'behind the firewall')").unwrap();
+    let state = received(&site).await;
+    assert_eq!((&state["gaps"], &state["covers_newest_backup"]), (&0.into(), &true.into()), "{state}");
+    assert!(job.log().contains("the connection is dead"), "{}", job.log());
+    comes_back(&site).await;
+    assert_eq!(job.stop().await.unwrap().code(), Some(0), "{}", job.log());
+}
+
 /// MySQL cannot tell the position of a snapshot without stalling the application.
 #[tokio::test]
 async fn rows_written_during_the_snapshot_come_back_once() {
     let site = site(Flavour::MySql, &[]).await;
     site.db.sql("CREATE TABLE a.busy (id INT PRIMARY KEY AUTO_INCREMENT, n INT)").unwrap();
-    let mut job = stream(&site, &[]).await;
+    let mut job = stream(&site).await;
     let writing = std::sync::atomic::AtomicBool::new(true);
     let write = async {
         let options =
@@ -320,7 +340,7 @@ async fn what_cannot_be_received_or_replayed_is_said_without_data() {
 
     // A table that is in no dump and no log.
     site.db.sql(&stream_grants().unwrap()).unwrap();
-    let mut job = stream(&site, &[]).await;
+    let mut job = stream(&site).await;
     site.db.sql("USE a; INSERT INTO a.t VALUES (4711, 'secret of a patient')").unwrap();
     received(&site).await;
     let target = Database::start().await.unwrap();

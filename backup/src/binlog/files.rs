@@ -19,6 +19,7 @@ const PREVIOUS_SUFFIX: &str = ".previous";
 const GAP_SUFFIX: &str = ".gap";
 /// Begins the names of directories with the files of a binary log that was reset.
 const SET_ASIDE: &str = "set-aside-";
+const STAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 /// Clocks of events and manifests are cut to the second.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
@@ -218,7 +219,7 @@ impl Files {
 
     /// Moves all away: the server's binary log begins again, with names that were used before.
     pub(crate) fn set_aside(directory: &Path) -> Result<PathBuf, BinlogError> {
-        let place = directory.join(format!("{SET_ASIDE}{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+        let place = directory.join(format!("{SET_ASIDE}{}", Timestamp::now().strftime(STAMP_FORMAT)));
         fs::create_dir(&place).map_err(BinlogError::io("create", &place))?;
         for entry in fs::read_dir(directory).map_err(BinlogError::io("list", directory))? {
             let name = entry.map_err(BinlogError::io("list", directory))?.file_name();
@@ -245,10 +246,118 @@ impl Files {
             let _ = fs::remove_file(self.directory.join(format!("{name}{GAP_SUFFIX}")));
             removed += 1;
         }
+        Self::expire_set_aside(&self.directory, before)?;
         Ok(removed)
+    }
+
+    fn expire_set_aside(directory: &Path, before: Timestamp) -> Result<(), BinlogError> {
+        let oldest = format!("{SET_ASIDE}{}", before.strftime(STAMP_FORMAT));
+        for entry in fs::read_dir(directory).map_err(BinlogError::io("list", directory))? {
+            let name = entry.map_err(BinlogError::io("list", directory))?.file_name();
+            // Their names sort by time.
+            if name.to_str().is_some_and(|name| name.starts_with(SET_ASIDE) && *name < *oldest) {
+                let path = directory.join(&name);
+                fs::remove_dir_all(&path).map_err(BinlogError::io("remove", path))?;
+            }
+        }
+        Ok(())
     }
 }
 
 fn previous(directory: &Path, name: &BinlogName) -> PathBuf {
     directory.join(format!("{name}{PREVIOUS_SUFFIX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3600;
+
+    /// A file that the server began so many hours ago.
+    fn file(directory: &Path, name: &str, hours: i64) {
+        let created = u32::try_from(Timestamp::now().as_second() - hours * HOUR).unwrap();
+        let mut bytes = b"\xfebin".to_vec();
+        bytes.extend(created.to_le_bytes());
+        bytes.extend([15, 1, 0, 0, 0, 100, 0, 0, 0]);
+        fs::write(directory.join(name), bytes).unwrap();
+    }
+
+    fn name(number: u32) -> BinlogName {
+        BinlogName::parse(&format!("b.{number:06}")).unwrap()
+    }
+
+    fn start(number: u32, hours: i64) -> Start {
+        let at = Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        Start { file: name(number), position: 10, at }
+    }
+
+    #[test]
+    fn files_follow_each_other_up_to_a_gap() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        for (number, hours) in [(7, 9), (8, 7), (9, 5), (11, 1)] {
+            file(path, &name(number).to_string(), hours);
+        }
+        let chain = |start: &Start| {
+            let chain = Files::read(path).unwrap().chain(start)?;
+            Ok::<_, String>((chain.files.len(), chain.is_whole))
+        };
+        assert_eq!(Files::read(path).unwrap().gaps(), 1);
+        assert_eq!(chain(&start(7, 8)), Ok((3, false)));
+        assert_eq!(chain(&start(11, 0)), Ok((1, true)));
+        assert!(chain(&start(10, 3)).unwrap_err().contains("b.000010 is not among"));
+        // The file had not begun then, or had ended.
+        assert!(chain(&start(8, 8)).unwrap_err().contains("reset in between"));
+        assert!(chain(&start(7, 2)).unwrap_err().contains("reset in between"));
+        Files::mark_gap(path, &name(8)).unwrap();
+        assert_eq!(chain(&start(7, 8)), Ok((2, false)));
+        let late = Start { position: 1 << 20, ..start(7, 8) };
+        assert!(chain(&late).unwrap_err().contains("is received up to byte"));
+    }
+
+    #[test]
+    fn old_files_go_and_those_of_the_newest_backup_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        for (number, hours) in [(1, 9), (2, 7), (3, 5), (4, 1)] {
+            file(path, &name(number).to_string(), hours);
+        }
+        for stamp in ["20200101T000000Z", "29990101T000000Z"] {
+            fs::create_dir(path.join(format!("{SET_ASIDE}{stamp}"))).unwrap();
+        }
+        let expire =
+            |needed| Files::read(path).unwrap().expire(Duration::from_secs(3 * 3600), Some(&name(needed))).unwrap();
+        assert_eq!(expire(1), 0);
+        assert_eq!(expire(2), 1);
+        // The third ended an hour ago.
+        assert_eq!(expire(4), 1);
+        let mut left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["b.000003", "b.000004", "set-aside-29990101T000000Z"]);
+    }
+
+    #[test]
+    fn the_longer_copy_counts_until_the_new_one_is_as_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, one) = (directory.path(), name(1));
+        file(path, "b.000001", 1);
+        let long = [fs::read(path.join("b.000001")).unwrap(), vec![0; 100]].concat();
+        fs::write(path.join("b.000001"), &long).unwrap();
+        Files::set_previous(path, &one).unwrap();
+        assert_eq!(Files::settle_previous(path, &one).unwrap(), Settled::Pending);
+        fs::write(path.join("b.000001"), &long[..50]).unwrap();
+        assert_eq!(Files::settle_previous(path, &one).unwrap(), Settled::Pending);
+        assert_eq!(Files::read(path).unwrap().newest().unwrap().1.bytes, long.len() as u64);
+        // A killed stream: the long copy is not lost.
+        Files::set_previous(path, &one).unwrap();
+        assert_eq!(Files::read(path).unwrap().newest().unwrap().1.bytes, long.len() as u64);
+        fs::write(path.join("b.000001"), &long).unwrap();
+        assert_eq!(Files::settle_previous(path, &one).unwrap(), Settled::Same);
+        assert!(!path.join("b.000001.previous").exists());
+        // Of another server, or after a reset.
+        Files::set_previous(path, &one).unwrap();
+        file(path, "b.000001", 0);
+        assert_eq!(Files::settle_previous(path, &one).unwrap(), Settled::Reset);
+    }
 }

@@ -26,6 +26,7 @@ use crate::{
     name::BackupName,
     run::{Job, PASSWORD_TIMEOUT, ShutdownSignal, stopped},
     state_file,
+    store::last_run,
 };
 
 /// Between two looks at the server's position.
@@ -37,6 +38,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
 /// After a failure; doubled after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Between two records of a recovery point.
+const RECORD_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks for files that can go.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
@@ -69,6 +72,9 @@ struct Stream<'a> {
     job: &'a Job,
     directory: PathBuf,
     recovery_point: Option<Timestamp>,
+    /// The newest run, and where a replay of the newest backup begins. Manifests are read only after a run.
+    newest: (Option<Timestamp>, Option<Start>),
+    recorded_at: Option<Instant>,
     expired_at: Option<Instant>,
 }
 
@@ -120,7 +126,15 @@ impl Receiver {
 impl<'a> Stream<'a> {
     fn new(streaming: &'a Streaming, job: &'a Job) -> Self {
         let directory = super::directory(&job.directory, &job.name);
-        Self { streaming, job, directory, recovery_point: None, expired_at: None }
+        Self {
+            streaming,
+            job,
+            directory,
+            recovery_point: None,
+            newest: (None, None),
+            recorded_at: None,
+            expired_at: None,
+        }
     }
 
     /// Returns only with an error.
@@ -164,7 +178,9 @@ impl<'a> Stream<'a> {
             if has_all && settled == Settled::Same {
                 self.recovery_point = Some(now);
                 progress = (bytes, Instant::now());
-                self.record(None).await;
+                if self.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY) {
+                    self.record(None).await;
+                }
             } else if bytes != progress.0 {
                 progress = (bytes, Instant::now());
             } else if progress.1.elapsed() > STALL {
@@ -195,7 +211,7 @@ impl<'a> Stream<'a> {
     }
 
     /// The file to begin with: the newest that is there, else the one from which the newest backup continues.
-    async fn first(&self, server: &mut Server<'_>) -> Result<BinlogName, BinlogError> {
+    async fn first(&mut self, server: &mut Server<'_>) -> Result<BinlogName, BinlogError> {
         let there = within(server.files()).await?;
         let directory = self.directory.clone();
         let newest = blocking(move || Files::read(&directory)).await?.newest().map(|(name, _)| name.clone());
@@ -216,7 +232,7 @@ impl<'a> Stream<'a> {
                 self.set_aside().await?;
             }
         }
-        let needed = needed(&self.job.directory, &self.job.name).await.filter(|name| there.contains(name));
+        let needed = self.start().await.map(|start| start.file).filter(|name| there.contains(name));
         let current = || there.last().cloned();
         needed.or_else(current).ok_or_else(|| BinlogError::Off(self.job.account.address.to_string()))
     }
@@ -249,7 +265,7 @@ impl<'a> Stream<'a> {
             return Ok(());
         }
         self.expired_at = Some(Instant::now());
-        let needed = needed(&self.job.directory, &self.job.name).await;
+        let needed = self.start().await.map(|start| start.file);
         let (directory, keep) = (self.directory.clone(), self.streaming.keep);
         let removed = blocking(move || Files::read(&directory)?.expire(keep, needed.as_ref())).await?;
         if removed > 0 {
@@ -258,10 +274,23 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    async fn record(&self, error: Option<&BinlogError>) {
+    /// Where a replay of the newest backup begins.
+    async fn start(&mut self) -> Option<Start> {
+        let (directory, backup, known) = (self.job.directory.clone(), self.job.name.clone(), self.newest.clone());
+        self.newest = blocking(move || match last_run(&directory, &backup) {
+            run if run == known.0 => known,
+            run => (run, start_of_newest(&directory, &backup)),
+        })
+        .await;
+        self.newest.1.clone()
+    }
+
+    async fn record(&mut self, error: Option<&BinlogError>) {
+        self.recorded_at = Some(Instant::now());
+        let start = self.start().await;
         let (directory, backup) = (self.job.directory.clone(), self.job.name.clone());
         let (point, error) = (self.recovery_point, error.map(|error| error.to_string().chars().take(500).collect()));
-        if let Err(error) = blocking(move || record(&directory, &backup, point, error)).await {
+        if let Err(error) = blocking(move || record(&directory, &backup, start.as_ref(), point, error)).await {
             tracing::warn!(backup = %self.job.name, %error, "recording the state of the binary log failed");
         }
     }
@@ -275,12 +304,6 @@ fn has(received: Option<&Position>, position: &Position) -> bool {
     received.is_some_and(|received| !received.is_before(position))
 }
 
-/// The file from which a replay of the newest backup begins.
-async fn needed(directory: &Path, backup: &BackupName) -> Option<BinlogName> {
-    let (directory, backup) = (directory.to_owned(), backup.clone());
-    blocking(move || start_of_newest(&directory, &backup)).await.map(|start| start.file)
-}
-
 fn start_of_newest(directory: &Path, backup: &BackupName) -> Option<Start> {
     let entries = catalog::read(directory, backup).ok()?;
     let saved = entries.iter().find(|entry| entry.is_complete()).and_then(Entry::manifest)?.saved()?;
@@ -290,12 +313,13 @@ fn start_of_newest(directory: &Path, backup: &BackupName) -> Option<Start> {
 fn record(
     directory: &Path,
     backup: &BackupName,
+    start: Option<&Start>,
     recovery_point: Option<Timestamp>,
     error: Option<String>,
 ) -> Result<(), BinlogError> {
     let file = BinlogState::file(backup);
     let files = Files::read(&super::directory(directory, backup))?;
-    let chain = start_of_newest(directory, backup).and_then(|start| files.chain(&start).ok());
+    let chain = start.and_then(|start| files.chain(start).ok());
     let before =
         || state_file::StateFile::read(&directory.join(&file)).ok().and_then(|state: BinlogState| state.recovery_point);
     let state = BinlogState {

@@ -1,5 +1,6 @@
 //! `mysql-backup` as the tests run it: a server, the user of its README, a directory for the backups.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,9 +82,14 @@ impl Site {
 
     /// `run` or `schedule`, with the login.
     pub fn job(&self, command: &str) -> Result<Program, Error> {
+        self.job_at(command, self.db.address())
+    }
+
+    /// The same, through another address.
+    pub fn job_at(&self, command: &str, address: SocketAddr) -> Result<Program, Error> {
         Ok(self
             .command(command)?
-            .arg(format!("--mysql.address={}", self.db.address()))
+            .arg(format!("--mysql.address={address}"))
             .arg("--mysql.user=backup")
             .arg(format!("--mysql.password-file={}", self.home.path().join("password").display())))
     }
