@@ -5,11 +5,16 @@
 //! target, and the memory that the toolkit's README states.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
+use std::any::Any;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use medassist_tests::database::Flavour;
+use medassist_tests::testbed::haproxy::Bed;
+use medassist_tests::testbed::mysql;
+use medassist_tests::testbed::scrape::{encoded, haproxy_exporter};
 use medassist_tests::testbed::{Behaviour, Fake, Page, Program, Redis, RunningProgram, eventually, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,14 +31,110 @@ const LONG_TIMEOUT_HEADER: [(&str, &str); 1] = [("x-prometheus-scrape-timeout-se
 /// In the README of the toolkit.
 const MAX_RESIDENT_BYTES: f64 = 256.0 * 1024.0 * 1024.0;
 
-/// Targets that accept connections, and send this to each request. An empty answer is silence.
-async fn targets(answer: &'static [u8]) -> u16 {
+/// An exporter and what it reads, with the fakes that attack it from the other side.
+struct Subject {
+    exporter: RunningProgram,
+    /// 1 on a page of a target that can be read.
+    up: &'static str,
+    /// As the parameter of `/probe`.
+    live: String,
+    /// A target at an address, as the parameter of `/probe`.
+    target: fn(SocketAddr) -> String,
+    /// Ports that send something hostile.
+    hostile: Vec<u16>,
+    /// Kept for the time of the test.
+    _servers: Vec<Box<dyn Any + Send>>,
+}
+
+impl Subject {
+    async fn redis() -> Self {
+        let (redis, other) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
+        let mut hostile = Vec::new();
+        for answer in [
+            &b"+PONG\r\n*1000000000\r\n"[..],
+            b"$99999999999\r\nredis_version:7\r\n",
+            &[b'*'; 4096],
+            b"*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n",
+        ] {
+            hostile.push(targets(b"", answer).await);
+        }
+        Self {
+            exporter: exporter(&redis).await,
+            up: "redis_up",
+            live: other.address().to_string(),
+            target: |address| address.to_string(),
+            hostile,
+            _servers: vec![Box::new(redis), Box::new(other)],
+        }
+    }
+
+    async fn haproxy() -> Self {
+        let bed = Bed::start().await.unwrap();
+        let mut hostile = Vec::new();
+        for answer in [
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n# pxname,svname,type,\n"[..],
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n# pxname,svname,type,\n\"",
+            &[b'*'; 4096],
+        ] {
+            hostile.push(targets(b"", answer).await);
+        }
+        Self {
+            exporter: haproxy_exporter(&[&format!("--haproxy.scrape-uri={}", bed.unix())]).await,
+            up: "haproxy_up",
+            live: encoded(&bed.page_uri("/stats")),
+            target: |address| encoded(&format!("http://{address}/stats;csv")),
+            hostile,
+            _servers: vec![Box::new(bed)],
+        }
+    }
+
+    async fn mysql() -> Self {
+        let db = mysql::server(Flavour::MariaDb, &[]).await.unwrap();
+        let mut hostile = Vec::new();
+        // A server speaks first.
+        for greeting in [
+            &b"\xff\xff\xff\x00\x0a10.11.0-MariaDB\0"[..],
+            b"\x0a\x00\x00\x00\x0a10.11.0\0",
+            &[0xff; 4096],
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+        ] {
+            hostile.push(targets(greeting, &[0xfe; 1024]).await);
+        }
+        Self {
+            exporter: mysql::exporter(db.address()).start().await.unwrap(),
+            up: "mysql_up",
+            live: db.address().to_string(),
+            target: |address| address.to_string(),
+            hostile,
+            _servers: vec![Box::new(db)],
+        }
+    }
+
+    async fn main_page(&self) -> Page {
+        let page = Page::parse(&get(&self.exporter.url("/metrics"), SCRAPE_TIMEOUT).await).unwrap();
+        page.expect(self.up, &[], 1.0).unwrap();
+        page
+    }
+
+    async fn live_probe(&self) {
+        let url = self.exporter.url(&format!("/probe?target={}", self.live));
+        let page = Page::parse(&get(&url, 10 * SECOND).await).unwrap();
+        page.expect(self.up, &[], 1.0).unwrap();
+    }
+}
+
+/// Targets that accept connections, send the greeting, and this to each request. Empty ones are silent.
+async fn targets(greeting: &'static [u8], answer: &'static [u8]) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut request = [0; 4096];
+                if stream.write_all(greeting).await.is_err() {
+                    return;
+                }
                 while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
                     if stream.write_all(answer).await.is_err() {
                         return;
@@ -109,7 +210,7 @@ async fn six_hundred_half_open_connections_give_way_to_a_scrape() {
 async fn probes_of_five_hundred_silent_targets_do_not_refuse_a_live_one() {
     let (redis, other) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
     let exporter = exporter(&redis).await;
-    let silent = targets(b"").await;
+    let silent = targets(b"", b"").await;
     let mut probes = JoinSet::new();
     for n in 0..500 {
         let url = exporter.url(&format!("/probe?target={}:{silent}", loopback(n)));
@@ -180,19 +281,12 @@ async fn until_closed(stream: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn under_attack(duration: Duration) -> Figures {
-    let (redis, other) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
-    let exporter = exporter(&redis).await;
+async fn under_attack(subject: &Subject, duration: Duration) -> Figures {
+    let (exporter, target) = (&subject.exporter, subject.target);
     let address = exporter.addresses()[0];
-    let silent = targets(b"").await;
-    let hostile = [
-        targets(b"+PONG\r\n*1000000000\r\n").await,
-        targets(b"$99999999999\r\nredis_version:7\r\n").await,
-        targets(&[b'*'; 4096]).await,
-        targets(b"*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n*9\r\n").await,
-    ];
+    let silent = targets(b"", b"").await;
     // It answered before the attack.
-    is_alive(&exporter, other.address()).await;
+    subject.live_probe().await;
     let (mut attackers, count) = (JoinSet::new(), Arc::<AtomicU64>::default());
     attack(
         &mut attackers,
@@ -227,14 +321,14 @@ async fn under_attack(duration: Duration) -> Figures {
         }
     });
     let next = Arc::<AtomicU64>::default();
-    for (number, ports) in [(500, vec![silent]), (40, hostile.to_vec())] {
+    for (number, ports) in [(500, vec![silent]), (40, subject.hostile.clone())] {
         let next = Arc::clone(&next);
         attack(&mut attackers, &count, number, move || {
             let n = next.fetch_add(1, Ordering::Relaxed);
-            let target = loopback(u32::try_from(n % 60_000).unwrap());
             let port = ports[usize::try_from(n).unwrap() % ports.len()];
+            let target = target((loopback(u32::try_from(n % 60_000).unwrap()), port).into());
             let request = format!(
-                "GET /probe?target={target}:{port}&n={n} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                "GET /probe?target={target}&n={n} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
                  x-prometheus-scrape-timeout-seconds: 10\r\n\r\n"
             );
             async move {
@@ -248,7 +342,7 @@ async fn under_attack(duration: Duration) -> Figures {
     let started = Instant::now();
     while started.elapsed() < duration {
         let sent = Instant::now();
-        let page = main_page(&exporter).await;
+        let page = subject.main_page().await;
         figures.slowest_scrape = figures.slowest_scrape.max(sent.elapsed());
         figures.scrapes += 1;
         let resident = page.value("process_resident_memory_bytes", &[]).unwrap();
@@ -258,7 +352,7 @@ async fn under_attack(duration: Duration) -> Figures {
         get(&exporter.url("/-/healthy"), SCRAPE_TIMEOUT).await;
         figures.slowest_health = figures.slowest_health.max(sent.elapsed());
         let sent = Instant::now();
-        is_alive(&exporter, other.address()).await;
+        subject.live_probe().await;
         figures.slowest_probe = figures.slowest_probe.max(sent.elapsed());
         figures.probes += 1;
         sleep(SECOND / 4).await;
@@ -270,18 +364,48 @@ async fn under_attack(duration: Duration) -> Figures {
     figures
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_main_target_is_scraped_in_time_under_attack() {
-    let figures = under_attack(15 * SECOND).await;
+async fn fifteen_seconds(subject: Subject) {
+    let figures = under_attack(&subject, 15 * SECOND).await;
     assert!(figures.scrapes >= 3 && figures.attacks > 500, "{figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_scraped_in_time_under_attack() {
+    fifteen_seconds(Subject::redis().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_is_scraped_in_time_under_attack() {
+    fifteen_seconds(Subject::haproxy().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mysql_is_scraped_in_time_under_attack() {
+    fifteen_seconds(Subject::mysql().await).await;
+}
+
+async fn ten_minutes(subject: Subject) {
+    let figures = under_attack(&subject, 600 * SECOND).await;
+    eprintln!("{figures:#?}");
 }
 
 /// `cargo nextest run -p medassist-tests --test attack --run-ignored only --no-capture`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it runs for ten minutes"]
-async fn ten_minutes_of_attack() {
-    let figures = under_attack(600 * SECOND).await;
-    eprintln!("{figures:#?}");
+async fn ten_minutes_of_attack_on_redis_exporter() {
+    ten_minutes(Subject::redis().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it runs for ten minutes"]
+async fn ten_minutes_of_attack_on_haproxy_exporter() {
+    ten_minutes(Subject::haproxy().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it runs for ten minutes"]
+async fn ten_minutes_of_attack_on_mysql_exporter() {
+    ten_minutes(Subject::mysql().await).await;
 }
 
 #[tokio::test]

@@ -49,11 +49,14 @@ pub fn documented(readme: &str, report: &Value, check: &str) {
     assert!(readme.lines().any(is_it), "the README's table of faults has no line: {row}");
 }
 
+/// As the value of a parameter.
+pub fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
 /// `GET /probe?target=…`
 pub async fn probe(exporter: &RunningProgram, target: &str) -> Page {
-    let target: String = target
-        .bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect();
-    page(&exporter.url(&format!("/probe?target={target}"))).await
+    page(&exporter.url(&format!("/probe?target={}", encoded(target)))).await
 }
