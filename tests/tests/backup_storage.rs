@@ -127,6 +127,8 @@ async fn a_disk_that_hangs_ends_the_run_at_its_limit() {
 
     // Once, and as a service that is then told to stop.
     let mut once = site.job("run").unwrap().args(["--backup.timeout=2s", &ping]).start().await.unwrap();
+    // Dropped before the programs, if an assertion fails: what waits for the disk cannot be ended.
+    let mut disk = disk;
     eventually(Duration::from_secs(60), "the run ends", async || match once.log() {
         log if log.contains("backup failed without a manifest") => Ok(()),
         log => Err(log),
@@ -163,6 +165,8 @@ async fn a_disk_that_hangs_holds_neither_prune_nor_a_proof() {
     disk.freeze().unwrap();
     let mut prune = site.command("prune").unwrap().arg("--backup.keep=1").start().await.unwrap();
     let mut verify = site.command("verify").unwrap().arg("--restore").start().await.unwrap();
+    // Dropped before the programs, if an assertion fails: what waits for the disk cannot be ended.
+    let mut disk = disk;
     for (program, action) in [(&prune, "remove old backups"), (&verify, "write the proof")] {
         let sentence = format!("did not answer within 30 s while the job tried to {action}");
         eventually(DEADLINE, &sentence, async || match program.log() {
@@ -192,6 +196,8 @@ async fn a_store_that_hangs_costs_no_backup_and_is_recorded() {
     disk.freeze().unwrap();
     let flags = [format!("--offsite.url=file://{}", store.display()), "--offsite.timeout=3s".to_owned()];
     let mut once = site.job("run").unwrap().args(&flags).start().await.unwrap();
+    // Dropped before the programs, if an assertion fails: what waits for the disk cannot be ended.
+    let mut disk = disk;
     let state = site.directory().join(format!("{NAME}.offsite.json"));
     let state = || fs::read_to_string(&state).unwrap_or_default();
     eventually(DEADLINE, "the copy is given up and recorded", async || match state() {
