@@ -189,7 +189,6 @@ async fn a_disk_that_hangs_holds_neither_prune_nor_a_proof() {
 #[tokio::test]
 async fn a_store_that_hangs_costs_no_backup_and_is_recorded() {
     let site = site().await;
-    grow(&site);
     let store = site.home.path().join("store");
     fs::create_dir(&store).unwrap();
     let mut disk = Mount::disk(&store, &site.home.path().join("image"), 64 * MIB).unwrap();
@@ -210,7 +209,7 @@ async fn a_store_that_hangs_costs_no_backup_and_is_recorded() {
     assert_eq!(site.manifests()[0]["result"], "ok");
     disk.thaw().unwrap();
     assert_eq!(once.exited(DEADLINE).await.unwrap().code(), Some(3), "{}", once.log());
-    let again = site.run(&flags.each_ref().map(String::as_str)).await.unwrap();
+    let again = site.run(&[&flags[0]]).await.unwrap();
     assert_eq!(again.code, Some(0), "{}", again.stderr);
     let copied = fs::read_dir(&store).unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let (mut whole, mut other) = (0, Vec::new());
