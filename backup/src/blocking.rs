@@ -21,6 +21,14 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
+/// A [`storage`] call that no flag limits further.
+pub(crate) async fn storage_call<T: Send + 'static>(
+    action: &'static str,
+    work: impl FnOnce() -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    storage(action, STORAGE_TIMEOUT, work).await
+}
+
 /// Runs a call of the file system, for at most 30 s or `timeout`. A call that hangs keeps its thread.
 pub(crate) async fn storage<T: Send + 'static>(
     action: &'static str,

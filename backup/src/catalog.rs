@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use jiff::Timestamp;
 
 use crate::{
+    error::RunError,
     manifest::{Manifest, Outcome, StoredFile},
     name::{BackupName, FileKind, RunName},
     proof::Proof,
@@ -67,6 +68,11 @@ impl Entry {
     pub(crate) fn order(&self) -> (u64, Option<Timestamp>) {
         (self.manifest().map_or(0, |manifest| manifest.sequence), self.run.started_at())
     }
+}
+
+/// [`read`], with an error that says where.
+pub(crate) fn list(directory: &Path, backup: &BackupName) -> Result<Vec<Entry>, RunError> {
+    read(directory, backup).map_err(|source| RunError::Storage { action: "list", path: directory.to_owned(), source })
 }
 
 /// The runs of one backup, newest first. As many as retention leaves, so few.

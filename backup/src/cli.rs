@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::{Args, Command, FromArgMatches as _};
+use clap::{
+    Args, Command, FromArgMatches as _,
+    error::{ContextKind, ContextValue},
+};
 use jiff::Timestamp;
 use service_kit::{
     address::{self, Address},
@@ -423,8 +426,20 @@ fn with_command(mut args: Vec<OsString>, is_schedule: bool) -> Vec<OsString> {
     args
 }
 
+/// A refused URL may hold a login, which must not get into logs.
+fn without_login(mut error: clap::Error) -> clap::Error {
+    let rest = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value.rsplit_once('@').map(|(_, rest)| rest.to_owned()),
+        _ => None,
+    };
+    if let Some(rest) = rest {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(format!("…@{rest}")));
+    }
+    error
+}
+
 fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
-    let matches = command().try_get_matches_from(args)?;
+    let matches = command().try_get_matches_from(args).map_err(without_login)?;
     let Some((name, matches)) = matches.subcommand() else {
         return Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is required"));
     };
@@ -501,6 +516,18 @@ mod tests {
                 let flag = arg.get_long().unwrap();
                 let variable = env::variable(PROGRAM, flag);
                 assert_eq!(arg.get_env().unwrap().to_str(), Some(variable.as_str()), "--{flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_url_shows_no_login() {
+        let urls = ["http://user:secret@host:99999/", "user:secret@host", "ftp://user:secret@host/"];
+        for flag in ["--pushgateway.url", "--on-success", "--on-failure"] {
+            for url in urls {
+                let error = task(&["run", "--backup.directory=/b", &format!("{flag}={url}")], false).unwrap_err();
+                let text = error.to_string();
+                assert!(text.contains("…@host") && !text.contains("secret"), "{text}");
             }
         }
     }

@@ -6,7 +6,7 @@ use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 
 use crate::{
     binlog::keep_streaming,
-    blocking::blocking,
+    blocking::storage_call,
     catalog::{self, Entry, State},
     cli::{FetchArgs, ListArgs, PruneArgs, RestoreArgs, RunArgs, ScheduleArgs, VerifyArgs},
     error::RunError,
@@ -97,16 +97,17 @@ pub async fn schedule(args: ScheduleArgs, stop: ShutdownSignal) -> ExitCode {
 pub async fn list(args: ListArgs) -> ExitCode {
     let place = args.place;
     let directory = place.directory.clone();
-    match blocking(move || catalog::read(&directory, &place.name)).await {
+    match storage_call("list the backups", move || catalog::list(&directory, &place.name)).await {
         Ok(entries) if args.json => print(&entries.iter().map(json).collect::<String>()),
         Ok(entries) => print(&table(&entries)),
-        Err(error) => fail(&format!("cannot list {}: {error}", place.directory.display())),
+        Err(error) => fail(&error.to_string()),
     }
 }
 
 pub async fn prune(args: PruneArgs) -> ExitCode {
     let (retention, place, dry_run) = (args.keep.retention(), args.place, args.dry_run);
-    let pruned = blocking(move || Store::open(&place.directory, &place.name)?.prune(retention, None, dry_run)).await;
+    let prune = move || Store::open(&place.directory, &place.name)?.prune(retention, None, dry_run);
+    let pruned = storage_call("remove old backups", prune).await;
     match pruned {
         Ok(runs) => {
             let verb = if args.dry_run { "would remove" } else { "removed" };

@@ -31,8 +31,8 @@ fn main() -> ExitCode {
     // already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread runs the job, and the dump's pipe has its own. Others wait for the file system; where it hangs, they
-    // stay, and the last one is never used up by one run.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(32).build() {
+    // stay: each attempt to copy to a mount that hangs costs one, and backups go on for weeks.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(512).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "starting the runtime failed");

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    blocking::blocking,
+    blocking::{blocking, storage_call},
     catalog,
     offsite::{self, Offsite, OffsiteError},
     proof::{Proof, ProofSource},
@@ -44,7 +44,11 @@ enum ProvingError {
 /// newest proof is older than the interval. A test that fails costs no backup. Returns after a stop signal.
 pub async fn keep_proving(proving: &Proving, job: &Job, stop: &mut ShutdownSignal) {
     loop {
-        let pause = if is_due(proving, job).await { prove(proving, job, stop).await } else { POLL };
+        let due = tokio::select! {
+            due = is_due(proving, job) => due,
+            () = stopped(stop) => return,
+        };
+        let pause = if due { prove(proving, job, stop).await } else { POLL };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopped(stop) => return,
@@ -55,7 +59,7 @@ pub async fn keep_proving(proving: &Proving, job: &Job, stop: &mut ShutdownSigna
 async fn is_due(proving: &Proving, job: &Job) -> bool {
     let (directory, name) = (job.directory.clone(), job.name.clone());
     // A directory that cannot be read has nothing to prove; the runs report it.
-    let entries = blocking(move || catalog::read(&directory, &name)).await.unwrap_or_default();
+    let entries = storage_call("list the backups", move || catalog::list(&directory, &name)).await.unwrap_or_default();
     let newest = entries.iter().filter_map(|entry| entry.proof.as_ref()).map(|proof| proof.finished_at).max();
     let age = newest.map(|newest| Duration::try_from(Timestamp::now().duration_since(newest)).unwrap_or_default());
     entries.iter().any(catalog::Entry::is_complete) && age.is_none_or(|age| age >= proving.every)
@@ -118,7 +122,7 @@ async fn verify_newest(proving: &Proving, job: &Job, stop: &mut ShutdownSignal) 
     if let Some(proof) = verified.proof.clone() {
         let (directory, run) = (job.directory.clone(), verified.run.clone());
         let proof = Proof { source: ProofSource::Offsite, ..proof };
-        blocking(move || match directory.join(run.manifest_file()).exists() {
+        storage_call("write the proof", move || match directory.join(run.manifest_file()).exists() {
             true => write_proof(&directory, &run, &proof),
             false => Ok(()),
         })

@@ -85,11 +85,7 @@ impl Store {
     }
 
     fn entries(&self) -> Result<Vec<Entry>, RunError> {
-        catalog::read(&self.directory, &self.backup).map_err(|source| RunError::Storage {
-            action: "list",
-            path: self.directory.clone(),
-            source,
-        })
+        catalog::list(&self.directory, &self.backup)
     }
 
     /// Removes what killed runs left.

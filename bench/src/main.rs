@@ -3,6 +3,7 @@
 //! Figures of one machine differ from run to run; the ratios of one run are what to compare.
 
 mod contest;
+mod dump;
 mod exporters;
 mod figures;
 mod snapshot;
@@ -16,7 +17,8 @@ use medassist_stack::launch::target_directory;
 
 use crate::figures::Result;
 
-/// Measures the exporters against their peers, and the snapshot against a hand-written loop.
+/// Measures the exporters against their peers, the snapshot against a hand-written loop, and the backup job against a
+/// pipe.
 ///
 /// For a before and after in one run, keep the programs of before in a directory: those of target/shipped and
 /// target/release/bench. Then build the programs of after, and give the directory as --baseline.
@@ -35,6 +37,9 @@ struct Args {
     /// Scrapes of each exporter
     #[arg(long, default_value_t = 1000)]
     scrapes: usize,
+    /// Size of the table of the subject `dump`, as SQL
+    #[arg(long, default_value_t = 1024, value_name = "MEBIBYTES")]
+    dump_size: u64,
     #[command(subcommand)]
     internal: Option<Internal>,
 }
@@ -49,6 +54,8 @@ enum Subject {
     Redis,
     /// haproxy-exporter and haproxy_exporter, on 10 backends of 10 servers; and HAProxy's own endpoint, on 100 of 100
     Haproxy,
+    /// mysql-backup, plain and encrypted, and `mariadb-dump | zstd -3`
+    Dump,
 }
 
 #[derive(Subcommand)]
@@ -79,17 +86,20 @@ fn measure(args: Args) -> Result<()> {
     if chosen(Subject::Snapshot) {
         snapshot::run(args.baseline.as_deref())?;
     }
-    let exporters = [Subject::Mysql, Subject::Redis, Subject::Haproxy];
-    if !exporters.into_iter().any(chosen) {
-        return Ok(());
-    }
     let programs = match args.programs {
         Some(directory) => directory,
         None => target_directory()?.join("shipped"),
     };
-    let settings = exporters::Settings { scrapes: args.scrapes, programs, baseline: args.baseline };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        if chosen(Subject::Dump) {
+            dump::run(&programs, args.dump_size).await?;
+        }
+        let exporters = [Subject::Mysql, Subject::Redis, Subject::Haproxy];
+        if !exporters.into_iter().any(chosen) {
+            return Ok(());
+        }
+        let settings = exporters::Settings { scrapes: args.scrapes, programs, baseline: args.baseline };
         contest::print_header(settings.scrapes);
         if chosen(Subject::Mysql) {
             exporters::mysql(&settings).await?;

@@ -231,9 +231,10 @@ async fn damage_is_found_on_both_ways() {
 #[tokio::test]
 async fn a_store_that_cannot_be_is_refused_in_words() {
     let site = Site::start(Flavour::MariaDb, &[], DATA).await.unwrap();
-    let finished = run(&site, &["--offsite.url=ftp://store/x".to_owned()]).await;
+    let finished = run(&site, &["--offsite.url=ftp://user:the-login@store/x".to_owned()]).await;
     assert_eq!(finished.code, Some(3));
     assert!(finished.stderr.contains("expected file:///DIRECTORY or s3://BUCKET/PREFIX"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("the-login"), "{}", finished.stderr);
     let alone = run(&site, &["--offsite.region=eu".to_owned()]).await;
     assert_eq!(alone.code, Some(2), "{}", alone.stderr);
     let started = std::time::Instant::now();

@@ -127,6 +127,8 @@ async fn a_disk_that_hangs_ends_the_run_at_its_limit() {
 
     // Once, and as a service that is then told to stop.
     let mut once = site.job("run").unwrap().args(["--backup.timeout=2s", &ping]).start().await.unwrap();
+    // Dropped before the programs, if an assertion fails: what waits for the disk cannot be ended.
+    let mut disk = disk;
     eventually(Duration::from_secs(60), "the run ends", async || match once.log() {
         log if log.contains("backup failed without a manifest") => Ok(()),
         log => Err(log),
@@ -148,4 +150,71 @@ async fn a_disk_that_hangs_ends_the_run_at_its_limit() {
     let complete = site.files().iter().filter(|name| name.ends_with(".sql.zst")).count();
     assert_eq!((complete, site.files().len()), (2, good.len() + 2), "{:?}", site.files());
     assert_eq!(site.verify(&[]).await.unwrap().code, Some(0));
+}
+
+/// Every other command and service that writes to the directory has a deadline too, and keeps what is there.
+#[tokio::test]
+async fn a_disk_that_hangs_holds_neither_prune_nor_a_proof() {
+    let site = site().await;
+    let mut disk = Mount::disk(&site.directory(), &site.home.path().join("image"), 64 * MIB).unwrap();
+    for _ in 0..2 {
+        assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+    }
+    let good = site.files();
+    let exporter = exporter(&site).await;
+    disk.freeze().unwrap();
+    let mut prune = site.command("prune").unwrap().arg("--backup.keep=1").start().await.unwrap();
+    let mut verify = site.command("verify").unwrap().arg("--restore").start().await.unwrap();
+    // Dropped before the programs, if an assertion fails: what waits for the disk cannot be ended.
+    let mut disk = disk;
+    for (program, action) in [(&prune, "remove old backups"), (&verify, "write the proof")] {
+        let sentence = format!("did not answer within 30 s while the job tried to {action}");
+        eventually(DEADLINE, &sentence, async || match program.log() {
+            log if log.contains(&sentence) => Ok(()),
+            log => Err(log),
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(last_run_success(&exporter).await, 1.0, "a scan reads, and its series stay");
+    disk.thaw().unwrap();
+    assert_eq!(prune.exited(DEADLINE).await.unwrap().code(), Some(1), "{}", prune.log());
+    assert_eq!(verify.exited(DEADLINE).await.unwrap().code(), Some(1), "{}", verify.log());
+    assert_eq!(site.run(&[]).await.unwrap().code, Some(0), "the next run is good");
+    let unfinished = site.files().into_iter().filter(|name| name.ends_with(".tmp") || name.ends_with(".partial"));
+    assert_eq!(unfinished.count(), 0, "{good:?}, and then {:?}", site.files());
+    assert_eq!(site.verify(&[]).await.unwrap().code, Some(0));
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_costs_no_backup_and_is_recorded() {
+    let site = site().await;
+    let store = site.home.path().join("store");
+    fs::create_dir(&store).unwrap();
+    let mut disk = Mount::disk(&store, &site.home.path().join("image"), 64 * MIB).unwrap();
+    disk.freeze().unwrap();
+    let flags = [format!("--offsite.url=file://{}", store.display()), "--offsite.timeout=3s".to_owned()];
+    let mut once = site.job("run").unwrap().args(&flags).start().await.unwrap();
+    // Dropped before the programs, if an assertion fails: what waits for the disk cannot be ended.
+    let mut disk = disk;
+    let state = site.directory().join(format!("{NAME}.offsite.json"));
+    let state = || fs::read_to_string(&state).unwrap_or_default();
+    eventually(DEADLINE, "the copy is given up and recorded", async || match state() {
+        state if state.contains("took longer than 3 s (--offsite.timeout)") => Ok(()),
+        state => Err(format!("{state} {}", once.log())),
+    })
+    .await
+    .unwrap();
+    assert!(state().contains("\"pending\": 1") && state().contains("\"copied\": 0"), "{}", state());
+    assert_eq!(site.manifests()[0]["result"], "ok");
+    disk.thaw().unwrap();
+    assert_eq!(once.exited(DEADLINE).await.unwrap().code(), Some(3), "{}", once.log());
+    let again = site.run(&[&flags[0]]).await.unwrap();
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    let copied = fs::read_dir(&store).unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let (mut whole, mut other) = (0, Vec::new());
+    for name in copied.filter(|name| name != "lost+found") {
+        if name.ends_with(".sql.zst") || name.ends_with(".manifest.json") { whole += 1 } else { other.push(name) }
+    }
+    assert_eq!(whole, 4, "two backups, and besides {other:?}");
 }

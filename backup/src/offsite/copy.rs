@@ -54,10 +54,7 @@ pub(crate) async fn copy_all(
     progress: &mut Progress,
 ) -> Result<(), OffsiteError> {
     let (place, name) = (directory.to_owned(), backup.clone());
-    let entries = storage("list the backups", timeout, move || {
-        catalog::read(&place, &name).map_err(|source| crate::RunError::Storage { action: "list", path: place, source })
-    })
-    .await?;
+    let entries = storage("list the backups", timeout, move || catalog::list(&place, &name)).await?;
     let mut entries: Vec<Entry> = entries.into_iter().filter(|entry| entry.restorable().is_some()).collect();
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.order()));
     progress.pending = entries.len() as u64;

@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    blocking::blocking,
+    blocking::{blocking, storage_call},
     error::RunError,
     name::{BackupName, RunName},
     run::{Job, ShutdownSignal, stopped},
@@ -51,7 +51,8 @@ pub async fn copy_once(offsite: &Offsite, job: &Job) -> bool {
     }
     let (directory, backup) = (job.directory.clone(), job.name.clone());
     let error = result.as_ref().err().map(|error| error.to_string().chars().take(500).collect());
-    if let Err(error) = blocking(move || record(&directory, &backup, &progress, error)).await {
+    let recorded = storage_call("record the off-site copy", move || record(&directory, &backup, &progress, error));
+    if let Err(error) = recorded.await {
         tracing::warn!(backup = %job.name, %error, "recording the off-site copy failed");
     }
     result.is_ok()

@@ -49,10 +49,13 @@ impl Remote {
     /// Reads the secret key's file; makes no request.
     pub(crate) fn open(location: &Location) -> Result<Self, StoreError> {
         let Location { url, endpoint, region, access_key, secret_key_file } = location;
-        let open = |source| StoreError::Open { url: url.clone(), source: Box::new(source) };
+        // For messages: a login that somebody put there is not shown.
+        let mut shown = url.clone();
+        let _ = (shown.set_username(""), shown.set_password(None));
+        let open = |source| StoreError::Open { url: shown.clone(), source: Box::new(source) };
         match (url.scheme(), url.host_str()) {
             ("file", None) => {
-                let directory = url.to_file_path().map_err(|()| StoreError::Url(url.clone()))?;
+                let directory = url.to_file_path().map_err(|()| StoreError::Url(shown.clone()))?;
                 let store = LocalFileSystem::new_with_prefix(directory).map_err(open)?.with_fsync(true);
                 Ok(Self { store: Arc::new(store), prefix: Path::default() })
             }
@@ -79,10 +82,10 @@ impl Remote {
                 if let Some(path) = secret_key_file {
                     builder = builder.with_secret_access_key(Secret::read(SECRET_FLAG, path)?.expose());
                 }
-                let prefix = Path::parse(url.path().trim_matches('/')).map_err(|_| StoreError::Url(url.clone()))?;
+                let prefix = Path::parse(url.path().trim_matches('/')).map_err(|_| StoreError::Url(shown.clone()))?;
                 Ok(Self { store: Arc::new(builder.build().map_err(open)?), prefix })
             }
-            _ => Err(StoreError::Url(url.clone())),
+            _ => Err(StoreError::Url(shown)),
         }
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use mysql_async::prelude::Queryable as _;
 
 use crate::{
-    blocking::blocking,
+    blocking::{blocking, storage_call},
     choose::{ChooseError, Chosen, choose},
     client::{Client, Features},
     dump::{Request as DumpRequest, dump_to_nowhere},
@@ -86,7 +86,7 @@ pub async fn verify(request: Request, stop: &mut ShutdownSignal) -> Result<Verif
     };
     let proof = prove(&chosen, saved, (&directory, identity_file), restore, stop).await?;
     let (run_name, stored, place) = (chosen.run.clone(), proof.clone(), directory);
-    blocking(move || write_proof(&place, &run_name, &stored)).await?;
+    storage_call("write the proof", move || write_proof(&place, &run_name, &stored)).await?;
     let mut differences = proof.differences.clone();
     differences.extend(proof.message.clone());
     Ok(Verified { run, recovery_point, differences, proof: Some(proof) })
