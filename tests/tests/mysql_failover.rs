@@ -2,6 +2,10 @@
 //! No page may be of the previous server, or lack what the server has.
 #![allow(clippy::unwrap_used, reason = "an unwrap in a test is its report")]
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::future::join_all;
 use medassist_tests::database::Flavour;
 use medassist_tests::testbed::mysql::{self, exporter, failed, scrape};
 use medassist_tests::testbed::{Database, Forwarder, RunningProgram};
@@ -62,6 +66,48 @@ async fn a_firewall_drops_idle_connections_to_mariadb() {
 #[tokio::test]
 async fn a_firewall_drops_idle_connections_to_mysql() {
     a_firewall_drops_idle_connections(Flavour::MySql).await;
+}
+
+/// 300 scrapes by ten exporters, each about this long after the one before.
+async fn scrapes_at_intervals_of(interval: Duration, db: &Database, address: SocketAddr) {
+    const EXPORTERS: usize = 10;
+    db.sql("ALTER USER exporter@'127.0.0.1' WITH MAX_USER_CONNECTIONS 50").unwrap();
+    let scrapes = async |_| {
+        let exporter = exporter(address).start().await.unwrap();
+        for number in 0..SCRAPES / EXPORTERS {
+            expect_page_of(db, &exporter, number).await;
+            // The interval is what is tested: from 4 ms before it to 5 ms after it.
+            let offset = Duration::from_millis(number as u64 % 10);
+            tokio::time::sleep(interval + offset - Duration::from_millis(4)).await;
+        }
+    };
+    join_all((0..EXPORTERS).map(scrapes)).await;
+}
+
+/// The shortest that there is.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+async fn the_wait_timeout_is_the_interval_of_the_scrapes(flavour: Flavour) {
+    let db = mysql::server(flavour, &["--wait-timeout=1"]).await.unwrap();
+    scrapes_at_intervals_of(WAIT_TIMEOUT, &db, db.address()).await;
+}
+
+#[tokio::test]
+async fn the_wait_timeout_of_mariadb_is_the_interval_of_the_scrapes() {
+    the_wait_timeout_is_the_interval_of_the_scrapes(Flavour::MariaDb).await;
+}
+
+#[tokio::test]
+async fn the_wait_timeout_of_mysql_is_the_interval_of_the_scrapes() {
+    the_wait_timeout_is_the_interval_of_the_scrapes(Flavour::MySql).await;
+}
+
+/// The exporter sets `wait_timeout` of its sessions; a proxy has a limit of its own.
+#[tokio::test]
+async fn a_proxy_closes_idle_connections_at_the_moment_of_a_scrape() {
+    let db = mysql::server(Flavour::MariaDb, &[]).await.unwrap();
+    let proxy = Forwarder::closing_idle(db.address(), WAIT_TIMEOUT).await.unwrap();
+    scrapes_at_intervals_of(WAIT_TIMEOUT, &db, proxy.address()).await;
 }
 
 async fn sessions_are_killed_between_scrapes(flavour: Flavour) {

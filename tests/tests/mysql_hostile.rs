@@ -36,6 +36,14 @@ fn columns(number: u64) -> Vec<u8> {
     packet(1, &[&[0xfe], number.to_le_bytes().as_slice()].concat())
 }
 
+/// A column, and three rows of 12 MB.
+fn large() -> Vec<u8> {
+    let text = [&[0xfd, 0, 0, 0xb8], vec![b'a'; 0xb8_0000].as_slice()].concat();
+    let definition = b"\x03def\0\0\0\x01a\0\x0c\x21\0\xff\0\0\0\xfd\0\0\0\0\0";
+    let start = [packet(1, &[1]), packet(2, definition), packet(3, &[0xfe, 0, 0, 2, 0])];
+    start.into_iter().chain((4..7).map(|sequence| packet(sequence, &text))).flatten().collect()
+}
+
 fn attacks() -> Vec<(Vec<Vec<u8>>, &'static str)> {
     let parsec = |factor| switch("parsec", &[7; 32], &[&[&[b'P', factor], [7; 18].as_slice()].concat()]);
     let key =
@@ -50,6 +58,7 @@ fn attacks() -> Vec<(Vec<Vec<u8>>, &'static str)> {
         (answer(columns(70_000_000)), "more than 4,096 columns"),
         (answer(columns(u64::MAX)), "more than 4,096 columns"),
         (answer(definitions), "a malformed packet"),
+        (answer(large()), "an answer that is too large"),
         (answer(packet(1, b"\xfb/etc/passwd")), "a request for a file"),
         (answer(packet(1, &[0, 0, 0, 8, 0, 0, 0])), "more than one answer"),
         (answer(packet(7, OK)), "a packet out of order"),

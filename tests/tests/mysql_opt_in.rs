@@ -181,6 +181,39 @@ async fn heartbeats_in_utc_do_not_depend_on_the_time_zone() {
     }
 }
 
+/// An answer of 3.8 MB, where a collector can use 3 MiB.
+#[tokio::test]
+async fn an_answer_larger_than_the_memory_limit_costs_its_collector() {
+    for flavour in [Flavour::MariaDb, Flavour::MySql] {
+        let db = mysql::server(flavour, &[]).await.unwrap();
+        db.sql(
+            "CREATE DATABASE heartbeat;
+             CREATE TABLE heartbeat.heartbeat (ts VARCHAR(26) NOT NULL, server_id VARCHAR(6100) NOT NULL);
+             INSERT INTO heartbeat.heartbeat VALUES ('2026-11-22T19:00:00.500000', CONCAT(1, REPEAT('x', 6000)))",
+        )
+        .unwrap();
+        // 640 rows, each of which has 6,000 bytes.
+        for rows in [1, 2, 4, 8, 16, 32, 64, 128, 256, 128] {
+            db.sql(&format!("INSERT INTO heartbeat.heartbeat SELECT * FROM heartbeat.heartbeat LIMIT {rows}")).unwrap();
+        }
+        db.sql("GRANT SELECT ON heartbeat.heartbeat TO exporter@'127.0.0.1'").unwrap();
+        let start =
+            async |flags: &[&str]| mysql::exporter(db.address()).arg("--collect.heartbeat").args(flags).start().await;
+        let ample = start(&[]).await.unwrap();
+        assert!(mysql::failed(&mysql::scrape(&ample).await.unwrap()).is_empty(), "{flavour:?}");
+
+        let exporter = start(&["--scrape.memory-limit=4"]).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(mysql::failed(&mysql::scrape(&exporter).await.unwrap()), ["collect.heartbeat"], "{flavour:?}");
+        }
+        assert!(exporter.log().contains("no memory for the answer of"), "{}", exporter.log());
+
+        // The memory of the answers that were given up is free again.
+        db.sql("DELETE FROM heartbeat.heartbeat LIMIT 600").unwrap();
+        assert!(mysql::failed(&mysql::scrape(&exporter).await.unwrap()).is_empty(), "{flavour:?}");
+    }
+}
+
 /// The collectors of performance_schema, too.
 #[tokio::test]
 async fn every_collector_with_its_grants_on_mysql() {

@@ -415,7 +415,7 @@ impl Lease {
         }
         if connection.statement_seconds.is_none() {
             connection.set(&self.client.name, FIRST_STATEMENT).await?;
-            let rows = connection.conn.query(SERVER_STATEMENT).await?.unwrap_or_default();
+            let rows = connection.conn.query_all(SERVER_STATEMENT).await?;
             connection.version = Version::parse(rows.lookup("version").unwrap_or_default());
             connection.server = rows.iter_pairs().map(|(name, value)| format!("{name}={value}")).collect();
         }
@@ -448,7 +448,7 @@ impl Lease {
         if connection.conn.warnings() == 0 {
             return Ok(false);
         }
-        let warnings = connection.conn.query("SHOW WARNINGS").await?.unwrap_or_default();
+        let warnings = connection.conn.query_all("SHOW WARNINGS").await?;
         Ok(warnings.iter().any(|row| row.number(1) == Some(f64::from(error_code::LOCK_WAIT_TIMEOUT))))
     }
 

@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,6 +22,15 @@ pub struct Forwarder {
 
 impl Forwarder {
     pub async fn start(target: SocketAddr) -> Result<Self, Error> {
+        Self::start_with(target, None).await
+    }
+
+    /// Closes a connection on which nothing passes for this time, as a server or a proxy does with idle sessions.
+    pub async fn closing_idle(target: SocketAddr, idle: Duration) -> Result<Self, Error> {
+        Self::start_with(target, Some(idle)).await
+    }
+
+    async fn start_with(target: SocketAddr, idle: Option<Duration>) -> Result<Self, Error> {
         let failed = || Error::io("cannot listen for a forwarder");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed())?;
         let address = listener.local_addr().map_err(failed())?;
@@ -36,7 +47,7 @@ impl Forwarder {
                     let Ok(mut server) = TcpStream::connect(server).await else { return };
                     let mut client = client;
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+                        _ = pass(&mut client, &mut server, idle.unwrap_or(Duration::MAX)) => return,
                         _ = current.wait_for(|generation| *generation > born) => {}
                     }
                     // Both ends stay open, and neither gets an answer.
@@ -59,6 +70,24 @@ impl Forwarder {
     /// From now on, the open connections pass no data: a firewall dropped them from its table.
     pub fn freeze(&self) {
         self.generation.send_modify(|generation| *generation += 1);
+    }
+}
+
+/// Until one side closes the connection, or nothing passes for this time.
+async fn pass(client: &mut TcpStream, server: &mut TcpStream, idle: Duration) -> std::io::Result<()> {
+    let (mut to_server, mut to_client) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+    loop {
+        let read = tokio::time::timeout(idle, async {
+            tokio::select! {
+                read = client.read(&mut to_server) => read.map(|bytes| (bytes, true)),
+                read = server.read(&mut to_client) => read.map(|bytes| (bytes, false)),
+            }
+        });
+        match read.await.map_err(std::io::Error::other)?? {
+            (0, _) => return Ok(()),
+            (bytes, true) => server.write_all(to_server.get(..bytes).unwrap_or_default()).await?,
+            (bytes, false) => client.write_all(to_client.get(..bytes).unwrap_or_default()).await?,
+        }
     }
 }
 

@@ -69,3 +69,43 @@ pub(crate) fn all() -> Vec<Box<dyn Collector<Session>>> {
     all.extend(perf_schema::all());
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Those whose limit is not a bound: the flag's number of digests, the one row of a member.
+    const CUT_BY_INTENT: [&str; 2] = ["events_statements.rs", "group_member_stats.rs"];
+
+    fn sources(directory: &Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+                found.push((path.file_name().unwrap().to_string_lossy().into_owned(), code));
+            }
+        }
+    }
+
+    /// A bound that cuts an answer must fail its collector: nothing else would show that series are missing.
+    #[test]
+    fn every_limit_of_a_statement_is_reported() {
+        let mut all = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/collectors"), &mut all);
+        let limited: Vec<_> = all
+            .iter()
+            .filter(|(name, code)| {
+                (code.contains(" LIMIT ") || code.contains(".statement(")) && !CUT_BY_INTENT.contains(&name.as_str())
+            })
+            // It builds the statements of others.
+            .filter(|(name, _)| name != "select.rs")
+            .collect();
+        assert!(limited.len() >= 9, "{}", limited.len());
+        let silent: Vec<_> =
+            limited.iter().filter(|(_, code)| !code.contains(".require_all(")).map(|(name, _)| name).collect();
+        assert!(silent.is_empty(), "without Rows::require_all: {silent:?}");
+    }
+}

@@ -31,7 +31,9 @@ const STATEMENT: &str = "SELECT user, host, max_questions, max_updates, max_conn
     Select_priv, Insert_priv, Update_priv, Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv, \
     File_priv, Grant_priv, References_priv, Index_priv, Alter_priv, Show_db_priv, Super_priv, Create_tmp_table_priv, \
     Lock_tables_priv, Execute_priv, Repl_slave_priv, Repl_client_priv, Create_view_priv, Show_view_priv, Create_routine_priv, \
-    Alter_routine_priv, Create_user_priv, Event_priv, Trigger_priv, Create_tablespace_priv FROM mysql.user LIMIT 10000";
+    Alter_routine_priv, Create_user_priv, Event_priv, Trigger_priv, Create_tablespace_priv FROM mysql.user";
+/// Each has 35 columns.
+const MAX_ACCOUNTS: usize = 10_000;
 
 #[derive(clap::Args, Clone, Debug)]
 #[group(skip)]
@@ -78,10 +80,9 @@ impl Collector<Session> for User {
     }
 
     async fn collect(&self, session: &Session, out: &mut Families) -> Result<(), BoxError> {
-        let rows = session.query(STATEMENT).await?;
+        let rows = session.query(format!("{STATEMENT} LIMIT {MAX_ACCOUNTS}")).await?;
         write(&rows, self.options.privileges, out);
-        // The limit of the statement.
-        Ok(rows.require_all(10_000)?)
+        Ok(rows.require_all(MAX_ACCOUNTS)?)
     }
 }
 

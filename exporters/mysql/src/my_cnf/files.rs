@@ -17,6 +17,8 @@ const MAX_DEPTH: usize = 10;
 /// Files that include each other multiply.
 const MAX_FILES: usize = 256;
 const MAX_BYTES: u64 = 1 << 20;
+/// Of an included directory.
+const MAX_ENTRIES: usize = 4096;
 
 /// Where a line is.
 #[derive(Clone, Debug)]
@@ -99,8 +101,11 @@ fn option_files(place: &Place, directory: &Path) -> Result<Vec<PathBuf>, ConfigE
     let list = || -> io::Result<Vec<PathBuf>> {
         let paths: Vec<_> = std::fs::read_dir(directory)?
             .map(|entry| entry.map(|entry| entry.path()))
-            .take(MAX_FILES * 16)
+            .take(MAX_ENTRIES + 1)
             .collect::<io::Result<_>>()?;
+        if paths.len() > MAX_ENTRIES {
+            return Err(io::Error::other(format!("it has more than {MAX_ENTRIES} entries; check the path")));
+        }
         let mut files: Vec<_> =
             paths.into_iter().filter(|path| path.extension() == Some(OsStr::new("cnf")) && !path.is_dir()).collect();
         files.sort_unstable();
@@ -166,6 +171,19 @@ mod tests {
         ] {
             assert_eq!(lines(&[("my.cnf", text), ("b", "x\n")]).unwrap_err(), expected);
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_read_as_a_whole_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..=MAX_ENTRIES {
+            std::fs::write(directory.path().join(format!("{number}.txt")), "").unwrap();
+        }
+        let place = Place::new(directory.path().into(), 1);
+        let error = option_files(&place, directory.path()).unwrap_err().to_string();
+        assert!(error.contains("it has more than 4096 entries"), "{error}");
+        std::fs::remove_file(directory.path().join("0.txt")).unwrap();
+        assert_eq!(option_files(&place, directory.path()).unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -60,6 +60,17 @@ impl Conn {
         }
     }
 
+    /// As [`Conn::query`], for the exporter's own statements, with a small answer. One that is not read to its end ends
+    /// the session.
+    pub(crate) async fn query_all(&mut self, statement: &str) -> Result<Rows, WireError> {
+        self.query(statement).await?.map_err(|error| {
+            WireError::Protocol(match error {
+                TooLarge::Answer => "an answer that is too large",
+                TooLarge::Memory(_) => "an answer for which --scrape.memory-limit leaves no memory",
+            })
+        })
+    }
+
     /// Runs a statement and reads its answer. After `TooLarge` the rest is unread.
     pub(crate) async fn query(&mut self, statement: &str) -> Result<Result<Rows, TooLarge>, WireError> {
         let capabilities = self.capabilities;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use exporter_toolkit::tls::TrustedCertificates;
+use exporter_toolkit::tls::{AnyCertificate, TrustedCertificates};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -19,8 +19,8 @@ use super::packets::Stream;
 
 pub(crate) const ALL_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
-/// Files in a directory of authorities that are read.
-const MAX_FILES: usize = 1024;
+/// Entries in a directory of authorities.
+const MAX_FILES: usize = 4096;
 
 /// How to connect with TLS. Its files are read at each login, so that a renewed certificate is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,22 +61,22 @@ impl Tls {
     /// Reads the files. It blocks.
     pub(crate) fn config(&self) -> Result<ClientConfig, WireError> {
         let provider = Arc::new(ring::default_provider());
-        let inner = match self.verify {
-            Verify::Nothing => None,
+        let verifier: Arc<dyn ServerCertVerifier> = match self.verify {
+            Verify::Nothing => Arc::new(AnyCertificate::new(Arc::clone(&provider))),
             Verify::Chain | Verify::Name => {
                 let trusted = self.trusted()?;
                 let roots = Arc::clone(trusted.roots());
                 let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-                Some((chain.map_err(|error| WireError::Certificates(error.to_string()))?, trusted))
+                let chain = chain.map_err(|error| WireError::Certificates(error.to_string()))?;
+                Arc::new(Verifier { chain, trusted, with_name: self.verify == Verify::Name })
             }
         };
-        let verifier = Verifier { inner, verify: self.verify, provider: Arc::clone(&provider) };
         let own = |error: rustls::Error| WireError::Certificates(error.to_string());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions)
             .map_err(own)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(verifier);
         match &self.identity {
             None => Ok(config.with_no_client_auth()),
             Some((certificate, key)) => {
@@ -108,8 +108,12 @@ impl Tls {
         }
         if let Some(directory) = &self.ca_directory {
             let failed = |error| in_file("ssl-capath", directory, &error);
-            for file in std::fs::read_dir(directory).map_err(failed)?.take(MAX_FILES) {
+            for (number, file) in std::fs::read_dir(directory).map_err(failed)?.enumerate() {
                 let path = file.map_err(failed)?.path();
+                if number == MAX_FILES {
+                    let many = format!("it has more than {MAX_FILES} entries: use a directory of authorities only");
+                    return Err(in_file("ssl-capath", directory, &many));
+                }
                 // OpenSSL finds only hashed names. Those that lead elsewhere or hold no certificate don't matter there.
                 if path.is_file() {
                     let _ = add("ssl-capath", &path);
@@ -153,10 +157,9 @@ impl Connector {
 
 #[derive(Debug)]
 struct Verifier {
-    /// `None` accepts every certificate.
-    inner: Option<(Arc<WebPkiServerVerifier>, TrustedCertificates)>,
-    verify: Verify,
-    provider: Arc<CryptoProvider>,
+    chain: Arc<WebPkiServerVerifier>,
+    trusted: TrustedCertificates,
+    with_name: bool,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -168,16 +171,15 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some((chain, trusted)) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
-        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // The name is verified last.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.verify == Verify::Chain => Ok(ServerCertVerified::assertion()),
+            )) if !self.with_name => Ok(ServerCertVerified::assertion()),
             // MySQL's clients accept a server's own certificate in ssl-ca, too.
             Err(refused) => {
-                trusted.accept_listed(end_entity, refused)?;
-                if self.verify == Verify::Name {
+                self.trusted.accept_listed(end_entity, refused)?;
+                if self.with_name {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 }
                 Ok(ServerCertVerified::assertion())
@@ -192,7 +194,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        self.chain.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -201,10 +203,39 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        self.chain.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.chain.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_authorities_that_is_not_read_as_a_whole_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..=MAX_FILES {
+            std::fs::write(directory.path().join(number.to_string()), "").unwrap();
+        }
+        let tls = Tls {
+            optional: false,
+            verify: Verify::Chain,
+            ca: None,
+            ca_directory: Some(directory.path().to_owned()),
+            identity: None,
+            server_name: None,
+            versions: ALL_VERSIONS,
+        };
+        let error = tls.trusted().unwrap_err();
+        assert!(
+            matches!(&error, WireError::Certificates(text) if text.contains("more than 4096 entries")),
+            "{error:?}"
+        );
+        std::fs::remove_file(directory.path().join("0")).unwrap();
+        assert!(tls.trusted().unwrap().is_empty());
     }
 }
