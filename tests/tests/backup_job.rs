@@ -83,12 +83,12 @@ impl Site {
         self.job().run(DEADLINE).await.unwrap()
     }
 
-    /// What the directory holds but the lock, sorted.
+    /// What the directory holds but hidden files, sorted.
     fn files(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.directory())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != ".nightly.lock")
+            .filter(|name| !name.starts_with('.'))
             .collect();
         names.sort();
         names
