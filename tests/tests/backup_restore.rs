@@ -248,3 +248,29 @@ async fn the_schedule_proves_its_backups() {
     assert_eq!(job.stop().await.unwrap().code(), Some(0));
     assert!(!job.log().contains("restore test"), "{}", job.log());
 }
+
+#[tokio::test]
+async fn a_backup_whose_name_begins_with_that_of_another_is_not_taken_for_it() {
+    let site = Site::start(Flavour::MariaDb, &[], TWO).await.unwrap();
+    assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+    // A newer one of another name, and of other data.
+    site.db.sql("DELETE FROM a.t").unwrap();
+    let other = site.job("run").unwrap().run(DEADLINE).await.unwrap();
+    assert_eq!(other.code, Some(0), "{}", other.stderr);
+    for name in site.files().into_iter().rev().take(2) {
+        let (old, new) = (site.directory().join(&name), name.replace(NAME, &format!("{NAME}-eu")));
+        let text = std::fs::read(&old).unwrap();
+        let text = if name.ends_with(".json") {
+            String::from_utf8(text).unwrap().replace(NAME, &format!("{NAME}-eu")).into_bytes()
+        } else {
+            text
+        };
+        std::fs::write(site.directory().join(new), text).unwrap();
+        std::fs::remove_file(old).unwrap();
+    }
+    assert_eq!(site.files().len(), 4);
+    let target = Database::start().await.unwrap();
+    let restored = site.restore(target.socket(), &[]).await.unwrap();
+    assert_eq!(restored.code, Some(0), "{} {}", restored.stdout, restored.stderr);
+    assert_eq!(target.sql("SELECT SUM(id) FROM a.t").unwrap().trim(), "3");
+}

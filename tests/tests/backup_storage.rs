@@ -218,3 +218,23 @@ async fn a_store_that_hangs_costs_no_backup_and_is_recorded() {
     }
     assert_eq!(whole, 4, "two backups, and besides {other:?}");
 }
+
+#[tokio::test]
+async fn a_disk_that_is_read_only_or_gone_is_said() {
+    let site = site().await;
+    let disk = Mount::memory(&site.directory(), 8 * MIB).unwrap();
+    assert_eq!(site.run(&[]).await.unwrap().code, Some(0));
+    let good = site.files();
+    disk.read_only().unwrap();
+    let failed = site.run(&[]).await.unwrap();
+    assert_eq!((failed.code, site.files()), (Some(1), good), "{}", failed.stderr);
+    assert!(failed.stderr.contains("Read-only file system"), "{}", failed.stderr);
+    assert_eq!(site.verify(&[]).await.unwrap().code, Some(0), "what is there can be read");
+
+    drop(disk);
+    fs::remove_dir(site.directory()).unwrap();
+    let failed = site.run(&[]).await.unwrap();
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(failed.stderr.contains("No such file or directory"), "{}", failed.stderr);
+    assert!(!site.directory().exists(), "a missing mount is not replaced");
+}

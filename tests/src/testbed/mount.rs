@@ -27,6 +27,11 @@ impl Mount {
         Ok(Self { path: path.to_owned(), frozen: false })
     }
 
+    /// As after an error of the disk.
+    pub fn read_only(&self) -> Result<(), Error> {
+        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.path))
+    }
+
     /// From now on, whatever writes hangs until [`Mount::thaw`], and not even a kill ends it.
     pub fn freeze(&mut self) -> Result<(), Error> {
         run(Command::new("fsfreeze").arg("--freeze").arg(&self.path))?;
