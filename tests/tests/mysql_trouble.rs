@@ -520,3 +520,40 @@ async fn a_slow_log_of_everything_on_mariadb() {
 async fn a_slow_log_of_everything_on_mysql() {
     a_slow_log_of_everything(Flavour::MySql).await;
 }
+
+/// What the reason says of `connect` after these statements, and after two logins with a wrong password if wanted.
+async fn after(flavour: Flavour, statements: &str, wrong_logins: bool) -> String {
+    let db = mysql::server(flavour, &[]).await.unwrap();
+    db.sql(statements).unwrap();
+    if wrong_logins {
+        let wrong = exporter(db.address()).env("MYSQLD_EXPORTER_PASSWORD", "wrong").start().await.unwrap();
+        for _ in 0..2 {
+            scrape(&wrong).await.unwrap().expect("mysql_up", &[], 0.0).unwrap();
+        }
+    }
+    let exporter = exporter(db.address()).start().await.unwrap();
+    scrape(&exporter).await.unwrap().expect("mysql_up", &[], 0.0).unwrap();
+    reason(&health(&exporter).await.unwrap(), "connect")
+}
+
+#[tokio::test]
+async fn an_account_that_the_server_locks_is_not_a_server_that_is_gone() {
+    let account = "exporter@'127.0.0.1'";
+    for (flavour, statements, wrong_logins, code) in [
+        (Flavour::MariaDb, format!("ALTER USER {account} PASSWORD EXPIRE"), false, "error 1820"),
+        (Flavour::MariaDb, "SET GLOBAL max_password_errors = 1".to_owned(), true, "error 4150"),
+        (Flavour::MariaDb, format!("ALTER USER {account} ACCOUNT LOCK"), false, "error 4151"),
+        (
+            Flavour::MySql,
+            format!("ALTER USER {account} FAILED_LOGIN_ATTEMPTS 1 PASSWORD_LOCK_TIME 1"),
+            true,
+            "error 3955",
+        ),
+        (Flavour::MySql, format!("ALTER USER {account} PASSWORD EXPIRE"), false, "error 1862"),
+        (Flavour::MySql, format!("ALTER USER {account} ACCOUNT LOCK"), false, "error 3118"),
+        (Flavour::MySql, "SET GLOBAL offline_mode = ON".to_owned(), false, "error 3032"),
+    ] {
+        let told = after(flavour, &statements, wrong_logins).await;
+        assert!(told.contains(code) && !told.contains("check that the server runs"), "{statements}: {told}");
+    }
+}
