@@ -364,3 +364,11 @@ async fn what_cannot_be_received_or_replayed_is_said_without_data() {
     assert_eq!(alone.code, Some(0), "{} {}", alone.stdout, alone.stderr);
     assert!(alone.stdout.contains("not that of --at"), "{}", alone.stdout);
 }
+
+#[tokio::test]
+async fn a_deleted_row_comes_back_from_compressed_logs() {
+    a_deleted_row_comes_back(Flavour::MySql, &["--binlog-transaction-compression=ON", "--binlog-row-image=MINIMAL"])
+        .await;
+    let compressed = ["--log-bin-compress=ON", "--log-bin-compress-min-len=10", "--binlog-format=ROW"];
+    a_deleted_row_comes_back(Flavour::MariaDb, &compressed).await;
+}
