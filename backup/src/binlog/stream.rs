@@ -58,9 +58,12 @@ pub async fn keep_streaming(streaming: &Streaming, job: &Job, stop: &mut Shutdow
             retry = FIRST_RETRY;
         }
         tracing::error!(backup = %job.name, %error, retry_seconds = retry.as_secs(), "binary log not received");
-        stream.record(Some(&error)).await;
+        let pause = async {
+            stream.record(Some(&error)).await;
+            tokio::time::sleep(retry).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(retry) => {}
+            () = pause => {}
             () = stopped(stop) => return,
         }
         retry = (retry * 2).min(LAST_RETRY);
@@ -173,7 +176,7 @@ impl<'a> Stream<'a> {
                 return Err(BinlogError::Reset);
             }
             let (received, bytes) = self.received().await?;
-            let has_all = position.as_ref().is_none_or(|position| has(received.as_ref(), position));
+            let has_all = position.as_ref().is_some_and(|position| has(received.as_ref(), position));
             seen = position.or(seen);
             if has_all && settled == Settled::Same {
                 self.recovery_point = Some(now);
