@@ -182,9 +182,9 @@ export default board({
       }),
       stat({
         width: 3,
-        title: 'Restorable up to',
+        title: 'Age of the binary log',
         description:
-          'Age of the received binary log: with --at=latest, a restore loses no more than this. Over 5 min: runbook MysqlBinlogOld.',
+          'Age of what was received: with --at=latest, a restore loses no more than this. Over 5 min: runbook MysqlBinlogOld.',
         unit: 's',
         decimals: 0,
         query: {
